@@ -1,0 +1,116 @@
+//! Application Messages, and runs of them. No I/O, reads no clock.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+
+use crate::packet::publish::PublishProperties;
+use crate::packet::{QoS, Version};
+use crate::time::Time;
+use crate::topic::name::TopicName;
+
+/// An Application Message on its way through the broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    pub topic: TopicName,
+    pub payload: Bytes,
+    /// The QoS it was published with; a subscriber gets at most what it was granted.
+    pub qos: QoS,
+    /// The RETAIN flag as published.
+    pub retain: bool,
+    /// Without Topic Alias, Subscription Identifiers and Message Expiry Interval: they belong to one Network Connection or to a moment.
+    pub properties: Option<Box<PublishProperties>>,
+    /// From the Message Expiry Interval: not sent at or after this moment `[MQTT-3.3.2-5]`.
+    pub expires_at: Option<Time>,
+}
+
+/// Consecutive messages of one publisher to one Topic Name: the unit in which messages are routed, shared and stored.
+///
+/// A run is made once and shared by reference by everyone who gets it, so that the cost of a subscriber is one push for a run,
+/// not one for each message. It is never empty.
+#[derive(Debug)]
+pub struct Run {
+    messages: Vec<Message>,
+    frames: [OnceLock<Option<Frames>>; 2],
+}
+
+/// A run as it goes to a subscriber at QoS 0 with no flags and nothing of its own: the same bytes for everyone of a protocol layout.
+#[derive(Clone, Debug)]
+pub struct Frames {
+    pub bytes: Bytes,
+    /// The size of the largest packet, to hold against a Maximum Packet Size.
+    pub largest: usize,
+}
+
+/// One message of a run, by reference.
+#[derive(Clone, Debug)]
+pub struct InRun {
+    pub run: Arc<Run>,
+    pub index: u32,
+}
+
+impl InRun {
+    pub fn message(&self) -> &Message {
+        &self.run.messages[self.index as usize]
+    }
+}
+
+impl Run {
+    /// `messages` must not be empty, and all must have the Topic Name of the first.
+    pub fn new(messages: Vec<Message>) -> Run {
+        debug_assert!(messages.windows(2).all(|pair| pair[0].topic == pair[1].topic) && !messages.is_empty());
+        Run { messages, frames: Default::default() }
+    }
+
+    pub fn messages(&self) -> &[Message] {
+        &self.messages
+    }
+
+    pub fn topic(&self) -> &TopicName {
+        &self.messages[0].topic
+    }
+
+    /// The run as QoS 0 packets for this version, or `None` when its messages need a look of their own (one of them expires).
+    /// Encoded at the first call and shared from then on.
+    pub fn frames(&self, version: Version) -> Option<&Frames> {
+        self.frames[usize::from(version == Version::V5)].get_or_init(|| self.encode_frames(version)).as_ref()
+    }
+
+    fn encode_frames(&self, version: Version) -> Option<Frames> {
+        use crate::packet::publish;
+        if self.messages.iter().any(|message| message.expires_at.is_some()) {
+            return None;
+        }
+        let size = self.messages.iter().map(|m| m.topic.as_str().len() + m.payload.len() + 16).sum();
+        let mut bytes = bytes::BytesMut::with_capacity(size);
+        let mut largest = 0;
+        for message in &self.messages {
+            let before = bytes.len();
+            let head = publish::Head { version, qos: QoS::AtMostOnce, packet_id: None, dup: false, retain: false };
+            publish::encode_parts(&mut bytes, head, message.topic.as_str(), message.properties.as_deref(), &publish::OwnProperties::default(), &message.payload);
+            largest = largest.max(bytes.len() - before);
+        }
+        Some(Frames { bytes: bytes.freeze(), largest })
+    }
+
+    /// The same run in memory of its own: topic and payloads no longer pin the large buffer that they were read into.
+    pub fn compact(&self) -> Run {
+        let topic = TopicName::new(self.topic().as_str().to_owned().into()).expect("a Topic Name stays one when it is copied");
+        let mut payloads = bytes::BytesMut::with_capacity(self.messages.iter().map(|message| message.payload.len()).sum());
+        for message in &self.messages {
+            payloads.extend_from_slice(&message.payload);
+        }
+        let mut payloads = payloads.freeze();
+        let messages = self.messages.iter().map(|message| {
+            let payload = payloads.split_to(message.payload.len());
+            Message { topic: topic.clone(), payload, ..message.clone() }
+        });
+        Run::new(messages.collect())
+    }
+}
+
+impl From<Message> for Run {
+    fn from(message: Message) -> Run {
+        Run::new(vec![message])
+    }
+}

@@ -1,0 +1,3 @@
+//! The protocol of one Client: packets in, replies and commands out. No I/O, reads no clock, spawns nothing.
+
+pub mod state;

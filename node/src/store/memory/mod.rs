@@ -1,0 +1,1 @@
+//! The embedded store, and the model that every other store is held against.

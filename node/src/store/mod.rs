@@ -1,0 +1,229 @@
+//! The truth: Sessions and their queues, retained messages, cursors of Shared Subscriptions, wills and expiries that are due,
+//! contexts of requests. This file is the contract; one suite (`tests/it/store`) holds every store to it.
+//!
+//! Rules that a store keeps, whichever it is:
+//! - `open` is one atomic step and raises the epoch; `close`, `purge` and `will_done` of an older epoch change nothing.
+//! - Every other write of an owner that has lost its Session is harmless: sequences are never used twice.
+//! - When a call returns `Ok`, what it wrote is as safe as this store can make it. When it returns an error, the outcome is unknown.
+//! - `due` hands each item to one caller for the length of [`DUE_LEASE`], then to another if `will_done` or `purge` did not come.
+
+pub mod memory;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::message::{InRun, Run};
+use crate::packet::PacketId;
+use crate::packet::connect::ClientId;
+use crate::session::state::{Epoch, Sequence, State, Will};
+use crate::subscription::{Grant, Selector, Subscription};
+use crate::time::{Span, Time};
+use crate::topic::filter::{ShareName, TopicFilter};
+use crate::topic::name::TopicName;
+
+/// How long a due will or expiry belongs to the node that was given it.
+pub const DUE_LEASE: Span = Span::seconds(30);
+
+/// The store of this node. An enum, for the set is closed and wide.
+#[derive(Debug)]
+pub enum Store {
+    Memory(memory::Memory),
+}
+
+/// Why the Store did not do what it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreError {
+    /// The Store cannot be reached or did not answer in time: Server unavailable (0x88).
+    Unavailable,
+    /// A limit of the whole store is reached: Quota exceeded (0x97).
+    Full,
+}
+
+/// The ownership of a Session by one Network Connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    pub client_id: ClientId,
+    pub epoch: Epoch,
+}
+
+#[derive(Clone, Debug)]
+pub struct Open {
+    pub clean_start: bool,
+    /// How long the Session outlives its connection; zero: it ends with it. `None`: for ever.
+    pub expiry: Option<Span>,
+    pub will: Option<Will>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Opened {
+    pub epoch: Epoch,
+    /// What is resumed; `None` for a new Session (Session Present = 0).
+    pub state: Option<State>,
+    /// Another connection owned the Session until now and must be told (0x8E).
+    pub was_owned: bool,
+    /// The will of the connection or Session that this step ended, to be published now (section 3.1.2.5).
+    pub due_will: Option<Will>,
+    /// Filters of a Session that a clean start ended: they leave the routing table.
+    pub ended: Vec<Selector>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Close {
+    /// The will is void after DISCONNECT with 0x00.
+    pub keep_will: bool,
+    /// A DISCONNECT may have changed it.
+    pub expiry: Option<Span>,
+    /// The last sequence that may have been sent.
+    pub sent: Sequence,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Closed {
+    /// False: somebody else owns the Session by now, and nothing was changed.
+    pub was_owner: bool,
+    /// The will, when it is to be published at once.
+    pub due_will: Option<Will>,
+    /// The Session ended with its connection; its filters leave the routing table.
+    pub ended: bool,
+}
+
+/// One write of a batch.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// Put the messages of a run that are granted more than QoS 0 into the queue of a Session. Several that share a run share its memory.
+    Append { to: ClientId, run: Arc<Run>, grant: Grant },
+    /// PUBACK or a final PUBREC came: the message leaves the queue.
+    Acknowledge { of: ClientId, sequence: Sequence },
+    /// PUBREC came: the message leaves the queue and only its PUBREL is owed from now on.
+    Release { of: ClientId, sequence: Sequence },
+    /// PUBCOMP came: nothing is owed any more.
+    Complete { of: ClientId, sequence: Sequence },
+    /// A QoS 2 PUBLISH was taken from this Client; held until its PUBREL.
+    Receive { of: ClientId, packet_id: PacketId },
+    /// PUBREL came: the Packet Identifier is free again.
+    Forget { of: ClientId, packet_id: PacketId },
+}
+
+/// What became of one write of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    Done,
+    /// The queue of that Session is at its limit: the messages are dropped and counted.
+    QueueFull,
+    /// The whole store is at its limit: nothing of this write was kept.
+    StoreFull,
+    /// There is no such Session (any more).
+    NoSession,
+}
+
+/// A message in the queue of a Session.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    pub sequence: Sequence,
+    pub message: InRun,
+    pub grant: Grant,
+}
+
+/// A page of retained messages, in the order of their Topic Names.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    pub messages: Vec<Arc<Run>>,
+    /// Where to go on; `None` at the end.
+    pub next: Option<TopicName>,
+}
+
+/// Something whose time has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// A Will Delay has passed: publish it, then say `will_done`.
+    Will { lease: Lease, will: Will },
+    /// A Session has expired: its will, if it still has one, is published first (section 3.1.3.2.2), then `purge`.
+    Expired { lease: Lease, will: Option<Will>, selectors: Vec<Selector> },
+}
+
+macro_rules! each {
+    ($self:ident, $store:ident => $call:expr) => {
+        match $self {
+            Store::Memory($store) => $call,
+        }
+    };
+}
+
+impl Store {
+    /// Takes the Session of this Client, new or resumed, from whoever had it.
+    pub async fn open(&self, client_id: &ClientId, open: Open, now: Time) -> Result<Opened, StoreError> {
+        each!(self, store => store.open(client_id, open, now))
+    }
+
+    /// Gives the Session back at the end of its connection.
+    pub async fn close(&self, lease: &Lease, close: Close, now: Time) -> Result<Closed, StoreError> {
+        each!(self, store => store.close(lease, close, now))
+    }
+
+    /// Adds or replaces subscriptions of a Session.
+    pub async fn subscribe(&self, lease: &Lease, subscriptions: &[Subscription]) -> Result<(), StoreError> {
+        each!(self, store => store.subscribe(lease, subscriptions))
+    }
+
+    /// Removes subscriptions of a Session.
+    pub async fn unsubscribe(&self, lease: &Lease, selectors: &[Selector]) -> Result<(), StoreError> {
+        each!(self, store => store.unsubscribe(lease, selectors))
+    }
+
+    /// Does all writes of a turn in their order, with one answer for each.
+    pub async fn write(&self, writes: Vec<Write>, now: Time) -> Result<Vec<Written>, StoreError> {
+        each!(self, store => store.write(writes, now))
+    }
+
+    /// Reads the queue of a Session after `after`: at most `limit` messages, those that expired before they were sent left out and removed.
+    /// Messages up to the `sent` mark of the Session are handed out even when expired.
+    pub async fn read(&self, lease: &Lease, after: Sequence, limit: usize, now: Time) -> Result<Vec<Stored>, StoreError> {
+        each!(self, store => store.read(lease, after, limit, now))
+    }
+
+    /// Sets the retained message of a Topic Name, or removes it. The run has one message.
+    pub async fn retain(&self, topic: &TopicName, message: Option<Arc<Run>>, now: Time) -> Result<(), StoreError> {
+        each!(self, store => store.retain(topic, message, now))
+    }
+
+    /// The retained messages that match, from the first Topic Name after `after`, at most `limit`; a page may be short and still have a next.
+    pub async fn retained(&self, filter: &TopicFilter, after: Option<&TopicName>, limit: usize, now: Time) -> Result<Page, StoreError> {
+        each!(self, store => store.retained(filter, after, limit, now))
+    }
+
+    /// Leases `count` turns of a share group: the caller may use the returned cursor and the `count - 1` after it.
+    pub async fn cursor(&self, share: &ShareName, filter: &TopicFilter, count: u64) -> Result<u64, StoreError> {
+        each!(self, store => store.cursor(share, filter, count))
+    }
+
+    /// Wills and expiries whose time has come, at most `limit`.
+    pub async fn due(&self, now: Time, limit: usize) -> Result<Vec<Due>, StoreError> {
+        each!(self, store => store.due(now, limit))
+    }
+
+    /// When `due` is next worth asking; `None` when nothing waits.
+    pub async fn next_due(&self) -> Result<Option<Time>, StoreError> {
+        each!(self, store => store.next_due())
+    }
+
+    /// The will of this lease has been published.
+    pub async fn will_done(&self, lease: &Lease) -> Result<(), StoreError> {
+        each!(self, store => store.will_done(lease))
+    }
+
+    /// Ends an expired Session, unless it was opened again meanwhile (then false).
+    pub async fn purge(&self, lease: &Lease) -> Result<bool, StoreError> {
+        each!(self, store => store.purge(lease))
+    }
+
+    /// Keeps the context of a request until it is taken or `ttl` has passed. False when the id is in use.
+    pub async fn put_context(&self, id: &str, context: Bytes, ttl: Span, now: Time) -> Result<bool, StoreError> {
+        each!(self, store => store.put_context(id, context, ttl, now))
+    }
+
+    /// Takes the context of a request: exactly one caller gets it.
+    pub async fn take_context(&self, id: &str, now: Time) -> Result<Option<Bytes>, StoreError> {
+        each!(self, store => store.take_context(id, now))
+    }
+}

@@ -1,0 +1,34 @@
+//! A subscription as a value, and what a set of matching subscriptions grants. No I/O, reads no clock.
+
+use std::sync::Arc;
+
+use crate::packet::QoS;
+use crate::packet::subscribe::SubscriptionOptions;
+use crate::topic::filter::{ShareName, TopicFilter};
+
+/// What identifies a subscription within a Session: a second SUBSCRIBE with the same selector replaces the first `[MQTT-3.8.4-3]`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Selector {
+    pub share: Option<ShareName>,
+    pub filter: TopicFilter,
+}
+
+/// One subscription of a Session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    pub selector: Selector,
+    pub options: SubscriptionOptions,
+    /// Subscription Identifier, 1 to 268,435,455.
+    pub id: Option<u32>,
+}
+
+/// How a message reaches one subscriber: the sum of all its subscriptions that match.
+///
+/// The QoS is the highest granted; every matching identifier is named (section 3.3.4).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Grant {
+    pub qos: QoS,
+    pub retain_as_published: bool,
+    /// `None` when no matching subscription had an identifier, the usual case.
+    pub ids: Option<Arc<[u32]>>,
+}

@@ -1,0 +1,45 @@
+//! A Topic Name: where a message is published to.
+
+use bytestring::ByteString;
+
+/// A Topic Name: not empty, no wildcards, no U+0000, at most 65,535 bytes (section 4.7.3).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicName(ByteString);
+
+impl TopicName {
+    /// `None` when the text is empty or holds `+`, `#` or U+0000, or is longer than 65,535 bytes.
+    pub fn new(text: ByteString) -> Option<TopicName> {
+        let bytes = text.as_bytes();
+        let good = !bytes.is_empty() && bytes.len() <= 65_535 && !bytes.iter().any(|b| matches!(b, b'+' | b'#' | 0));
+        good.then_some(TopicName(text))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn text(&self) -> &ByteString {
+        &self.0
+    }
+
+    pub fn levels(&self) -> impl Iterator<Item = &str> {
+        self.0.split('/')
+    }
+
+    /// Topic Names that begin with `$` are never matched by a leading wildcard `[MQTT-4.7.2-1]`.
+    pub fn is_reserved(&self) -> bool {
+        self.0.as_bytes()[0] == b'$'
+    }
+}
+
+impl std::fmt::Debug for TopicName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.as_str())
+    }
+}
+
+impl std::fmt::Display for TopicName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,1 @@
+//! The kit: what every test over a real socket needs.
