@@ -8,6 +8,7 @@ pub mod auth;
 pub mod connack;
 pub mod connect;
 pub mod disconnect;
+pub mod outgoing;
 pub mod primitive;
 pub mod property;
 pub mod publish;
