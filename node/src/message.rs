@@ -31,6 +31,9 @@ pub struct Message {
 #[derive(Debug)]
 pub struct Run {
     messages: Vec<Message>,
+    highest_qos: QoS,
+    any_retain: bool,
+    bytes: usize,
     frames: [OnceLock<Option<Frames>>; 2],
 }
 
@@ -59,7 +62,24 @@ impl Run {
     /// `messages` must not be empty, and all must have the Topic Name of the first.
     pub fn new(messages: Vec<Message>) -> Run {
         debug_assert!(messages.windows(2).all(|pair| pair[0].topic == pair[1].topic) && !messages.is_empty());
-        Run { messages, frames: Default::default() }
+        let highest_qos = messages.iter().map(|message| message.qos).max().unwrap_or_default();
+        let any_retain = messages.iter().any(|message| message.retain);
+        let bytes = messages.iter().map(|message| message.topic.as_str().len() + message.payload.len()).sum();
+        Run { messages, highest_qos, any_retain, bytes, frames: Default::default() }
+    }
+
+    /// Bytes of all Topic Names and payloads: what a queue that holds the run is charged.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub fn highest_qos(&self) -> QoS {
+        self.highest_qos
+    }
+
+    /// Whether one of the messages was published with RETAIN=1.
+    pub fn any_retain(&self) -> bool {
+        self.any_retain
     }
 
     pub fn messages(&self) -> &[Message] {
