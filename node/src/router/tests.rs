@@ -8,6 +8,8 @@ use crate::packet::subscribe::SubscriptionOptions;
 use crate::subscription::{Grant, Selector, Subscription};
 use crate::topic::name::TopicName;
 
+mod model;
+
 fn topic(text: &str) -> TopicName {
     TopicName::new(text.to_owned().into()).unwrap()
 }

@@ -120,6 +120,12 @@ impl<V> Trie<V> {
         }
     }
 
+    /// How many nodes are in use, the root among them.
+    #[cfg(test)]
+    pub(crate) fn node_count(&self) -> usize {
+        self.nodes.len() - self.free.len()
+    }
+
     fn value_of(&self, node: u32) -> Option<&V> {
         some(node).and_then(|node| self.nodes[node as usize].value.as_ref())
     }
