@@ -6,21 +6,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
-
 use crate::packet::QoS;
 use crate::subscription::{Grant, Selector, Subscription};
 use crate::topic::filter::{ShareName, TopicFilter};
 use crate::topic::name::TopicName;
 use crate::topic::trie::Trie;
 
+mod exact;
 #[cfg(test)]
 mod tests;
 
+use exact::Exact;
+
 /// All subscriptions, arranged by Topic Filter. `K` is the key of a subscriber, small and `Copy`.
 pub struct Router<K> {
-    exact: HashMap<Box<str>, Subscribers<K>, RandomState>,
+    exact: Exact<Subscribers<K>>,
     wildcard: Trie<Subscribers<K>>,
     subscriptions: usize,
 }
@@ -80,15 +80,11 @@ impl<K> Target<K> {
 
 impl<K> Default for Router<K> {
     fn default() -> Router<K> {
-        Router { exact: HashMap::default(), wildcard: Trie::default(), subscriptions: 0 }
+        Router { exact: Exact::default(), wildcard: Trie::default(), subscriptions: 0 }
     }
 }
 
 impl<K: Copy + Ord> Router<K> {
-    pub fn new() -> Router<K> {
-        Router::default()
-    }
-
     /// How many subscriptions there are.
     pub fn len(&self) -> usize {
         self.subscriptions
@@ -103,7 +99,7 @@ impl<K: Copy + Ord> Router<K> {
         let Selector { share, filter } = &subscription.selector;
         let subscribers = match filter.has_wildcard() {
             true => self.wildcard.or_default(filter),
-            false => self.exact.entry(filter.as_str().into()).or_default(),
+            false => self.exact.or_default(filter.as_str()),
         };
         let terms = Terms::of(subscription);
         let replaced = match share {
@@ -137,15 +133,16 @@ impl<K: Copy + Ord> Router<K> {
 
     /// Who gets a message with this Topic Name.
     pub fn route(&self, topic: &TopicName) -> Route<K> {
-        let (mut direct, mut groups) = (Vec::new(), Vec::new());
-        if let Some(subscribers) = self.exact.get(topic.as_str()) {
-            subscribers.gather(&mut direct, &mut groups);
-        }
-        self.wildcard.matches(topic, |subscribers| subscribers.gather(&mut direct, &mut groups));
-        // The stable sort, because it finds the sorted run that each filter brought and only merges them.
-        direct.sort_by_key(|(key, _)| *key);
+        let mut found: Vec<&Subscribers<K>> = self.exact.get(topic.as_str()).into_iter().collect();
+        self.wildcard.matches(topic, |subscribers| found.push(subscribers));
+        let mut groups: Vec<_> = found.iter().flat_map(|subscribers| subscribers.groups()).cloned().collect();
         groups.sort_by(|a, b| (&a.share, &a.filter).cmp(&(&b.share, &b.filter)));
-        Route { direct: merge(&direct), groups }
+        let direct = match found[..] {
+            [] => Vec::new(),
+            [subscribers] => subscribers.targets(),
+            _ => merge(&found),
+        };
+        Route { direct, groups }
     }
 }
 
@@ -225,7 +222,7 @@ impl<K: Copy + Ord> Subscribers<K> {
             place
         });
         let members = &mut Arc::make_mut(&mut groups[place]).members;
-        let member = Member { key, grant: Grants::default().of([terms]) };
+        let member = Member { key, grant: Grants::default().one(terms) };
         match members.binary_search_by(|member| member.key.cmp(&key)) {
             Ok(place) => members[place] = member,
             Err(place) => {
@@ -281,15 +278,37 @@ impl<K: Copy + Ord> Subscribers<K> {
         }
     }
 
-    fn gather(&self, direct: &mut Vec<(K, Terms)>, groups: &mut Vec<Arc<Group<K>>>) {
+    fn groups(&self) -> &[Arc<Group<K>>] {
+        match self {
+            Subscribers::Many(crowd) => &crowd.groups,
+            _ => &[],
+        }
+    }
+
+    /// How many have a subscription that is not shared.
+    fn direct_len(&self) -> usize {
+        match self {
+            Subscribers::Nobody => 0,
+            Subscribers::One(..) => 1,
+            Subscribers::Many(crowd) => crowd.direct.len(),
+        }
+    }
+
+    /// Every subscription that is not shared, sorted by key.
+    fn each_direct(&self, mut visit: impl FnMut(K, Terms)) {
         match self {
             Subscribers::Nobody => {}
-            Subscribers::One(key, terms) => direct.push((*key, *terms)),
-            Subscribers::Many(crowd) => {
-                direct.extend(crowd.direct.iter().map(|(key, terms)| (*key, *terms)));
-                groups.extend(crowd.groups.iter().cloned());
-            }
+            Subscribers::One(key, terms) => visit(*key, *terms),
+            Subscribers::Many(crowd) => crowd.direct.iter().for_each(|(key, terms)| visit(*key, *terms)),
         }
+    }
+
+    /// One target for each subscription that is not shared: the usual case, in which no other filter matches.
+    fn targets(&self) -> Vec<Target<K>> {
+        let mut grants = Grants::default();
+        let mut targets = Vec::with_capacity(self.direct_len());
+        self.each_direct(|key, terms| targets.push(grants.target(key, terms)));
+        targets
     }
 }
 
@@ -306,19 +325,19 @@ impl<K: Copy + Ord> Crowd<K> {
     }
 }
 
-/// One target for each key of a list that is sorted by key.
-fn merge<K: Copy + Eq>(sorted: &[(K, Terms)]) -> Vec<Target<K>> {
+/// One target for each subscriber that at least one of several filters has.
+fn merge<K: Copy + Ord>(found: &[&Subscribers<K>]) -> Vec<Target<K>> {
+    let mut sorted = Vec::with_capacity(found.iter().map(|subscribers| subscribers.direct_len()).sum());
+    found.iter().for_each(|subscribers| subscribers.each_direct(|key, terms| sorted.push((key, terms))));
+    // The stable sort, because it finds the sorted run that each filter brought and only merges them.
+    sorted.sort_by_key(|(key, _)| *key);
     let mut grants = Grants::default();
     let mut targets = Vec::with_capacity(sorted.len());
     for same in sorted.chunk_by(|a, b| a.0 == b.0) {
-        let all = || same.iter().map(|(_, terms)| *terms);
-        let grant = grants.of(all());
-        let own = match all().filter(|terms| terms.no_local()).count() {
-            0 => Own::Same,
-            count if count == same.len() => Own::Nothing,
-            _ => Own::Less(Box::new(grants.of(all().filter(|terms| !terms.no_local())))),
-        };
-        targets.push(Target { key: same[0].0, grant, own });
+        targets.push(match *same {
+            [(key, terms)] => grants.target(key, terms),
+            _ => grants.merged_target(same),
+        });
     }
     targets
 }
@@ -331,10 +350,30 @@ struct Grants {
 }
 
 impl Grants {
-    /// The sum of subscriptions of one subscriber (section 3.3.4).
-    fn of(&mut self, all: impl IntoIterator<Item = Terms>) -> Grant {
+    fn target<K>(&mut self, key: K, terms: Terms) -> Target<K> {
+        Target { key, grant: self.one(terms), own: if terms.no_local() { Own::Nothing } else { Own::Same } }
+    }
+
+    /// The target for several subscriptions of one subscriber.
+    fn merged_target<K: Copy>(&mut self, same: &[(K, Terms)]) -> Target<K> {
+        let all = || same.iter().map(|(_, terms)| *terms);
+        let own = match all().filter(|terms| terms.no_local()).count() {
+            0 => Own::Same,
+            count if count == same.len() => Own::Nothing,
+            _ => Own::Less(Box::new(self.sum(all().filter(|terms| !terms.no_local())))),
+        };
+        Target { key: same[0].0, grant: self.sum(all()), own }
+    }
+
+    fn one(&mut self, terms: Terms) -> Grant {
+        let ids = terms.id().map(|id| self.single(id));
+        Grant { qos: terms.qos(), retain_as_published: terms.retain_as_published(), ids }
+    }
+
+    /// What several subscriptions of one subscriber grant together (section 3.3.4).
+    fn sum(&mut self, all: impl IntoIterator<Item = Terms>) -> Grant {
         let mut grant = Grant::default();
-        let mut ids = Vec::new(); // allocates nothing as long as nobody has an identifier
+        let mut ids = Vec::new(); // allocates nothing as long as there is no identifier
         for terms in all {
             grant.qos = grant.qos.max(terms.qos());
             grant.retain_as_published |= terms.retain_as_published();

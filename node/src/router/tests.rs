@@ -37,7 +37,7 @@ fn subscription(text: &str) -> Subscription {
 }
 
 fn router(subscriptions: &[(u32, &str)]) -> Router<u32> {
-    let mut router = Router::new();
+    let mut router = Router::default();
     for (key, text) in subscriptions {
         router.subscribe(*key, &subscription(text));
     }
@@ -227,4 +227,18 @@ fn many_subscribers_to_one_filter() {
         assert!(keys.clone().all(|key| router.unsubscribe(key, &selector)));
     }
     assert!(router.is_empty());
+}
+
+#[test]
+fn many_filters_come_and_go() {
+    let mut router = router(&[]);
+    let subscriptions: Vec<_> =
+        (0..20_000).flat_map(|n| [format!("device/{n}/state"), format!("{n}/+")]).map(|text| subscription(&text)).collect();
+    for round in 0..2 {
+        assert!(subscriptions.iter().all(|subscription| !router.subscribe(round, subscription)));
+        assert_eq!(show_route(&router.route(&topic("device/777/state"))), format!("{round}: 0"));
+        assert_eq!(show_route(&router.route(&topic("777/x"))), format!("{round}: 0"));
+        assert!(subscriptions.iter().all(|subscription| router.unsubscribe(round, &subscription.selector)));
+        assert!(router.is_empty() && router.exact.is_empty());
+    }
 }

@@ -100,7 +100,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #[test]
     fn routes_as_the_standard_says(steps in steps()) {
-        let (mut router, mut model) = (Router::new(), Model::default());
+        let (mut router, mut model) = (Router::default(), Model::default());
         for step in steps {
             match step {
                 Step::Subscribe(key, subscription) => {
