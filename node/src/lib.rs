@@ -4,6 +4,7 @@
 
 pub mod message;
 pub mod packet;
+pub mod router;
 pub mod session;
 pub mod subscription;
 pub mod time;
