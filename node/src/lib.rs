@@ -2,6 +2,8 @@
 //!
 //! The house is described in `node/ARCHITECTURE.md`. Nobody inside imports through this face.
 
+#[cfg(feature = "server")]
+pub mod auth;
 pub mod message;
 pub mod packet;
 pub mod router;

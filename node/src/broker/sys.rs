@@ -1,0 +1,1 @@
+//! What the Server says of itself under `$SYS/`.
