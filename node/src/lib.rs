@@ -2,6 +2,10 @@
 //!
 //! The house is described in `node/ARCHITECTURE.md`. Nobody inside imports through this face.
 
+#[cfg(feature = "server")]
+pub mod cli;
+#[cfg(feature = "server")]
+pub mod config;
 pub mod message;
 pub mod packet;
 pub mod subscription;
