@@ -6,6 +6,7 @@ mod config;
 mod log;
 mod publish;
 mod run;
+mod signals;
 mod subscribe;
 
 #[cfg(test)]

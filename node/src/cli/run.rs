@@ -4,9 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
+use super::signals::Signals;
 use super::{Failure, log};
 use crate::config::environment::FILE_VARIABLE;
 use crate::config::{Config, Effective, Flag, ListenUrl, Sources};
@@ -93,8 +93,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
 async fn serve(config: &Config) -> Result<(), Failure> {
     let failed = |what: &str, error: &dyn std::fmt::Display| Failure::Runtime(format!("{what}: {error}"));
     // Before the ports are open: whoever sees a port open may send the signal.
-    let catch = |kind| signal(kind).map_err(|error| failed("signals", &error));
-    let mut signals = Signals { terminate: catch(SignalKind::terminate())?, interrupt: catch(SignalKind::interrupt())? };
+    let mut signals = Signals::catch()?;
     let node = Node::bind(config).await.map_err(|error| failed(&cannot_listen(config), &error))?;
     announce(config, node.addresses());
     node.run_until(async {
@@ -110,20 +109,6 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
-}
-
 fn cannot_listen(config: &Config) -> String {
     let urls: Vec<String> = config.listen.iter().map(ListenUrl::to_string).collect();
     format!("cannot listen on {}", urls.join(", "))
@@ -137,14 +122,12 @@ fn announce(config: &Config, addresses: &[SocketAddr]) {
     }
     let reachable = addresses.iter().any(|address| !address.ip().is_loopback());
     match (config.auth.anonymous, reachable) {
-        (true, true) => {
-            warn!("ANYONE who reaches this machine may connect: anonymous is allowed. Set auth.anonymous = false and [[auth.users]]")
-        }
+        (true, true) => warn!("ANYONE who reaches this machine may connect. To change it: auth.anonymous = false and [[auth.users]]"),
         (true, false) => info!("anonymous clients are allowed, from this machine only"),
-        (false, _) if config.auth.users.0.is_empty() => {
-            warn!("nobody can come in: auth.anonymous is false and there are no [[auth.users]]")
-        }
-        (false, _) => info!("{} users may come in", config.auth.users.0.len()),
+        (false, _) => match config.auth.users.0.len() {
+            0 => warn!("nobody can come in: auth.anonymous is false and there are no [[auth.users]]"),
+            users => info!("only the {users} users of [[auth.users]] may come in"),
+        },
     }
     let Some(address) = addresses.first() else { return };
     info!("try: mqttd sub{0} -t 'hello/#' -v    and: mqttd pub{0} -t hello/world -m hi", reach(*address, "-H"));

@@ -11,7 +11,8 @@ fn the_command_line_is_well_formed() {
 
 #[test]
 fn flags_become_keys() {
-    let rows: [(&[&str], &[(&str, &str)]); 5] = [
+    type Pairs = &'static [(&'static str, &'static str)];
+    let rows: [(&[&str], Pairs); 5] = [
         (&[], &[]),
         (&["-p", "1884"], &[("listen", "1884")]),
         (

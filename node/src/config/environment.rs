@@ -49,7 +49,7 @@ fn key_of(variable: &str) -> Option<(&'static Key, bool)> {
 
 /// A Kubernetes Service named `mqttd` or `mqttd-…` puts such variables into every pod of its namespace; they are not ours.
 fn is_from_kubernetes(name: &str) -> bool {
-    let is_port = |rest: &str| rest.is_empty() || rest.starts_with(|c: char| c == '_');
+    let is_port = |rest: &str| rest.is_empty() || rest.starts_with('_');
     let after = |part: &str| name.split_once(part).map(|(_, rest)| rest);
     !name.contains("__")
         && (name.ends_with("_SERVICE_HOST") || after("_SERVICE_PORT").is_some_and(is_port) || after("_PORT").is_some_and(is_port))

@@ -99,8 +99,8 @@ fn split_port(text: &str, port_default: u16) -> Option<(&str, u16)> {
         Some((host, port)) => (host, port.parse().ok()?),
         None => (text, port_default),
     };
-    let good = host.chars().all(|c| c.is_ascii_alphanumeric() || "-_.*".contains(c)) && !(host.is_empty() && !text.contains(':'));
-    good.then_some((if host == "*" { "" } else { host }, port))
+    let good = host.chars().all(|c| c.is_ascii_alphanumeric() || "-_.*".contains(c));
+    (good && !text.is_empty()).then_some((if host == "*" { "" } else { host }, port))
 }
 
 impl fmt::Display for ListenUrl {
