@@ -7,6 +7,7 @@
 //! This room is pure: salts and nonces are handed in. It does not run SASLprep (RFC 4013): names and
 //! passwords are compared as the bytes that were sent, which makes no difference for printable ASCII.
 
+pub mod guard;
 pub mod scram;
 
 use std::collections::HashMap;

@@ -28,6 +28,9 @@ pub trait Guard: std::fmt::Debug + Send + Sync {
 
 /// The Server's side of an enhanced authentication.
 pub trait Exchange: Send {
+    /// Begins again, for a re-authentication of the same Client (section 4.12.1).
+    fn restart(&mut self);
+
     /// Takes Authentication Data of the Client and says how it goes on.
     fn step(&mut self, data: &[u8]) -> Result<Progress, Reason>;
 }

@@ -142,10 +142,11 @@ pub fn refusal(fault: Fault, problem_information: bool) -> Packet {
 impl Settings {
     /// The Keep Alive in force: the Client's, unless the Server has a bound (section 3.2.2.3.14).
     fn keep_alive_s(&self, asked_s: u16) -> u16 {
-        match self.keep_alive_max_s {
-            0 => asked_s,
-            bound if asked_s == 0 => bound,
-            bound => asked_s.min(bound),
+        match (self.server_keep_alive_s, self.keep_alive_max_s) {
+            (Some(everyone), _) => everyone,
+            (None, 0) => asked_s,
+            (None, bound) if asked_s == 0 => bound,
+            (None, bound) => asked_s.min(bound),
         }
     }
 }

@@ -25,6 +25,8 @@ pub struct Settings {
     pub subscription_ids_available: bool,
     /// Above this (or zero) the Server sets its own Keep Alive; 0: any is accepted.
     pub keep_alive_max_s: u16,
+    /// The Keep Alive that every 5.0 Client is told to use.
+    pub server_keep_alive_s: Option<u16>,
     /// The longest Session Expiry Interval; `u32::MAX` allows for ever.
     pub expiry_max_s: u32,
     /// How long a Session of 3.1 and 3.1.1 with Clean Session 0 is kept.
@@ -51,6 +53,7 @@ impl Default for Settings {
             shared_available: true,
             subscription_ids_available: true,
             keep_alive_max_s: 0,
+            server_keep_alive_s: None,
             expiry_max_s: u32::MAX,
             v3_expiry_s: 7 * 24 * 3600,
             pending_messages_max: 100_000,
