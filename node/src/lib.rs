@@ -8,6 +8,8 @@ pub mod message;
 pub mod packet;
 pub mod router;
 pub mod session;
+#[cfg(feature = "server")]
+pub mod store;
 pub mod subscription;
 pub mod time;
 pub mod topic;
