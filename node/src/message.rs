@@ -107,25 +107,45 @@ impl Run {
         for message in &self.messages {
             let before = bytes.len();
             let head = publish::Head { version, qos: QoS::AtMostOnce, packet_id: None, dup: false, retain: false };
-            publish::encode_parts(&mut bytes, head, message.topic.as_str(), message.properties.as_deref(), &publish::OwnProperties::default(), &message.payload);
+            publish::encode_parts(
+                &mut bytes,
+                head,
+                message.topic.as_str(),
+                message.properties.as_deref(),
+                &publish::OwnProperties::default(),
+                &message.payload,
+            );
             largest = largest.max(bytes.len() - before);
         }
         Some(Frames { bytes: bytes.freeze(), largest })
     }
 
-    /// The same run in memory of its own: topic and payloads no longer pin the large buffer that they were read into.
+    /// The same run in memory of its own: nothing of it pins the large buffer that it was read into any longer.
+    /// The Topic Name and all payloads share one allocation.
     pub fn compact(&self) -> Run {
-        let topic = TopicName::new(self.topic().as_str().to_owned().into()).expect("a Topic Name stays one when it is copied");
-        let mut payloads = bytes::BytesMut::with_capacity(self.messages.iter().map(|message| message.payload.len()).sum());
-        for message in &self.messages {
-            payloads.extend_from_slice(&message.payload);
-        }
-        let mut payloads = payloads.freeze();
-        let messages = self.messages.iter().map(|message| {
-            let payload = payloads.split_to(message.payload.len());
-            Message { topic: topic.clone(), payload, ..message.clone() }
+        let topic = self.topic().as_str();
+        let size = topic.len() + self.messages.iter().map(|message| message.payload.len()).sum::<usize>();
+        let mut copy = bytes::BytesMut::with_capacity(size);
+        copy.extend_from_slice(topic.as_bytes());
+        self.messages.iter().for_each(|message| copy.extend_from_slice(&message.payload));
+        let mut copy = copy.freeze();
+        let topic = bytestring::ByteString::try_from(copy.split_to(topic.len())).expect("text stays text when it is copied");
+        let topic = TopicName::new(topic).expect("a Topic Name stays one when it is copied");
+        let messages = self.messages.iter().map(|message| Message {
+            topic: topic.clone(),
+            payload: copy.split_to(message.payload.len()),
+            properties: message.properties.as_deref().map(|properties| Box::new(properties.compact())),
+            ..*message
         });
         Run::new(messages.collect())
+    }
+}
+
+impl Message {
+    /// The same message in memory of its own, as [`Run::compact`].
+    pub fn compact(&self) -> Message {
+        let run = Run::from(self.clone()).compact();
+        run.messages.into_iter().next().expect("a run is never empty")
     }
 }
 

@@ -37,6 +37,28 @@ pub struct PublishProperties {
     pub user_properties: UserProperties,
 }
 
+impl PublishProperties {
+    /// The same properties in memory of their own, not as slices of the buffer that they were read into.
+    pub fn compact(&self) -> PublishProperties {
+        let text = |text: &ByteString| ByteString::from(text.to_string());
+        PublishProperties {
+            response_topic: self.response_topic.as_ref().map(text),
+            correlation_data: self.correlation_data.as_deref().map(Bytes::copy_from_slice),
+            subscription_ids: self.subscription_ids.clone(),
+            content_type: self.content_type.as_ref().map(text),
+            user_properties: self.user_properties.iter().map(|(name, value)| (text(name), text(value))).collect(),
+            ..*self
+        }
+    }
+
+    /// Bytes of text and data in them.
+    pub fn size(&self) -> usize {
+        let text = |text: &Option<ByteString>| text.as_ref().map_or(0, |text| text.len());
+        let user: usize = self.user_properties.iter().map(|(name, value)| name.len() + value.len()).sum();
+        user + text(&self.response_topic) + text(&self.content_type) + self.correlation_data.as_ref().map_or(0, Bytes::len)
+    }
+}
+
 /// The fixed part of a PUBLISH as it goes to one destination.
 #[derive(Clone, Copy, Debug)]
 pub struct Head {
