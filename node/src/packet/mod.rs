@@ -16,6 +16,9 @@ pub mod reason;
 pub mod subscribe;
 pub mod unsubscribe;
 
+#[cfg(test)]
+mod tests;
+
 use std::num::NonZeroU16;
 
 pub use frame::{answer_version, frame};
