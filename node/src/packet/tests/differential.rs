@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::super::publish::Publish;
 use super::super::{Packet, Version, frame};
-use super::{encoded, strategy};
+use super::{encoded, round_trip, strategy};
 
 /// What the other codec reads from a packet of ours, written again by it; `Err` with its reason.
 macro_rules! other {
@@ -80,5 +80,16 @@ proptest! {
     fn fields_of_publish(older in strategy::publish(Version::V3_1_1), publish in strategy::publish(Version::V5)) {
         check_publish(Version::V3_1_1, &older);
         check_publish(Version::V5, &publish);
+    }
+
+    /// What we understand of a broken packet is no invention of ours. The other way round does not hold: the other codec lets pass
+    /// U+0000, bytes behind the end, reserved flags of CONNECT and CONNACK.
+    #[test]
+    fn mutated_packets(bytes in round_trip::mutated(Version::V5)) {
+        if let Ok(packet) = Packet::decode(Version::V5, bytes.clone().into()) {
+            let layout = if let Packet::Connect(connect) = &packet { connect.version } else { Version::V5 };
+            let theirs = if layout == Version::V3_1 { Ok(vec![]) } else { other(layout, &bytes) };
+            prop_assert!(differs(&packet) || theirs.is_ok(), "{theirs:?} for {packet:?}");
+        }
     }
 }

@@ -16,7 +16,7 @@ fn check(version: Version, packet: &Packet) {
 }
 
 /// Overwrites, cuts or repeats bytes of a good packet; often with a byte that means something.
-fn mutated(version: Version) -> impl Strategy<Value = Vec<u8>> {
+pub(super) fn mutated(version: Version) -> impl Strategy<Value = Vec<u8>> {
     let telling = prop_oneof![any::<u8>(), prop::sample::select(vec![0, 1, 2, 0x7F, 0x80, 0xFF])];
     (strategy::packet(version), vec((any::<Index>(), telling, 0..4_u8), 1..4)).prop_map(move |(packet, changes)| {
         let mut bytes = encoded(&packet, version).to_vec();
