@@ -1,0 +1,2 @@
+// Below the sockets.
+mod store; // the Store's contract
