@@ -13,6 +13,17 @@ pub struct Selector {
     pub filter: TopicFilter,
 }
 
+impl Selector {
+    /// Takes a Topic Filter apart as a SUBSCRIBE gives it: `$share/{ShareName}/{filter}` is a Shared Subscription `[MQTT-4.8.2-1]`.
+    pub fn parse(text: &str) -> Option<Selector> {
+        let Some(shared) = text.strip_prefix("$share/") else {
+            return TopicFilter::new(text).map(|filter| Selector { share: None, filter });
+        };
+        let (share, filter) = shared.split_once('/')?;
+        Some(Selector { share: Some(ShareName::new(share)?), filter: TopicFilter::new(filter)? })
+    }
+}
+
 /// One subscription of a Session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscription {
@@ -25,10 +36,19 @@ pub struct Subscription {
 /// How a message reaches one subscriber: the sum of all its subscriptions that match.
 ///
 /// The QoS is the highest granted; every matching identifier is named (section 3.3.4).
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Grant {
     pub qos: QoS,
     pub retain_as_published: bool,
     /// `None` when no matching subscription had an identifier, the usual case.
     pub ids: Option<Arc<[u32]>>,
+    /// The share group through which the message came, so that another member can have it if this one leaves without acknowledging it.
+    pub group: Option<Arc<ShareGroup>>,
+}
+
+/// All Shared Subscriptions of one Share Name to one Topic Filter (section 4.8.2).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShareGroup {
+    pub share: ShareName,
+    pub filter: TopicFilter,
 }
