@@ -175,8 +175,10 @@ impl Client {
         }
     }
 
+    /// What is not there is not told.
     fn log(&mut self, direction: &str, text: &str) {
-        let mut line = format!("{direction} {text}");
+        let told: Vec<&str> = text.split(", ").filter(|part| !part.ends_with(": None") && !part.ends_with(": []")).collect();
+        let mut line = format!("{direction} {}", told.join(", "));
         if line.len() > 400 {
             let end = (0..=400).rev().find(|&at| line.is_char_boundary(at)).unwrap_or(0);
             line.truncate(end);
