@@ -151,26 +151,16 @@ fn messages_of_a_topic_keep_their_order() {
             let topic = unique("t");
             let (mut publisher, mut subscriber) = pair(version);
             subscriber.subscribe(&topic, level);
-            for number in 1..=200u16 {
-                let mut next = message(&topic, format!("{number}")).qos(level);
-                if level > 0 {
-                    next = next.id(number);
-                }
-                publisher.send(next);
+            let numbered = |number: u16| message(&topic, format!("{number}")).qos(level);
+            for number in 1..=200 {
+                publisher.send(if level == 0 { numbered(number) } else { numbered(number).id(number) });
             }
-            for number in 1..=200u16 {
-                let came = subscriber.next_publish();
-                assert_eq!(came.payload, format!("{number}"));
-                match level {
-                    1 => subscriber.send(puback(came.packet_id.expect("QoS 1").get())),
-                    2 => subscriber.send(ack(Kind::Pubrec, came.packet_id.expect("QoS 2").get(), Reason::SUCCESS)),
-                    _ => {}
-                }
-                if level == 2 {
-                    let id = came.packet_id.expect("QoS 2").get();
-                    subscriber.wait_for("PUBREL", |packet| matches!(packet, Packet::Acknowledge(ack) if ack.packet_id.get() == id));
-                    subscriber.send(pubcomp(id));
-                }
+            if level == 2 {
+                (1..=200).for_each(|id| publisher.expect_pubrec(id));
+                (1..=200).for_each(|id| publisher.send(pubrel(id)));
+            }
+            for number in 1..=200 {
+                subscriber.receive(numbered(number));
             }
             subscriber.expect_nothing();
         }

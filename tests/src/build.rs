@@ -60,6 +60,12 @@ impl Message {
         self
     }
 
+    /// The same message for another topic.
+    pub fn to(mut self, topic: &str) -> Message {
+        self.0.topic = text(topic);
+        self
+    }
+
     /// To send: the Message Expiry Interval. To expect: what may be left of it a moment later.
     pub fn expiry(self, seconds: u32) -> Message {
         self.with(|properties| properties.message_expiry_s = Some(seconds))
