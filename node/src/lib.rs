@@ -2,9 +2,31 @@
 //!
 //! The house is described in `node/ARCHITECTURE.md`. Nobody inside imports through this face.
 
+#[cfg(feature = "server")]
+pub mod auth;
+#[cfg(feature = "server")]
+pub mod broker;
+#[cfg(feature = "server")]
+pub mod cli;
+#[cfg(feature = "server")]
+pub mod clock;
+#[cfg(feature = "server")]
+pub mod config;
+#[cfg(feature = "server")]
+pub mod connection;
+pub mod hook;
+#[cfg(feature = "server")]
+pub mod listener;
 pub mod message;
+#[cfg(feature = "server")]
+pub mod metrics;
+#[cfg(feature = "server")]
+pub mod node;
 pub mod packet;
+pub mod router;
 pub mod session;
+#[cfg(feature = "server")]
+pub mod store;
 pub mod subscription;
 pub mod time;
 pub mod topic;

@@ -31,6 +31,9 @@ pub struct Message {
 #[derive(Debug)]
 pub struct Run {
     messages: Vec<Message>,
+    highest_qos: QoS,
+    any_retain: bool,
+    bytes: usize,
     frames: [OnceLock<Option<Frames>>; 2],
 }
 
@@ -59,7 +62,24 @@ impl Run {
     /// `messages` must not be empty, and all must have the Topic Name of the first.
     pub fn new(messages: Vec<Message>) -> Run {
         debug_assert!(messages.windows(2).all(|pair| pair[0].topic == pair[1].topic) && !messages.is_empty());
-        Run { messages, frames: Default::default() }
+        let highest_qos = messages.iter().map(|message| message.qos).max().unwrap_or_default();
+        let any_retain = messages.iter().any(|message| message.retain);
+        let bytes = messages.iter().map(|message| message.topic.as_str().len() + message.payload.len()).sum();
+        Run { messages, highest_qos, any_retain, bytes, frames: Default::default() }
+    }
+
+    /// Bytes of all Topic Names and payloads: what a queue that holds the run is charged.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub fn highest_qos(&self) -> QoS {
+        self.highest_qos
+    }
+
+    /// Whether one of the messages was published with RETAIN=1.
+    pub fn any_retain(&self) -> bool {
+        self.any_retain
     }
 
     pub fn messages(&self) -> &[Message] {
@@ -87,25 +107,45 @@ impl Run {
         for message in &self.messages {
             let before = bytes.len();
             let head = publish::Head { version, qos: QoS::AtMostOnce, packet_id: None, dup: false, retain: false };
-            publish::encode_parts(&mut bytes, head, message.topic.as_str(), message.properties.as_deref(), &publish::OwnProperties::default(), &message.payload);
+            publish::encode_parts(
+                &mut bytes,
+                head,
+                message.topic.as_str(),
+                message.properties.as_deref(),
+                &publish::OwnProperties::default(),
+                &message.payload,
+            );
             largest = largest.max(bytes.len() - before);
         }
         Some(Frames { bytes: bytes.freeze(), largest })
     }
 
-    /// The same run in memory of its own: topic and payloads no longer pin the large buffer that they were read into.
+    /// The same run in memory of its own: nothing of it pins the large buffer that it was read into any longer.
+    /// The Topic Name and all payloads share one allocation.
     pub fn compact(&self) -> Run {
-        let topic = TopicName::new(self.topic().as_str().to_owned().into()).expect("a Topic Name stays one when it is copied");
-        let mut payloads = bytes::BytesMut::with_capacity(self.messages.iter().map(|message| message.payload.len()).sum());
-        for message in &self.messages {
-            payloads.extend_from_slice(&message.payload);
-        }
-        let mut payloads = payloads.freeze();
-        let messages = self.messages.iter().map(|message| {
-            let payload = payloads.split_to(message.payload.len());
-            Message { topic: topic.clone(), payload, ..message.clone() }
+        let topic = self.topic().as_str();
+        let size = topic.len() + self.messages.iter().map(|message| message.payload.len()).sum::<usize>();
+        let mut copy = bytes::BytesMut::with_capacity(size);
+        copy.extend_from_slice(topic.as_bytes());
+        self.messages.iter().for_each(|message| copy.extend_from_slice(&message.payload));
+        let mut copy = copy.freeze();
+        let topic = bytestring::ByteString::try_from(copy.split_to(topic.len())).expect("text stays text when it is copied");
+        let topic = TopicName::new(topic).expect("a Topic Name stays one when it is copied");
+        let messages = self.messages.iter().map(|message| Message {
+            topic: topic.clone(),
+            payload: copy.split_to(message.payload.len()),
+            properties: message.properties.as_deref().map(|properties| Box::new(properties.compact())),
+            ..*message
         });
         Run::new(messages.collect())
+    }
+}
+
+impl Message {
+    /// The same message in memory of its own, as [`Run::compact`].
+    pub fn compact(&self) -> Message {
+        let run = Run::from(self.clone()).compact();
+        run.messages.into_iter().next().expect("a run is never empty")
     }
 }
 

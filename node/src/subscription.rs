@@ -42,4 +42,13 @@ pub struct Grant {
     pub retain_as_published: bool,
     /// `None` when no matching subscription had an identifier, the usual case.
     pub ids: Option<Arc<[u32]>>,
+    /// The share group through which the message came, so that another member can have it if this one leaves without acknowledging it.
+    pub group: Option<Arc<ShareGroup>>,
+}
+
+/// All Shared Subscriptions of one Share Name to one Topic Filter (section 4.8.2).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShareGroup {
+    pub share: ShareName,
+    pub filter: TopicFilter,
 }

@@ -70,6 +70,32 @@ impl Reason {
     pub const fn is_error(self) -> bool {
         self.0 >= 0x80
     }
+
+    /// The Connect Return code of 3.1 and 3.1.1 (3.1.1 section 3.2.2.3) that comes nearest: those know only five failures, and
+    /// "Server unavailable" is the one that tells a client to come back later.
+    pub const fn v3_return_code(self) -> u8 {
+        match self {
+            Reason::SUCCESS => 0,
+            Reason::UNSUPPORTED_PROTOCOL_VERSION => 1,
+            Reason::CLIENT_IDENTIFIER_NOT_VALID => 2,
+            Reason::BAD_USER_NAME_OR_PASSWORD | Reason::BAD_AUTHENTICATION_METHOD => 4,
+            Reason::NOT_AUTHORIZED | Reason::BANNED => 5,
+            _ => 3,
+        }
+    }
+
+    /// The Reason Code behind a Connect Return code; 6 and above are reserved.
+    pub const fn from_v3_return_code(code: u8) -> Option<Reason> {
+        match code {
+            0 => Some(Reason::SUCCESS),
+            1 => Some(Reason::UNSUPPORTED_PROTOCOL_VERSION),
+            2 => Some(Reason::CLIENT_IDENTIFIER_NOT_VALID),
+            3 => Some(Reason::SERVER_UNAVAILABLE),
+            4 => Some(Reason::BAD_USER_NAME_OR_PASSWORD),
+            5 => Some(Reason::NOT_AUTHORIZED),
+            _ => None,
+        }
+    }
 }
 
 impl std::fmt::Debug for Reason {

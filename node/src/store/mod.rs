@@ -2,10 +2,15 @@
 //! contexts of requests. This file is the contract; one suite (`tests/it/store`) holds every store to it.
 //!
 //! Rules that a store keeps, whichever it is:
-//! - `open` is one atomic step and raises the epoch; `close`, `purge` and `will_done` of an older epoch change nothing.
+//! - `open` is one atomic step and raises the epoch, which is never used twice for a Client, not even after a `purge`.
+//! - `close`, `purge`, `will_done`, `subscribe`, `unsubscribe`, `Receive` and `Forget` of an older epoch change nothing, and `read` finds nothing.
 //! - Every other write of an owner that has lost its Session is harmless: sequences are never used twice.
+//! - A Session without a connection whose expiry has passed is as good as purged: `open` makes a new one, `Append` finds none.
+//! - A Session that was new with an expiry of zero has no queue and keeps no subscriptions; its owner does all that in its own memory.
+//!   One that is resumed with an expiry of zero keeps its queue until it ends with its connection.
 //! - When a call returns `Ok`, what it wrote is as safe as this store can make it. When it returns an error, the outcome is unknown.
 //! - `due` hands each item to one caller for the length of [`DUE_LEASE`], then to another if `will_done` or `purge` did not come.
+//!   A will is published at least once: who opens a Session in the moment between `due` and `will_done` may get it too.
 
 pub mod memory;
 
@@ -62,9 +67,11 @@ pub struct Opened {
     pub state: Option<State>,
     /// Another connection owned the Session until now and must be told (0x8E).
     pub was_owned: bool,
-    /// The will of the connection or Session that this step ended, to be published now (section 3.1.2.5).
+    /// The will of the connection or Session that this step ended, to be published now (section 3.1.2.5): of a connection that was taken
+    /// over, unless its will was to be delayed and the Session goes on; of a Session without one, when it ends now, or when the delay has
+    /// passed and nobody has published it yet.
     pub due_will: Option<Will>,
-    /// Filters of a Session that a clean start ended: they leave the routing table.
+    /// Filters of a Session that this step ended, by a clean start or because its time was over: they leave the routing table.
     pub ended: Vec<Selector>,
 }
 
@@ -72,15 +79,15 @@ pub struct Opened {
 pub struct Close {
     /// The will is void after DISCONNECT with 0x00.
     pub keep_will: bool,
-    /// A DISCONNECT may have changed it.
+    /// The Session Expiry Interval in force at the end, as in [`Open::expiry`]: a DISCONNECT may have changed it, but not from zero.
     pub expiry: Option<Span>,
-    /// The last sequence that may have been sent.
+    /// The last sequence that may have been sent. Lower than what `open` said: it stays as it was.
     pub sent: Sequence,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Closed {
-    /// False: somebody else owns the Session by now, and nothing was changed.
+    /// False: the Session is not this lease's any more, and nothing was changed.
     pub was_owner: bool,
     /// The will, when it is to be published at once.
     pub due_will: Option<Will>,
@@ -92,6 +99,7 @@ pub struct Closed {
 #[derive(Clone, Debug)]
 pub enum Write {
     /// Put the messages of a run that are granted more than QoS 0 into the queue of a Session. Several that share a run share its memory.
+    /// The store makes its own copy of the run, once for a batch.
     Append { to: ClientId, run: Arc<Run>, grant: Grant },
     /// PUBACK or a final PUBREC came: the message leaves the queue.
     Acknowledge { of: ClientId, sequence: Sequence },
@@ -100,20 +108,22 @@ pub enum Write {
     /// PUBCOMP came: nothing is owed any more.
     Complete { of: ClientId, sequence: Sequence },
     /// A QoS 2 PUBLISH was taken from this Client; held until its PUBREL.
-    Receive { of: ClientId, packet_id: PacketId },
+    /// Ignored unless the lease is the newest.
+    Receive { of: Lease, packet_id: PacketId },
     /// PUBREL came: the Packet Identifier is free again.
-    Forget { of: ClientId, packet_id: PacketId },
+    /// Ignored unless the lease is the newest.
+    Forget { of: Lease, packet_id: PacketId },
 }
 
-/// What became of one write of a batch.
+/// What became of one write of a batch. To acknowledge, release, complete or forget what is not there is harmless and `Done`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
     Done,
-    /// The queue of that Session is at its limit: the messages are dropped and counted.
+    /// The queue of that Session is at its limit: the messages that did not fit are dropped and counted.
     QueueFull,
-    /// The whole store is at its limit: nothing of this write was kept.
+    /// The whole store is at its limit: messages of this write were dropped and counted.
     StoreFull,
-    /// There is no such Session (any more).
+    /// There is no such Session (any more), or it has no queue, or a `Receive` came from an older owner. Only `Append` and `Receive` say this.
     NoSession,
 }
 
@@ -139,6 +149,7 @@ pub enum Due {
     /// A Will Delay has passed: publish it, then say `will_done`.
     Will { lease: Lease, will: Will },
     /// A Session has expired: its will, if it still has one, is published first (section 3.1.3.2.2), then `purge`.
+    /// It has to wait while somebody has the `Will` of the Session: nobody is given a will twice within a lease.
     Expired { lease: Lease, will: Option<Will>, selectors: Vec<Selector> },
 }
 
@@ -177,17 +188,19 @@ impl Store {
     }
 
     /// Reads the queue of a Session after `after`: at most `limit` messages, those that expired before they were sent left out and removed.
-    /// Messages up to the `sent` mark of the Session are handed out even when expired.
+    /// Messages up to the `sent` mark of the Session are handed out even when expired. Fewer than `limit`: that is the end of the queue.
+    /// When this connection is taken over or lost, everything that was read may have been sent.
     pub async fn read(&self, lease: &Lease, after: Sequence, limit: usize, now: Time) -> Result<Vec<Stored>, StoreError> {
         each!(self, store => store.read(lease, after, limit, now))
     }
 
-    /// Sets the retained message of a Topic Name, or removes it. The run has one message.
+    /// Sets the retained message of a Topic Name, or removes it. The run has one message, to that Topic Name.
     pub async fn retain(&self, topic: &TopicName, message: Option<Arc<Run>>, now: Time) -> Result<(), StoreError> {
         each!(self, store => store.retain(topic, message, now))
     }
 
-    /// The retained messages that match, from the first Topic Name after `after`, at most `limit`; a page may be short and still have a next.
+    /// The retained messages that match and have not expired, from the first Topic Name after `after`, at most `limit` (but at least one if
+    /// there is one); a page may be short, even empty, and still have a next.
     pub async fn retained(&self, filter: &TopicFilter, after: Option<&TopicName>, limit: usize, now: Time) -> Result<Page, StoreError> {
         each!(self, store => store.retained(filter, after, limit, now))
     }
@@ -207,7 +220,7 @@ impl Store {
         each!(self, store => store.next_due())
     }
 
-    /// The will of this lease has been published.
+    /// The will of this lease has been published (one that `due` gave; one that `open` or `close` gave is not kept).
     pub async fn will_done(&self, lease: &Lease) -> Result<(), StoreError> {
         each!(self, store => store.will_done(lease))
     }
@@ -217,7 +230,7 @@ impl Store {
         each!(self, store => store.purge(lease))
     }
 
-    /// Keeps the context of a request until it is taken or `ttl` has passed. False when the id is in use.
+    /// Keeps the context of a request until it is taken or `ttl` has passed. False when the id is in use: the old one stays.
     pub async fn put_context(&self, id: &str, context: Bytes, ttl: Span, now: Time) -> Result<bool, StoreError> {
         each!(self, store => store.put_context(id, context, ttl, now))
     }

@@ -3,7 +3,7 @@
 use super::name::TopicName;
 
 /// A valid Topic Filter without its `$share/{ShareName}/` part (section 4.7).
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicFilter(Box<str>);
 
 /// The name of a group of Shared Subscriptions (section 4.8.2): not empty, without `/`, `+` and `#`.
@@ -51,6 +51,22 @@ impl TopicFilter {
             match (filter.next(), name.next()) {
                 (Some("#"), _) | (None, None) => return true,
                 (Some("+"), Some(_)) => {}
+                (Some(level), Some(other)) if level == other => {}
+                _ => return false,
+            }
+        }
+    }
+
+    /// Whether every Topic Name that `other` matches is matched by this filter too.
+    pub fn covers(&self, other: &TopicFilter) -> bool {
+        if self.0.starts_with(['+', '#']) && other.0.starts_with('$') {
+            return false;
+        }
+        let (mut mine, mut theirs) = (self.levels(), other.levels());
+        loop {
+            match (mine.next(), theirs.next()) {
+                (Some("#"), _) | (None, None) => return true,
+                (Some("+"), Some(level)) if level != "#" => {}
                 (Some(level), Some(other)) if level == other => {}
                 _ => return false,
             }
@@ -113,6 +129,14 @@ mod tests {
         ];
         for (filter, topic, expected) in rows {
             assert_eq!(TopicFilter::new(filter).unwrap().matches(&name(topic)), expected, "{filter} {topic}");
+        }
+    }
+
+    #[test]
+    fn covers_what_matches_no_more() {
+        let rows = [("a/#", "a/+/c", true), ("a/#", "a", true), ("a/+", "a/#", false), ("a/b", "a/b", true), ("a/b", "a/+", false), ("#", "$SYS/#", false)];
+        for (filter, other, expected) in rows {
+            assert_eq!(TopicFilter::new(filter).unwrap().covers(&TopicFilter::new(other).unwrap()), expected, "{filter} {other}");
         }
     }
 

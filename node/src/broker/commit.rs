@@ -1,0 +1,242 @@
+//! The commands of a turn become truth: routed, stored, and only then handed to those who are here.
+
+use std::sync::Arc;
+
+use crate::broker::mailbox::Pushed;
+use crate::broker::roster::Subscriber;
+use crate::broker::routes::RouteCache;
+use crate::broker::{Broker, Member};
+use crate::message::Run;
+use crate::metrics::Metrics;
+use crate::packet::connect::ClientId;
+use crate::packet::reason::Reason;
+use crate::packet::{PacketId, QoS};
+use crate::session::outbound::Delivery;
+use crate::session::subscribe::RetainedRead;
+use crate::session::{Command, Fault, Outcome, Session, Subscribed};
+use crate::store::{Page, StoreError, Stored, Write, Written};
+use crate::subscription::{Grant, Selector, Subscription};
+use crate::time::Time;
+
+/// Retained messages read at a time.
+const RETAINED_PAGE: usize = 256;
+
+/// What several commands want of the Store and of mailboxes, so that each is asked once for all of them.
+#[derive(Debug, Default)]
+pub struct Batch {
+    writes: Vec<Write>,
+    /// The command that each write belongs to.
+    origins: Vec<usize>,
+    deliveries: Vec<(Arc<Subscriber>, Delivery)>,
+    rings: Vec<Arc<Subscriber>>,
+}
+
+impl Batch {
+    fn write(&mut self, write: Write, origin: usize) {
+        self.writes.push(write);
+        self.origins.push(origin);
+    }
+
+    pub(super) fn deliver(&mut self, to: &Arc<Subscriber>, run: &Arc<Run>, grant: &Grant, origin: usize) {
+        let highest = run.highest_qos().min(grant.qos);
+        if to.is_durable() && highest > QoS::AtMostOnce {
+            self.write(Write::Append { to: to.client_id.clone(), run: run.clone(), grant: grant.clone() }, origin);
+            self.rings.push(to.clone());
+            if run.messages().iter().all(|message| message.qos > QoS::AtMostOnce) {
+                return;
+            }
+        }
+        self.deliveries.push((to.clone(), Delivery { run: run.clone(), grant: grant.clone() }));
+    }
+}
+
+impl Broker {
+    /// Does the commands of one turn in their order. When it returns `Ok`, everything in them may be promised.
+    pub async fn commit(&self, member: &mut Member, commands: Vec<Command>, now: Time) -> Result<Vec<Outcome>, StoreError> {
+        let mut outcomes = Vec::with_capacity(commands.len());
+        let mut batch = Batch::default();
+        for command in commands {
+            let origin = outcomes.len();
+            let of = || member.lease.client_id.clone();
+            let outcome = match command {
+                Command::Publish { run, received } => self.publish_run(member, &run, received, &mut batch, origin, now).await?,
+                Command::Subscribe(requests) => {
+                    self.flush(&mut batch, &mut outcomes, now).await?;
+                    self.subscribe(member, requests).await?
+                }
+                Command::Unsubscribe(requests) => {
+                    self.flush(&mut batch, &mut outcomes, now).await?;
+                    self.unsubscribe(member, requests).await?
+                }
+                Command::Acknowledge(sequence) => done(&mut batch, Write::Acknowledge { of: of(), sequence }, origin),
+                Command::Release(sequence) => done(&mut batch, Write::Release { of: of(), sequence }, origin),
+                Command::Complete(sequence) => done(&mut batch, Write::Complete { of: of(), sequence }, origin),
+                Command::Forget(packet_id) => done(&mut batch, Write::Forget { of: of(), packet_id }, origin),
+            };
+            outcomes.push(outcome);
+        }
+        self.flush(&mut batch, &mut outcomes, now).await?;
+        Ok(outcomes)
+    }
+
+    async fn publish_run(
+        &self,
+        member: &mut Member,
+        run: &Arc<Run>,
+        received: Vec<PacketId>,
+        batch: &mut Batch,
+        origin: usize,
+        now: Time,
+    ) -> Result<Outcome, StoreError> {
+        for packet_id in received {
+            batch.write(Write::Receive { of: member.lease.client_id.clone(), packet_id }, origin);
+        }
+        let publisher = member.lease.client_id.clone();
+        match self.stage(&mut member.cache, Some((&publisher, origin)), run, batch, now).await {
+            Ok(matched) => Ok(Outcome::Published { matched }),
+            Err(StoreError::Full) => Ok(Outcome::Refused(Reason::QUOTA_EXCEEDED)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Retains what is to be retained, then finds who gets the run. The order makes sure that a subscription that comes meanwhile
+    /// gets the message one way or the other.
+    pub(super) async fn stage(
+        &self,
+        cache: &mut RouteCache,
+        publisher: Option<(&ClientId, usize)>,
+        run: &Arc<Run>,
+        batch: &mut Batch,
+        now: Time,
+    ) -> Result<bool, StoreError> {
+        if run.any_retain() {
+            self.retain(run, now).await?;
+        }
+        let origin = publisher.map_or(0, |(_, origin)| origin);
+        let routes = self.table.routes(cache, run.topic(), &self.roster);
+        for (subscriber, target) in &routes.direct {
+            let is_own = publisher.is_some_and(|(client_id, _)| *client_id == subscriber.client_id);
+            if let Some(grant) = target.grant_for(is_own) {
+                batch.deliver(subscriber, run, grant, origin);
+            }
+        }
+        for group in &routes.groups {
+            self.share(group, run, batch, origin).await?;
+        }
+        Ok(!routes.is_empty())
+    }
+
+    /// The last message of the run with RETAIN=1 is the retained one of its topic; an empty payload removes it (section 3.3.1.3).
+    async fn retain(&self, run: &Arc<Run>, now: Time) -> Result<(), StoreError> {
+        let Some(message) = run.messages().iter().rfind(|message| message.retain) else { return Ok(()) };
+        let kept = (!message.payload.is_empty()).then(|| Arc::new(Run::from(message.clone())));
+        self.store.retain(run.topic(), kept, now).await
+    }
+
+    /// One write to the Store for the whole batch, then the mailboxes.
+    pub(super) async fn flush(&self, batch: &mut Batch, outcomes: &mut Vec<Outcome>, now: Time) -> Result<(), StoreError> {
+        if !batch.writes.is_empty() {
+            let written = self.store.write(std::mem::take(&mut batch.writes), now).await?;
+            for (written, origin) in written.into_iter().zip(std::mem::take(&mut batch.origins)) {
+                if written == Written::StoreFull && outcomes.len() > origin {
+                    outcomes[origin] = Outcome::Refused(Reason::QUOTA_EXCEEDED);
+                }
+                if matches!(written, Written::StoreFull | Written::QueueFull) {
+                    Metrics::add(&self.metrics.messages_dropped_queue_full, 1);
+                }
+            }
+        }
+        for (subscriber, delivery) in batch.deliveries.drain(..) {
+            self.push(&subscriber, delivery);
+        }
+        for subscriber in batch.rings.drain(..) {
+            subscriber.mailbox.ring();
+        }
+        Ok(())
+    }
+
+    /// A full mailbox loses QoS 0 messages. A Session that lives only as long as its connection ends rather than lose more than that.
+    fn push(&self, subscriber: &Subscriber, delivery: Delivery) {
+        let messages = delivery.run.messages().len() as u64;
+        let lossy = subscriber.is_durable() || delivery.run.highest_qos().min(delivery.grant.qos) == QoS::AtMostOnce;
+        if subscriber.mailbox.push(delivery, self.mailbox) == Pushed::Full {
+            Metrics::add(&self.metrics.messages_dropped_slow, messages);
+            if !lossy {
+                subscriber.mailbox.kick(Fault::new(Reason::QUOTA_EXCEEDED, "too many messages wait for this Client"));
+            }
+        }
+    }
+
+    async fn subscribe(&self, member: &Member, requests: Vec<Result<Subscription, Reason>>) -> Result<Outcome, StoreError> {
+        let mut room = self.subscriptions_per_client_max.saturating_sub(member.subscriber.selectors().len());
+        let mut admit = |subscription: Subscription| {
+            if let Some(reason) = self.guard.subscribe(&member.lease.client_id, &subscription.selector) {
+                return Err(reason);
+            }
+            if room == 0 {
+                return Err(Reason::QUOTA_EXCEEDED);
+            }
+            room -= 1;
+            Ok(subscription)
+        };
+        let requests: Vec<_> = requests.into_iter().map(|request| request.and_then(&mut admit)).collect();
+        if member.subscriber.is_durable() {
+            let granted: Vec<_> = requests.iter().flatten().cloned().collect();
+            self.store.subscribe(&member.lease, &granted).await?;
+        }
+        let subscribed = requests.into_iter().map(|subscription| {
+            let existed = subscription.as_ref().is_ok_and(|subscription| self.table.subscribe(&member.subscriber, subscription));
+            Subscribed { subscription, existed }
+        });
+        Ok(Outcome::Subscribed(subscribed.collect()))
+    }
+
+    async fn unsubscribe(&self, member: &Member, requests: Vec<Result<Selector, Reason>>) -> Result<Outcome, StoreError> {
+        if member.subscriber.is_durable() {
+            let selectors: Vec<_> = requests.iter().flatten().cloned().collect();
+            self.store.unsubscribe(&member.lease, &selectors).await?;
+        }
+        let reasons = requests.into_iter().map(|request| match request {
+            Err(reason) => reason,
+            Ok(selector) if self.table.unsubscribe(&member.subscriber, &selector) => Reason::SUCCESS,
+            Ok(_) => Reason::NO_SUBSCRIPTION_EXISTED,
+        });
+        Ok(Outcome::Unsubscribed(reasons.collect()))
+    }
+
+    /// Reads on in the queue of a durable Session, as far as its window is open.
+    pub async fn read_queue(&self, member: &Member, session: &mut Session, now: Time) -> Result<(), StoreError> {
+        if let Some((after, limit)) = session.store_read() {
+            let stored = self.store.read(&member.lease, after, limit, now).await?;
+            let stored = stored.into_iter().map(|Stored { sequence, message, grant }| (sequence, message, grant));
+            session.deliver_stored(stored, limit, now);
+        }
+        Ok(())
+    }
+
+    /// Reads the next page of retained messages for a new subscription.
+    pub async fn read_retained(&self, member: &Member, session: &mut Session, now: Time) -> Result<(), StoreError> {
+        let Some(RetainedRead { filter, grant, after }) = session.retained_read().cloned() else { return Ok(()) };
+        let Page { messages, next } = self.store.retained(&filter, after.as_ref(), RETAINED_PAGE, now).await?;
+        let mut writes = Vec::new();
+        for run in messages {
+            if session.is_durable() && run.highest_qos().min(grant.qos) > QoS::AtMostOnce {
+                writes.push(Write::Append { to: member.lease.client_id.clone(), run, grant: grant.clone() });
+            } else {
+                session.deliver(&Delivery { run, grant: grant.clone() }, now);
+            }
+        }
+        if !writes.is_empty() {
+            self.store.write(writes, now).await?;
+            session.ring();
+        }
+        session.retained_page(next);
+        Ok(())
+    }
+}
+
+fn done(batch: &mut Batch, write: Write, origin: usize) -> Outcome {
+    batch.write(write, origin);
+    Outcome::Done
+}
+

@@ -1,0 +1,153 @@
+//! Where the broker leaves what a connection is to send, and wakes it.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use crate::packet::reason::Reason;
+use crate::session::Fault;
+use crate::session::outbound::Delivery;
+use crate::session::state::Epoch;
+
+/// How much may wait for one connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    pub messages_max: usize,
+    pub bytes_max: usize,
+}
+
+/// What became of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pushed {
+    Taken,
+    /// The bound is reached: nothing was added.
+    Full,
+    /// No connection is there to take it.
+    Offline,
+}
+
+#[derive(Debug, Default)]
+pub struct Mailbox {
+    online: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The epoch of the connection that may take the mail.
+    epoch: Epoch,
+    deliveries: VecDeque<Delivery>,
+    messages: usize,
+    bytes: usize,
+    news: bool,
+    kicked: Option<Fault>,
+    waker: Option<Waker>,
+}
+
+/// What a connection finds in its mailbox.
+#[derive(Debug, Default)]
+pub struct Mail {
+    pub deliveries: VecDeque<Delivery>,
+    /// The Store has something new in the queue of this Session.
+    pub news: bool,
+    /// The connection must end.
+    pub kicked: Option<Fault>,
+}
+
+const TAKEN_OVER: Fault = Fault::new(Reason::SESSION_TAKEN_OVER, "another connection uses this Client Identifier");
+
+impl Mailbox {
+    pub fn is_online(&self) -> bool {
+        self.online.load(Ordering::Acquire)
+    }
+
+    /// Gives the mailbox to the connection of this epoch; an earlier one finds that it was taken over. False when a later one has it.
+    pub fn attach(&self, epoch: Epoch) -> bool {
+        let mut state = self.lock();
+        if state.epoch > epoch {
+            return false;
+        }
+        let earlier = std::mem::replace(&mut *state, State { epoch, ..State::default() });
+        self.online.store(true, Ordering::Release);
+        drop(state);
+        earlier.waker.map(Waker::wake);
+        true
+    }
+
+    /// The connection of this epoch has ended; what it did not take is dropped.
+    pub fn detach(&self, epoch: Epoch) {
+        let mut state = self.lock();
+        if state.epoch == epoch {
+            self.online.store(false, Ordering::Release);
+            *state = State { epoch, ..State::default() };
+        }
+    }
+
+    pub fn push(&self, delivery: Delivery, bounds: Bounds) -> Pushed {
+        if !self.is_online() {
+            return Pushed::Offline;
+        }
+        let mut state = self.lock();
+        let messages = state.messages + delivery.run.messages().len();
+        let bytes = state.bytes + delivery.run.bytes();
+        // One run always fits, however large: the bound is on what piles up.
+        if (messages > bounds.messages_max || bytes > bounds.bytes_max) && !state.deliveries.is_empty() {
+            return Pushed::Full;
+        }
+        (state.messages, state.bytes) = (messages, bytes);
+        state.deliveries.push_back(delivery);
+        let waker = state.waker.take();
+        drop(state);
+        waker.map(Waker::wake);
+        Pushed::Taken
+    }
+
+    /// Says that the Store has news for the Session.
+    pub fn ring(&self) {
+        self.tell(|state| state.news = true);
+    }
+
+    /// Ends the connection that has the mailbox.
+    pub fn kick(&self, fault: Fault) {
+        self.tell(|state| state.kicked = Some(fault));
+    }
+
+    fn tell(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        change(&mut state);
+        let waker = state.waker.take();
+        drop(state);
+        waker.map(Waker::wake);
+    }
+
+    /// Ready when there is something for the connection of this epoch. `open` is false while it can take no deliveries.
+    pub fn poll_ready(&self, epoch: Epoch, open: bool, context: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if state.epoch != epoch || state.kicked.is_some() || state.news || (open && !state.deliveries.is_empty()) {
+            return Poll::Ready(());
+        }
+        if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+            state.waker = Some(context.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Takes what is there; deliveries only when `open`.
+    pub fn take(&self, epoch: Epoch, open: bool) -> Mail {
+        let mut state = self.lock();
+        if state.epoch != epoch {
+            return Mail { kicked: Some(TAKEN_OVER), ..Mail::default() };
+        }
+        let mut mail = Mail { news: std::mem::take(&mut state.news), kicked: state.kicked, ..Mail::default() };
+        if open {
+            mail.deliveries = std::mem::take(&mut state.deliveries);
+            (state.messages, state.bytes) = (0, 0);
+        }
+        mail
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

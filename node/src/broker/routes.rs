@@ -1,0 +1,118 @@
+//! From a Topic Name to the subscribers behind it, remembered for as long as no subscription changes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
+
+use crate::broker::roster::{Key, Roster, Subscriber};
+use crate::router::{Group, Member, Router, Target};
+use crate::subscription::{Grant, Selector, ShareGroup, Subscription};
+use crate::topic::name::TopicName;
+
+/// Topic Names whose routes one publisher remembers; at the bound it forgets all and starts again.
+const ROUTES_REMEMBERED_MAX: usize = 256;
+
+/// The routing table of this node.
+#[derive(Debug, Default)]
+pub struct Table {
+    router: RwLock<Router<Key>>,
+    /// Goes up with every change, so that what is remembered is known to be old.
+    generation: AtomicU64,
+}
+
+/// Everyone who gets what is published to one Topic Name.
+#[derive(Debug, Default)]
+pub struct Routes {
+    pub direct: Vec<(Arc<Subscriber>, Target<Key>)>,
+    pub groups: Vec<GroupRoute>,
+}
+
+#[derive(Debug)]
+pub struct GroupRoute {
+    pub group: Arc<ShareGroup>,
+    pub members: Vec<(Arc<Subscriber>, Grant)>,
+}
+
+impl Routes {
+    pub fn is_empty(&self) -> bool {
+        self.direct.is_empty() && self.groups.is_empty()
+    }
+}
+
+/// What one publisher remembers of the table.
+#[derive(Debug, Default)]
+pub struct RouteCache {
+    generation: u64,
+    routes: HashMap<TopicName, Arc<Routes>, foldhash::fast::RandomState>,
+}
+
+impl Table {
+    /// Adds a subscription; true when it replaced one with the same Topic Filter.
+    pub fn subscribe(&self, subscriber: &Subscriber, subscription: &Subscription) -> bool {
+        subscriber.selectors().insert(subscription.selector.clone());
+        let existed = self.write().subscribe(subscriber.key, subscription);
+        self.generation.fetch_add(1, Ordering::Release);
+        existed
+    }
+
+    pub fn unsubscribe(&self, subscriber: &Subscriber, selector: &Selector) -> bool {
+        subscriber.selectors().remove(selector);
+        let existed = self.write().unsubscribe(subscriber.key, selector);
+        self.generation.fetch_add(1, Ordering::Release);
+        existed
+    }
+
+    /// Removes every subscription of a Session that has ended.
+    pub fn forget(&self, subscriber: &Subscriber) {
+        let selectors = std::mem::take(&mut *subscriber.selectors());
+        if selectors.is_empty() {
+            return;
+        }
+        for selector in &selectors {
+            self.write().unsubscribe(subscriber.key, selector);
+        }
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    pub fn subscriptions(&self) -> usize {
+        self.router.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Who gets what is published to this Topic Name. The cache is asked first; the table is read when it does not know.
+    pub fn routes(&self, cache: &mut RouteCache, topic: &TopicName, roster: &Roster) -> Arc<Routes> {
+        let generation = self.generation.load(Ordering::Acquire);
+        if cache.generation != generation || cache.routes.len() >= ROUTES_REMEMBERED_MAX {
+            cache.routes.clear();
+            cache.generation = generation;
+        }
+        if let Some(routes) = cache.routes.get(topic) {
+            return routes.clone();
+        }
+        let routes = Arc::new(self.look_up(topic, roster));
+        // A copy of its own: the Topic Name is a slice of a read buffer.
+        if let Some(own) = TopicName::new(topic.as_str().to_owned().into()) {
+            cache.routes.insert(own, routes.clone());
+        }
+        routes
+    }
+
+    /// Who gets what is published to this Topic Name, without remembering it.
+    pub fn look_up(&self, topic: &TopicName, roster: &Roster) -> Routes {
+        let route = self.router.read().unwrap_or_else(PoisonError::into_inner).route(topic);
+        let direct = roster.resolve(route.direct.into_iter(), |target| target.key, |target, subscriber| (subscriber, target));
+        let groups = route.groups.into_iter().map(|group| group_route(&group, roster)).collect();
+        Routes { direct, groups }
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Router<Key>> {
+        self.router.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn group_route(group: &Group<Key>, roster: &Roster) -> GroupRoute {
+    let shared = Arc::new(ShareGroup { share: group.share.clone(), filter: group.filter.clone() });
+    let make = |member: &Member<Key>, subscriber| (subscriber, Grant { group: Some(shared.clone()), ..member.grant.clone() });
+    let members = roster.resolve(group.members.iter(), |member| member.key, make);
+    GroupRoute { group: shared, members }
+}

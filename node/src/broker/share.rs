@@ -1,0 +1,80 @@
+//! Shared Subscriptions: which member of a group gets a message (section 4.8.2).
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::broker::Broker;
+use crate::broker::commit::Batch;
+use crate::broker::routes::GroupRoute;
+use crate::message::{Message, Run};
+use crate::store::StoreError;
+use crate::subscription::ShareGroup;
+use crate::time::Time;
+
+/// Turns of a group that a node leases at a time, so that the Store is asked once for so many messages.
+const CURSOR_BLOCK: u64 = 64;
+
+/// Groups whose leased turns are remembered; at the bound the rest of all leases is given up, which only shifts the round.
+const CURSORS_MAX: usize = 10_000;
+
+#[derive(Debug, Default)]
+pub struct Cursors(Mutex<HashMap<Arc<ShareGroup>, std::ops::Range<u64>>>);
+
+impl Cursors {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<ShareGroup>, std::ops::Range<u64>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Broker {
+    /// Gives each message of the run to one member of the group, in turn.
+    pub(super) async fn share(&self, route: &GroupRoute, run: &Arc<Run>, batch: &mut Batch, origin: usize) -> Result<(), StoreError> {
+        let mut hands: BTreeMap<usize, Vec<Message>> = BTreeMap::new();
+        for message in run.messages() {
+            if let Some(member) = self.choose(route).await? {
+                hands.entry(member).or_default().push(message.clone());
+            }
+        }
+        for (member, messages) in hands {
+            let (subscriber, grant) = &route.members[member];
+            let whole = messages.len() == run.messages().len();
+            let run = if whole { run.clone() } else { Arc::new(Run::new(messages)) };
+            batch.deliver(subscriber, &run, grant, origin);
+        }
+        Ok(())
+    }
+
+    /// The member whose turn it is; one that is connected before one that is not.
+    async fn choose(&self, route: &GroupRoute) -> Result<Option<usize>, StoreError> {
+        let count = route.members.len();
+        if count == 0 {
+            return Ok(None);
+        }
+        let turn = (self.turn(&route.group).await? % count as u64) as usize;
+        let in_turn = || (turn..count).chain(0..turn);
+        let online = in_turn().find(|&member| route.members[member].0.mailbox.is_online());
+        Ok(online.or_else(|| in_turn().find(|&member| route.members[member].0.is_durable())))
+    }
+
+    async fn turn(&self, group: &Arc<ShareGroup>) -> Result<u64, StoreError> {
+        if let Some(turn) = self.cursors.lock().get_mut(group).and_then(Iterator::next) {
+            return Ok(turn);
+        }
+        let first = self.store.cursor(&group.share, &group.filter, CURSOR_BLOCK).await?;
+        let mut cursors = self.cursors.lock();
+        if cursors.len() >= CURSORS_MAX {
+            cursors.clear();
+        }
+        cursors.insert(group.clone(), first + 1..first + CURSOR_BLOCK);
+        Ok(first)
+    }
+
+    /// Gives a message that a member left unacknowledged to another one.
+    pub(super) async fn hand_over(&self, message: Message, group: &ShareGroup, now: Time) -> Result<(), StoreError> {
+        let routes = self.table.look_up(&message.topic, &self.roster);
+        let Some(route) = routes.groups.iter().find(|route| *route.group == *group) else { return Ok(()) };
+        let mut batch = Batch::default();
+        self.share(route, &Arc::new(Run::from(message)), &mut batch, 0).await?;
+        self.flush(&mut batch, &mut Vec::new(), now).await
+    }
+}

@@ -1,0 +1,11 @@
+//! `mqttd check`: every key, what holds, and who said so. The same layers as `run`, and nothing is started.
+
+use super::run::RunArguments;
+use super::{Failure, log, print};
+use crate::config::print::effective;
+
+pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
+    let loaded = arguments.load()?;
+    log::filter(&loaded)?;
+    print(&effective(&loaded))
+}

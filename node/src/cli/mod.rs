@@ -1,0 +1,105 @@
+//! The command line: what may be written there, and the one place that turns an outcome into an exit code.
+
+mod check;
+mod client;
+mod config;
+mod log;
+mod publish;
+mod run;
+mod signals;
+mod subscribe;
+
+#[cfg(test)]
+mod tests;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::ConfigErrors;
+
+/// What a command came to when it did not come to a good end.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The configuration or the command line is wrong: exit code 2.
+    Usage(String),
+    /// Something went wrong while it ran: exit code 1.
+    Runtime(String),
+}
+
+impl From<ConfigErrors> for Failure {
+    fn from(errors: ConfigErrors) -> Failure {
+        Failure::Usage(errors.to_string())
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  mqttd                                   a broker on 127.0.0.1:1883, its Store in memory
+  mqttd --listen tcp://:1883              for other machines too
+  mqttd sub -t 'hello/#' -v               in a second terminal: print what arrives
+  mqttd pub -t hello/world -m hi          in a third one: say hello
+  mqttd config > mqttd.toml               a file with every option to start from
+  mqttd check -c mqttd.toml               is the file right, and what holds?
+
+Every key of the file is also a variable: limits.packet_bytes_max is MQTTD_LIMITS__PACKET_BYTES_MAX.
+Flags win over variables, variables over the file. Ports: 1883 MQTT over TCP.
+Exit codes: 0 a clean end, 1 something failed while running, 2 the command line or the configuration is wrong.";
+
+/// An MQTT 3.1, 3.1.1 and 5.0 broker. Without a command it runs the broker.
+#[derive(Debug, Parser)]
+#[command(name = "mqttd", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true, max_term_width = 110)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: run::RunArguments,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the broker (as without any command)
+    Run(run::RunArguments),
+    /// Say whether the configuration is right, and where each value comes from
+    Check(run::RunArguments),
+    /// Print every option with its help and default, as a file to start from
+    Config,
+    /// Publish messages
+    #[command(name = "pub", after_help = publish::EXAMPLES)]
+    Publish(publish::PublishArguments),
+    /// Subscribe and print what arrives
+    #[command(name = "sub", after_help = subscribe::EXAMPLES)]
+    Subscribe(subscribe::SubscribeArguments),
+}
+
+/// Reads the command line and does what it says.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = match arguments.command.unwrap_or(Command::Run(arguments.run)) {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Config => config::run(),
+        Command::Publish(arguments) => publish::run(&arguments),
+        Command::Subscribe(arguments) => subscribe::run(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(text)) => fail(&text, 2),
+        Err(Failure::Runtime(text)) => fail(&text, 1),
+    }
+}
+
+fn fail(text: &str, code: u8) -> ExitCode {
+    text.lines().for_each(|line| eprintln!("mqttd: {line}"));
+    ExitCode::from(code)
+}
+
+/// Writes to standard output; that nobody reads on (`mqttd config | head`) is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    use std::io::{ErrorKind, Write};
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::Runtime(format!("standard output: {error}"))),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,143 @@
+//! `mqttd run`: the broker, from its configuration to its clean end.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use clap::{ArgAction, Args};
+use tracing::{info, warn};
+
+use super::signals::Signals;
+use super::{Failure, log};
+use crate::config::environment::FILE_VARIABLE;
+use crate::config::{Config, Effective, Flag, ListenUrl, Sources};
+use crate::node::Node;
+
+/// Read when nobody names another file, if it is there.
+const FILE_DEFAULT: &str = "/etc/mqttd/mqttd.toml";
+
+#[derive(Args, Clone, Debug, Default)]
+pub(super) struct RunArguments {
+    /// The configuration file [default: $MQTTD_CONFIG, or /etc/mqttd/mqttd.toml where it exists]
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where to listen, as tcp://HOST:PORT; tcp://:1883 is all addresses; may stand more than once [default: tcp://127.0.0.1:1883]
+    #[arg(long, value_name = "URL")]
+    listen: Vec<String>,
+    /// Listen on this port of 127.0.0.1
+    #[arg(short, long, value_name = "PORT")]
+    port: Option<u16>,
+    /// Where sessions and messages are kept [default: memory:]
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// Where the administration answers, or off [default: off]
+    #[arg(long, value_name = "ADDR")]
+    admin: Option<String>,
+    /// The name of this node
+    #[arg(long, value_name = "ID")]
+    node_id: Option<String>,
+    /// What is logged: error, warn, info, debug, trace, off [default: info]
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+    /// How the log looks: auto, text or json [default: auto]
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+    /// Log more: -v is --log debug, -vv is --log trace
+    #[arg(short, action = ArgAction::Count, conflicts_with = "log")]
+    verbose: u8,
+}
+
+impl RunArguments {
+    /// The configuration that these arguments, the environment and the file make.
+    pub(super) fn load(&self) -> Result<Effective, Failure> {
+        let from_environment = || std::env::var_os(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let usual = || Some(PathBuf::from(FILE_DEFAULT)).filter(|path| Path::exists(path));
+        let file = self.config.clone().or_else(from_environment).or_else(usual);
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
+        };
+        let environment = std::env::vars_os().map(text).collect();
+        Ok(Config::load(&Sources { file, environment, flags: self.flags() })?)
+    }
+
+    pub(super) fn flags(&self) -> Vec<Flag> {
+        let level = match self.verbose {
+            0 => None,
+            1 => Some("debug".to_owned()),
+            _ => Some("trace".to_owned()),
+        };
+        let listen = self.listen.iter().map(|url| ("--listen", "listen", Some(url.clone())));
+        let others = [
+            ("--port", "listen", self.port.map(|port| port.to_string())),
+            ("--store", "store.url", self.store.clone()),
+            ("--admin", "admin", self.admin.clone()),
+            ("--node-id", "node.id", self.node_id.clone()),
+            ("--log", "log.filter", self.log.clone()),
+            ("--log-format", "log.format", self.log_format.clone()),
+            ("-v", "log.filter", level),
+        ];
+        listen.chain(others).filter_map(|(flag, key, value)| Some(Flag { flag, key, value: value? })).collect()
+    }
+}
+
+pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
+    let loaded = arguments.load()?;
+    log::start(&loaded)?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if loaded.config.runtime.worker_threads > 0 {
+        runtime.worker_threads(loaded.config.runtime.worker_threads);
+    }
+    let runtime = runtime.thread_name("mqttd").enable_all().build().map_err(|error| Failure::Runtime(format!("the threads: {error}")))?;
+    runtime.block_on(serve(&loaded.config))
+}
+
+async fn serve(config: &Config) -> Result<(), Failure> {
+    let failed = |what: &str, error: &dyn std::fmt::Display| Failure::Runtime(format!("{what}: {error}"));
+    // Before the ports are open: whoever sees a port open may send the signal.
+    let mut signals = Signals::catch()?;
+    let node = Node::bind(config).await.map_err(|error| failed(&cannot_listen(config), &error))?;
+    announce(config, node.addresses());
+    node.run_until(async {
+        let name = signals.next().await;
+        info!("{name}: ending; a second signal ends at once");
+        tokio::spawn(async move {
+            signals.next().await;
+            std::process::exit(1);
+        });
+    })
+    .await;
+    info!("ended");
+    Ok(())
+}
+
+fn cannot_listen(config: &Config) -> String {
+    let urls: Vec<String> = config.listen.iter().map(ListenUrl::to_string).collect();
+    format!("cannot listen on {}", urls.join(", "))
+}
+
+/// What listens where, who may come in, and what to try next.
+fn announce(config: &Config, addresses: &[SocketAddr]) {
+    info!(version = env!("CARGO_PKG_VERSION"), store = %config.store.url, "mqttd");
+    for address in addresses {
+        info!("listening on tcp://{address}");
+    }
+    let reachable = addresses.iter().any(|address| !address.ip().is_loopback());
+    match (config.auth.anonymous, reachable) {
+        (true, true) => warn!("ANYONE who reaches this machine may connect. To change it: auth.anonymous = false and [[auth.users]]"),
+        (true, false) => info!("anonymous clients are allowed, from this machine only"),
+        (false, _) => match config.auth.users.0.len() {
+            0 => warn!("nobody can come in: auth.anonymous is false and there are no [[auth.users]]"),
+            users => info!("only the {users} users of [[auth.users]] may come in"),
+        },
+    }
+    let Some(address) = addresses.first() else { return };
+    info!("try: mqttd sub{0} -t 'hello/#' -v    and: mqttd pub{0} -t hello/world -m hi", reach(*address, "-H"));
+    info!("or:  mosquitto_sub{} -t 'hello/#' -v", reach(*address, "-h"));
+}
+
+/// The options with which a client on this machine finds `address`; none for the usual one.
+fn reach(address: SocketAddr, host_option: &str) -> String {
+    let default = address.ip().is_unspecified() || address.ip() == Ipv4Addr::LOCALHOST;
+    let host = if default { String::new() } else { format!(" {host_option} {}", address.ip()) };
+    let port = if address.port() == 1883 { String::new() } else { format!(" -p {}", address.port()) };
+    host + &port
+}

@@ -1,0 +1,29 @@
+//! The one clock of a node. Everything below it is handed a [`Time`].
+
+use tokio::time::Instant;
+
+use crate::time::Time;
+
+/// Time of the Store, reckoned from a monotonic clock: it never steps back, whatever is done to the clock of the machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    started: Instant,
+    started_at: Time,
+}
+
+impl Clock {
+    /// Sets the clock by that of this machine.
+    pub fn start() -> Clock {
+        let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Clock { started: Instant::now(), started_at: Time(unix.as_millis() as u64) }
+    }
+
+    pub fn now(&self) -> Time {
+        Time(self.started_at.0 + self.started.elapsed().as_millis() as u64)
+    }
+
+    /// When it is `time` by the runtime's clock.
+    pub fn instant(&self, time: Time) -> Instant {
+        self.started + std::time::Duration::from_millis(time.since(self.started_at).0)
+    }
+}

@@ -1,0 +1,232 @@
+//! Every key of the configuration, once: its place, help, type, default and what is allowed.
+
+use super::key::{Allowed, Key};
+use super::url::{Admin, ListenUrl, StoreUrl};
+use super::user::Users;
+use super::value::{Refusal, Setting, Value};
+
+const MIB: usize = 1024 * 1024;
+const COUNT_MAX: u64 = 1_000_000_000_000;
+const BYTES_MAX: u64 = 1 << 50;
+
+/// Makes, from one list, the types that the node reads, their defaults, and [`KEYS`].
+macro_rules! keys {
+    (
+        { $($(#[doc = $top_help:literal])* $top:ident: $Top:ty = $top_default:expr, $top_allowed:expr;)* }
+        $($(#[doc = $section_help:literal])* [$section:ident] $Section:ident {
+            $($(#[doc = $help:literal])* $name:ident: $Type:ty = $default:expr, $allowed:expr $(, example $example:literal)?;)*
+        })*
+    ) => {
+        /// The whole configuration. [`Config::default`] is what holds when nobody says anything.
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct Config {
+            $($(#[doc = $top_help])* pub $top: $Top,)*
+            $($(#[doc = $section_help])* pub $section: $Section,)*
+        }
+
+        impl Default for Config {
+            fn default() -> Config {
+                Config { $($top: $top_default,)* $($section: $Section::default(),)* }
+            }
+        }
+
+        $(
+            $(#[doc = $section_help])*
+            #[derive(Clone, Debug, PartialEq)]
+            pub struct $Section { $($(#[doc = $help])* pub $name: $Type,)* }
+
+            impl Default for $Section {
+                fn default() -> $Section {
+                    $Section { $($name: $default,)* }
+                }
+            }
+        )*
+
+        /// The keys in the order of the commented default.
+        pub static KEYS: &[Key] = &[
+            $(Key {
+                section: "",
+                name: stringify!($top),
+                help: &[$($top_help),*],
+                allowed: $top_allowed,
+                example: None,
+                get: |config| config.$top.write(),
+                set: |config, value| set(&mut config.$top, value),
+            },)*
+            $($(Key {
+                section: stringify!($section),
+                name: stringify!($name),
+                help: &[$($help),*],
+                allowed: $allowed,
+                example: first(&[$($example)?]),
+                get: |config| config.$section.$name.write(),
+                set: |config, value| set(&mut config.$section.$name, value),
+            },)*)*
+        ];
+
+        /// The sections and their help, in the same order.
+        pub static SECTIONS: &[(&str, &[&str])] = &[$((stringify!($section), &[$($section_help),*]),)*];
+    };
+}
+
+const fn first(examples: &[&'static str]) -> Option<&'static str> {
+    if let [example, ..] = examples { Some(example) } else { None }
+}
+
+fn set<T: Setting>(place: &mut T, value: &Value) -> Result<(), Refusal> {
+    *place = T::read(value)?;
+    Ok(())
+}
+
+/// How the log's lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    Text,
+    Json,
+}
+
+impl Setting for LogFormat {
+    fn read(value: &Value) -> Result<LogFormat, Refusal> {
+        match value {
+            Value::Text(text) if text == "auto" => Ok(LogFormat::Auto),
+            Value::Text(text) if text == "text" => Ok(LogFormat::Text),
+            Value::Text(text) if text == "json" => Ok(LogFormat::Json),
+            _ => Err(Refusal::NotAllowed),
+        }
+    }
+
+    fn write(&self) -> Option<Value> {
+        let text = match self {
+            LogFormat::Auto => "auto",
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        };
+        Some(Value::Text(text.to_owned()))
+    }
+}
+
+keys! {
+    {
+        /// Where clients come in. `tcp://:1883` listens on all addresses of this machine.
+        listen: Vec<ListenUrl> = vec![ListenUrl::tcp("127.0.0.1", 1883)], Allowed::Forms(ListenUrl::FORM);
+        /// Where the administration answers.
+        admin: Admin = Admin::Off, Allowed::Form("off");
+    }
+
+    /// This process.
+    [node] Node {
+        /// Its name: in logs, and among other nodes. Not set: one is made at start.
+        id: Option<String> = None, Allowed::Text, example "\"node-1\"";
+    }
+
+    /// The log, on standard error.
+    [log] Log {
+        /// What is logged: error, warn, info, debug, trace or off, also for parts: `info,mqttd::session=debug`.
+        filter: String = "info".to_owned(), Allowed::Text;
+        /// How its lines look; auto is text on a terminal and JSON elsewhere.
+        format: LogFormat = LogFormat::Auto, Allowed::Choice(&["auto", "text", "json"]);
+    }
+
+    /// The Store: sessions, their queued messages, and retained messages.
+    [store] Store {
+        /// Where it is. `memory:` is this process: what it holds is gone when the process ends.
+        url: StoreUrl = StoreUrl::Memory, Allowed::Form("memory:");
+        /// Queued messages of all sessions together. At the bound new ones for sessions that are away are dropped.
+        messages_max: usize = 10_000_000, Allowed::Number(1, COUNT_MAX);
+        /// Bytes of payloads and topics, queued and retained together.
+        bytes_max: usize = 2048 * MIB, Allowed::Number(1, BYTES_MAX);
+        /// Retained messages. At the bound a topic that has none yet gets none.
+        retained_max: usize = 5_000_000, Allowed::Number(0, COUNT_MAX);
+    }
+
+    /// What one client may take from the others.
+    [limits] Limits {
+        /// Network Connections at a time; 0 is no limit.
+        connections_max: usize = 1_000_000, Allowed::Number(0, COUNT_MAX);
+        /// How long a new connection may take to send its CONNECT.
+        connect_timeout_s: u32 = 10, Allowed::Number(1, 3600);
+        /// The largest Control Packet a client may send, announced as Maximum Packet Size.
+        packet_bytes_max: u32 = 1_048_576, Allowed::Number(256, 268_435_455);
+        /// Levels of a Topic Name or Topic Filter; 65,535 is the standard's own limit.
+        topic_levels_max: u16 = 65_535, Allowed::Number(1, 65_535);
+        /// Bytes of a Client Identifier.
+        client_id_bytes_max: u16 = 65_535, Allowed::Number(23, 65_535);
+        /// Subscriptions of one session.
+        subscriptions_per_client_max: usize = 100_000, Allowed::Number(1, COUNT_MAX);
+        /// Messages that wait in memory for one connection. At the bound QoS 0 is dropped; the rest waits in the Store.
+        mailbox_messages_max: usize = 100_000, Allowed::Number(1, COUNT_MAX);
+        /// Bytes of such messages.
+        mailbox_bytes_max: usize = 64 * MIB, Allowed::Number(1, BYTES_MAX);
+        /// A client that takes no byte for that long, while there are some for it, is closed.
+        write_timeout_s: u32 = 60, Allowed::Number(1, 86_400);
+    }
+
+    /// Sessions: what is kept of a client, and how much may be on its way.
+    [session] Session {
+        /// The longest Session Expiry Interval granted; 4,294,967,295 is for ever.
+        expiry_max_s: u32 = 4_294_967_295, Allowed::Number(0, 4_294_967_295);
+        /// How long a 3.1 or 3.1.1 session with clean_session=0 is kept after its client went (7 days).
+        v3_expiry_s: u32 = 604_800, Allowed::Number(0, 4_294_967_295);
+        /// Messages queued for one session. At the bound new ones are dropped.
+        queue_messages_max: usize = 100_000, Allowed::Number(1, COUNT_MAX);
+        /// Bytes queued for one session.
+        queue_bytes_max: usize = 256 * MIB, Allowed::Number(1, BYTES_MAX);
+        /// QoS 1 and 2 messages a client may send without waiting for an acknowledgement, announced as Receive Maximum.
+        receive_maximum: u16 = 1024, Allowed::Number(1, 65_535);
+        /// QoS 1 and 2 messages sent to a client without waiting; a client's own Receive Maximum can only make it less.
+        inflight_max: u16 = 1024, Allowed::Number(1, 65_535);
+    }
+
+    /// What the broker offers, and says in CONNACK.
+    [protocol] Protocol {
+        /// Topic Aliases a client may use towards the broker.
+        topic_alias_maximum: u16 = 64, Allowed::Number(0, 65_535);
+        /// Topic Aliases the broker uses towards a client that allows them.
+        topic_alias_outbound_max: u16 = 16, Allowed::Number(0, 65_535);
+        /// The highest QoS a client may publish with.
+        maximum_qos: u8 = 2, Allowed::Number(0, 2);
+        /// Retained messages.
+        retain_available: bool = true, Allowed::Flag;
+        /// Topic Filters with + and #.
+        wildcard_available: bool = true, Allowed::Flag;
+        /// Shared Subscriptions.
+        shared_available: bool = true, Allowed::Flag;
+        /// Subscription Identifiers.
+        subscription_ids_available: bool = true, Allowed::Flag;
+        /// The longest Keep Alive; a 5.0 client that asks for more, or for none, is told this one. 0 is no limit.
+        keep_alive_max_s: u16 = 0, Allowed::Number(0, 65_535);
+        /// The Keep Alive that every 5.0 client is told to use, whatever it asks for.
+        server_keep_alive_s: Option<u16> = None, Allowed::Number(1, 65_535), example "60";
+        /// How often the $SYS topics are published; 0 is never.
+        sys_interval_s: u32 = 10, Allowed::Number(0, 86_400);
+        /// Response Information for clients that ask for it.
+        response_information: Option<String> = None, Allowed::Text, example "\"response/\"";
+        /// Server Reference: another server to use, told to clients that are sent away.
+        server_reference: Option<String> = None, Allowed::Text, example "\"other.example:1883\"";
+    }
+
+    /// Who may come in.
+    [auth] Auth {
+        /// Clients without a User Name come in. With false only the users below do.
+        anonymous: bool = true, Allowed::Flag;
+        /// Users, for User Name and Password and for SCRAM-SHA-256. Also as tables [[auth.users]] with the same keys.
+        /// A relative password_file is looked for beside this file.
+        users: Users = Users::default(), Allowed::Users, example "[{ name = \"ann\", password_file = \"ann.password\" }]";
+    }
+
+    /// What clients may do.
+    [access] Access {
+        /// Topic Filters no client may subscribe to, nor to any part of them (Not authorized).
+        deny_subscribe: Vec<String> = Vec::new(), Allowed::Filters;
+        /// Topics no client may publish to, as Topic Filters (Not authorized).
+        deny_publish: Vec<String> = Vec::new(), Allowed::Filters;
+    }
+
+    /// The threads that do the work.
+    [runtime] Runtime {
+        /// 0 is one for each core.
+        worker_threads: usize = 0, Allowed::Number(0, 1024);
+    }
+}

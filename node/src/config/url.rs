@@ -1,0 +1,184 @@
+//! Addresses as they are written: where to listen, where the Store is, where the administration answers.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::value::{Refusal, Setting, Value};
+
+/// What carries the bytes of a Network Connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    Tcp,
+    Tls,
+    Ws,
+    Wss,
+    Quic,
+}
+
+impl Scheme {
+    const ALL: [Scheme; 5] = [Scheme::Tcp, Scheme::Tls, Scheme::Ws, Scheme::Wss, Scheme::Quic];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Scheme::Tcp => "tcp",
+            Scheme::Tls => "tls",
+            Scheme::Ws => "ws",
+            Scheme::Wss => "wss",
+            Scheme::Quic => "quic",
+        }
+    }
+
+    pub const fn port(self) -> u16 {
+        match self {
+            Scheme::Tcp => 1883,
+            Scheme::Tls => 8883,
+            Scheme::Ws => 8083,
+            Scheme::Wss => 8084,
+            Scheme::Quic => 14567,
+        }
+    }
+
+    pub const fn is_built(self) -> bool {
+        matches!(self, Scheme::Tcp)
+    }
+}
+
+/// Where to listen: `tcp://127.0.0.1:1883`, `tcp://[::1]:1883`, `tcp://:1883` (all addresses), `1883` (this machine only).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ListenUrl {
+    pub scheme: Scheme,
+    /// A name, an IPv4 address, or an IPv6 address without its brackets; empty for all addresses.
+    pub host: String,
+    pub port: u16,
+}
+
+/// What is wrong with a URL, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadUrl(pub String);
+
+impl ListenUrl {
+    pub const FORM: &'static str = "tcp://HOST:PORT, tcp://[IPV6]:PORT, tcp://:PORT (all addresses) or PORT (this machine only)";
+
+    pub fn tcp(host: &str, port: u16) -> ListenUrl {
+        ListenUrl { scheme: Scheme::Tcp, host: host.to_owned(), port }
+    }
+
+    /// Only programs on this machine can reach it.
+    pub fn is_loopback(&self) -> bool {
+        self.host == "localhost" || self.host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+}
+
+impl FromStr for ListenUrl {
+    type Err = BadUrl;
+
+    fn from_str(text: &str) -> Result<ListenUrl, BadUrl> {
+        if let Ok(port) = text.parse() {
+            return Ok(ListenUrl::tcp("127.0.0.1", port));
+        }
+        let (scheme, rest) = text.split_once("://").unwrap_or(("tcp", text));
+        let Some(scheme) = Scheme::ALL.into_iter().find(|known| known.name() == scheme) else {
+            return Err(BadUrl(format!("{text:?} begins with an unknown scheme")));
+        };
+        let authority = if matches!(scheme, Scheme::Ws | Scheme::Wss) { rest.split('/').next().unwrap_or(rest) } else { rest };
+        let (host, port) = split_port(authority.strip_suffix('/').unwrap_or(authority), scheme.port())
+            .ok_or_else(|| BadUrl(format!("{text:?} is no HOST:PORT after the scheme")))?;
+        Ok(ListenUrl { scheme, host: host.to_owned(), port })
+    }
+}
+
+/// `HOST:PORT`, `[IPV6]:PORT`, `:PORT`, `HOST`.
+fn split_port(text: &str, port_default: u16) -> Option<(&str, u16)> {
+    if let Some(rest) = text.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']')?;
+        host.parse::<std::net::Ipv6Addr>().ok()?;
+        let port = if rest.is_empty() { port_default } else { rest.strip_prefix(':')?.parse().ok()? };
+        return Some((host, port));
+    }
+    let (host, port) = match text.split_once(':') {
+        Some((host, port)) => (host, port.parse().ok()?),
+        None => (text, port_default),
+    };
+    let good = host.chars().all(|c| c.is_ascii_alphanumeric() || "-_.*".contains(c));
+    (good && !text.is_empty()).then_some((if host == "*" { "" } else { host }, port))
+}
+
+impl fmt::Display for ListenUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, port) = (self.scheme.name(), self.port);
+        if self.host.contains(':') { write!(f, "{scheme}://[{}]:{port}", self.host) } else { write!(f, "{scheme}://{}:{port}", self.host) }
+    }
+}
+
+impl Setting for ListenUrl {
+    fn read(value: &Value) -> Result<ListenUrl, Refusal> {
+        let url: ListenUrl = match value {
+            Value::Text(text) => text.parse().map_err(|BadUrl(text)| Refusal::Because(text))?,
+            Value::Number(port) => u16::try_from(*port).map(|port| ListenUrl::tcp("127.0.0.1", port)).map_err(|_| Refusal::NotAllowed)?,
+            _ => return Err(Refusal::NotAllowed),
+        };
+        if url.scheme.is_built() {
+            return Ok(url);
+        }
+        Err(Refusal::Because(format!("{}:// is not built yet", url.scheme.name())))
+    }
+
+    fn write(&self) -> Option<Value> {
+        Some(Value::Text(self.to_string()))
+    }
+}
+
+/// Where the truth is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// `memory:`: in this process; it is gone when the process ends.
+    Memory,
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StoreUrl::Memory => f.write_str("memory:"),
+        }
+    }
+}
+
+impl Setting for StoreUrl {
+    fn read(value: &Value) -> Result<StoreUrl, Refusal> {
+        let Value::Text(text) = value else { return Err(Refusal::NotAllowed) };
+        if text == "memory:" || text == "memory" {
+            return Ok(StoreUrl::Memory);
+        }
+        let planned = ["redis", "rediss", "redis+sentinel", "redis+cluster"];
+        match text.split_once(':') {
+            Some((scheme, _)) if planned.contains(&scheme) => Err(Refusal::Because(format!("{scheme}: is not built yet"))),
+            _ => Err(Refusal::NotAllowed),
+        }
+    }
+
+    fn write(&self) -> Option<Value> {
+        Some(Value::Text(self.to_string()))
+    }
+}
+
+/// Where the administration answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admin {
+    Off,
+}
+
+impl Setting for Admin {
+    fn read(value: &Value) -> Result<Admin, Refusal> {
+        match value {
+            Value::Text(text) if text == "off" => Ok(Admin::Off),
+            Value::Text(_) => Err(Refusal::Because("an address is not built yet".to_owned())),
+            _ => Err(Refusal::NotAllowed),
+        }
+    }
+
+    fn write(&self) -> Option<Value> {
+        match self {
+            Admin::Off => Some(Value::Text("off".to_owned())),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! From bytes to frames and back, on one Network Connection.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::packet::outgoing::Outgoing;
+use crate::packet::primitive::DecodeError;
+
+/// One read takes at most this much: the buffer is one of the thread, not of the connection.
+const READ_MAX: usize = 64 * 1024;
+
+/// Slices of one vectored write.
+const SLICES_MAX: usize = 64;
+
+/// Memory for a packet that comes in pieces grows with what has come, at least by this much.
+const PARTIAL_GROWTH_MIN: usize = 4 * 1024;
+
+thread_local! {
+    static READ_BUFFER: std::cell::RefCell<Box<[u8]>> = std::cell::RefCell::new(vec![0; READ_MAX].into_boxed_slice());
+}
+
+#[derive(Debug)]
+pub struct Framing<S> {
+    stream: S,
+    /// Bytes that were read and not yet taken as frames.
+    batch: Bytes,
+    /// The beginning of a packet whose rest has not come.
+    partial: BytesMut,
+    /// Maximum Packet Size of the Server.
+    packet_bytes_max: u32,
+    /// Bytes read since this was last asked.
+    pub bytes_received: u64,
+    pub bytes_sent: u64,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
+    pub fn new(stream: S, packet_bytes_max: u32) -> Framing<S> {
+        Framing { stream, batch: Bytes::new(), partial: BytesMut::new(), packet_bytes_max, bytes_received: 0, bytes_sent: 0 }
+    }
+
+    /// The next complete Control Packet among what was read. What is left of the last read is kept for the next one.
+    pub fn frame(&mut self) -> Result<Option<Bytes>, DecodeError> {
+        match crate::packet::frame(&self.batch, self.packet_bytes_max)? {
+            Some((_, total)) => Ok(Some(self.batch.split_to(total))),
+            None => {
+                if !self.batch.is_empty() {
+                    self.partial = BytesMut::from(std::mem::take(&mut self.batch));
+                } else if self.batch.as_ptr() != Bytes::new().as_ptr() {
+                    self.batch = Bytes::new();
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// The first byte of what was read and is no frame yet.
+    pub fn first_byte(&self) -> Option<u8> {
+        self.batch.first().or(self.partial.first()).copied()
+    }
+
+    /// Whether a frame may be there without reading.
+    pub fn has_batch(&self) -> bool {
+        !self.batch.is_empty()
+    }
+
+    /// Reads once; `Ok(false)` is the end of the stream. What came is copied out of the thread's buffer in its exact size, so that a
+    /// quiet connection has no buffer and a small message does not hold a large one.
+    pub fn poll_fill(&mut self, context: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        READ_BUFFER.with_borrow_mut(|buffer| {
+            let mut read = ReadBuf::new(buffer);
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut read))?;
+            let bytes = read.filled();
+            self.bytes_received += bytes.len() as u64;
+            if self.partial.is_empty() {
+                self.batch = Bytes::copy_from_slice(bytes);
+            } else {
+                self.continue_partial(bytes);
+            }
+            Poll::Ready(Ok(!bytes.is_empty()))
+        })
+    }
+
+    /// The batch stays empty until the packet that has begun is whole.
+    fn continue_partial(&mut self, bytes: &[u8]) {
+        if self.partial.capacity() - self.partial.len() < bytes.len() {
+            self.partial.reserve(bytes.len().max(self.partial.len()).max(PARTIAL_GROWTH_MIN));
+        }
+        self.partial.extend_from_slice(bytes);
+        // A fault in the frame is found again by `frame`, which reports it.
+        if !matches!(crate::packet::frame(&self.partial, self.packet_bytes_max), Ok(None)) {
+            self.batch = std::mem::take(&mut self.partial).freeze();
+        }
+    }
+
+    /// Writes as much as the socket takes. Ready when nothing is left.
+    pub fn poll_flush(&mut self, outgoing: &mut Outgoing, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !outgoing.is_empty() {
+            let mut slices = [io::IoSlice::new(&[]); SLICES_MAX];
+            let count = outgoing.slices(&mut slices);
+            let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, &slices[..count]))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.bytes_sent += written as u64;
+            outgoing.advance(written);
+        }
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    /// Reads until a whole packet is there; `None` is the end of the stream.
+    pub async fn next_frame(&mut self) -> Result<Option<Bytes>, FrameError> {
+        loop {
+            if let Some(frame) = self.frame().map_err(FrameError::Decode)? {
+                return Ok(Some(frame));
+            }
+            if !std::future::poll_fn(|context| self.poll_fill(context)).await.map_err(FrameError::Io)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    pub async fn flush(&mut self, outgoing: &mut Outgoing) -> io::Result<()> {
+        std::future::poll_fn(|context| self.poll_flush(outgoing, context)).await
+    }
+
+    /// Ends our side of the stream, so that the Client sees everything that was written before it sees the end.
+    pub async fn shutdown(&mut self) -> io::Result<()> {
+        std::future::poll_fn(|context| Pin::new(&mut self.stream).poll_shutdown(context)).await
+    }
+
+    /// Reads and forgets: a socket that is closed with bytes unread is reset, and the reset can overtake what was written.
+    pub async fn drain(&mut self) {
+        while matches!(std::future::poll_fn(|context| self.poll_fill(context)).await, Ok(true)) {
+            (self.batch, self.partial) = Default::default();
+        }
+    }
+}
+
+#[derive(Debug)]
+pub enum FrameError {
+    Io(io::Error),
+    Decode(DecodeError),
+}

@@ -1,0 +1,233 @@
+//! From the first byte to CONNACK: who is it, and may it come in (sections 3.1 and 4.12).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::framing::{FrameError, Framing};
+use super::{End, Patience, RunningExchange};
+use crate::broker::{Broker, Member};
+use crate::hook::Progress;
+use crate::metrics::Metrics;
+use crate::packet::auth::Auth;
+use crate::packet::connect::{ClientId, Connect};
+use crate::packet::outgoing::Outgoing;
+use crate::packet::reason::Reason;
+use crate::packet::{self, Packet, Version};
+use crate::session::connect::{Request, refusal};
+use crate::session::{Fault, Session};
+use crate::store::Open;
+
+/// A Client that is in.
+pub(super) struct Entered {
+    pub session: Box<Session>,
+    pub member: Box<Member>,
+    pub authentication: Option<Box<Authentication>>,
+    pub counted: Counted,
+}
+
+/// An enhanced authentication that may be repeated while the connection lasts.
+pub(super) struct Authentication {
+    method: ByteString,
+    exchange: RunningExchange,
+    /// A re-authentication has begun and awaits the Client.
+    running: bool,
+}
+
+/// Counts one connected Client for as long as it lives.
+pub(super) struct Counted(Arc<Broker>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.metrics.disconnected();
+    }
+}
+
+/// Takes CONNECT and answers it. `None`: it was refused or never came, and everything that is to be said was said.
+pub(super) async fn enter<S>(framing: &mut Framing<S>, peer: SocketAddr, broker: &Arc<Broker>, patience: Patience) -> Option<Entered>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut version = Version::V3_1_1;
+    let attempt = tokio::time::timeout(patience.connect, attempt(framing, peer, broker, patience, &mut version)).await;
+    let fault = match attempt {
+        Ok(Ok(entered)) => return Some(entered),
+        Ok(Err(End::Fault(fault))) => fault,
+        Ok(Err(_)) => return None,
+        Err(_) => {
+            tracing::debug!(%peer, "no CONNECT in time");
+            return None; // A Server that got no CONNECT in a reasonable time closes the connection (section 3.1.4).
+        }
+    };
+    Metrics::add(&broker.metrics.connections_refused, 1);
+    tracing::info!(%peer, reason = %fault.reason, text = fault.text, "refused");
+    let mut outgoing = Outgoing::default();
+    refusal(fault, true).encode_within(version, u32::MAX, outgoing.tail());
+    let _ = tokio::time::timeout(super::LINGER, finish(framing, &mut outgoing)).await;
+    None
+}
+
+/// Writes what is left and waits until the Client has seen it.
+pub(super) async fn finish<S: AsyncRead + AsyncWrite + Unpin>(framing: &mut Framing<S>, outgoing: &mut Outgoing) {
+    if framing.flush(outgoing).await.is_ok() && framing.shutdown().await.is_ok() {
+        framing.drain().await;
+    }
+}
+
+async fn attempt<S>(
+    framing: &mut Framing<S>,
+    peer: SocketAddr,
+    broker: &Arc<Broker>,
+    patience: Patience,
+    version: &mut Version,
+) -> Result<Entered, End>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut connect = first_packet(framing, version).await?;
+    let counted = count(broker, patience.connections_max)?;
+    let assign = || ClientId::new(&format!("mqttd-{}", uuid::Uuid::now_v7().simple()));
+    let request = Request::new(&connect, &broker.settings, assign)?;
+    let (authentication, data) = authenticate(framing, &mut connect, broker).await?;
+    let now = broker.clock.now();
+    let open = Open { clean_start: request.clean_start, expiry: request.expiry, will: request.will.clone() };
+    let opened = broker.open(&request.client_id, open, now).await?;
+    let (member, state) = opened.ok_or(Fault::new(Reason::SESSION_TAKEN_OVER, "another connection with this Client Identifier was faster"))?;
+    tracing::info!(client_id = %request.client_id, %peer, version = ?connect.version, resumed = state.is_some(), "connected");
+    let answered = authentication.as_ref().map(|authentication| (authentication.method.clone(), data));
+    let session = Box::new(request.accept(state, answered, &broker.settings, now));
+    Ok(Entered { session, member: Box::new(member), authentication: authentication.map(Box::new), counted })
+}
+
+/// The first packet must be a CONNECT `[MQTT-3.1.0-1]`.
+async fn first_packet<S>(framing: &mut Framing<S>, version: &mut Version) -> Result<Connect, End>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let frame = match framing.next_frame().await {
+        Ok(Some(frame)) => frame,
+        Ok(None) => return Err(End::Client("closed before CONNECT")),
+        Err(FrameError::Io(error)) => return Err(End::Io(error)),
+        Err(FrameError::Decode(error)) => return Err(too_soon(framing.first_byte(), error.into())),
+    };
+    if frame[0] >> 4 != 1 {
+        return Err(End::Client("the first packet is no CONNECT"));
+    }
+    *version = packet::answer_version(&frame);
+    match Packet::decode(*version, frame).map_err(Fault::from)? {
+        Packet::Connect(connect) => Ok(*connect),
+        _ => Err(End::Client("the first packet is no CONNECT")),
+    }
+}
+
+/// A stream that does not begin with a CONNECT is no MQTT: nothing is said to it.
+fn too_soon(first_byte: Option<u8>, fault: Fault) -> End {
+    match first_byte {
+        Some(byte) if byte >> 4 == 1 => End::Fault(fault),
+        _ => End::Client("the first packet is no CONNECT"),
+    }
+}
+
+fn count(broker: &Arc<Broker>, connections_max: usize) -> Result<Counted, Fault> {
+    let connections = broker.metrics.connected();
+    let counted = Counted(broker.clone());
+    if connections_max > 0 && connections > connections_max {
+        return Err(Fault::new(Reason::SERVER_BUSY, "as many Clients as this Server takes are connected"));
+    }
+    Ok(counted)
+}
+
+/// Asks who the Client is: by user name and password, or by the method that it names.
+async fn authenticate<S>(
+    framing: &mut Framing<S>,
+    connect: &mut Connect,
+    broker: &Arc<Broker>,
+) -> Result<(Option<Authentication>, Option<Bytes>), End>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let Some(method) = connect.properties.authentication_method.clone() else {
+        check_connect(connect, broker).await?;
+        return Ok((None, None));
+    };
+    let exchange = broker.guard.authentication(&method);
+    let mut exchange = exchange.ok_or(Fault::new(Reason::BAD_AUTHENTICATION_METHOD, "this Server does not offer that Authentication Method"))?;
+    let mut data = connect.properties.authentication_data.take();
+    loop {
+        let step = exchange.step(data.as_deref().unwrap_or_default());
+        match step.map_err(|reason| Fault::new(reason, "authentication failed"))? {
+            Progress::Done(last) => {
+                let authentication = Authentication { method, exchange, running: false };
+                return Ok((Some(authentication), (!last.is_empty()).then(|| last.into())));
+            }
+            Progress::Continue(challenge) => {
+                let mut outgoing = Outgoing::default();
+                auth(Reason::CONTINUE_AUTHENTICATION, &method, challenge).encode(Version::V5, outgoing.tail());
+                framing.flush(&mut outgoing).await.map_err(End::Io)?;
+                data = answer(framing, &method).await?.data;
+            }
+        }
+    }
+}
+
+async fn check_connect(connect: &Connect, broker: &Arc<Broker>) -> Result<(), End> {
+    let verdict = if broker.guard.connect_takes_time(connect) {
+        let (guard, connect) = (broker.guard.clone(), connect.clone());
+        let asked = tokio::task::spawn_blocking(move || guard.connect(&connect)).await;
+        asked.unwrap_or(Err(Reason::UNSPECIFIED_ERROR))
+    } else {
+        broker.guard.connect(connect)
+    };
+    verdict.map_err(|reason| Fault::new(reason, "who the Client says it is was not accepted").into())
+}
+
+/// The next packet of an authentication must be an AUTH that goes on with the same method `[MQTT-4.12.0-5]`.
+async fn answer<S>(framing: &mut Framing<S>, method: &ByteString) -> Result<Auth, End>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let frame = match framing.next_frame().await {
+        Ok(Some(frame)) => frame,
+        Ok(None) => return Err(End::Client("closed during authentication")),
+        Err(FrameError::Io(error)) => return Err(End::Io(error)),
+        Err(FrameError::Decode(error)) => return Err(Fault::from(error).into()),
+    };
+    match Packet::decode(Version::V5, frame).map_err(Fault::from)? {
+        Packet::Auth(auth) if auth.reason == Reason::CONTINUE_AUTHENTICATION && auth.method.as_ref() == Some(method) => Ok(*auth),
+        Packet::Disconnect(_) => Err(End::Client("DISCONNECT during authentication")),
+        _ => Err(Fault::new(Reason::PROTOCOL_ERROR, "only AUTH with the method of CONNECT goes on with an authentication").into()),
+    }
+}
+
+impl Authentication {
+    /// A step of a re-authentication (section 4.12.1).
+    pub(super) fn again(&mut self, request: &Auth) -> Result<Packet, Fault> {
+        if request.method.as_ref() != Some(&self.method) {
+            return Err(Fault::new(Reason::PROTOCOL_ERROR, "re-authentication with another method")); // [MQTT-4.12.1-1]
+        }
+        match (request.reason, self.running) {
+            (Reason::RE_AUTHENTICATE, _) => self.exchange.restart(),
+            (Reason::CONTINUE_AUTHENTICATION, true) => {}
+            _ => return Err(Fault::new(Reason::PROTOCOL_ERROR, "AUTH without an authentication")),
+        }
+        let step = self.exchange.step(request.data.as_deref().unwrap_or_default());
+        match step.map_err(|reason| Fault::new(reason, "re-authentication failed"))? {
+            Progress::Done(last) => {
+                self.running = false;
+                Ok(auth(Reason::SUCCESS, &self.method, last))
+            }
+            Progress::Continue(challenge) => {
+                self.running = true;
+                Ok(auth(Reason::CONTINUE_AUTHENTICATION, &self.method, challenge))
+            }
+        }
+    }
+}
+
+fn auth(reason: Reason, method: &ByteString, data: Vec<u8>) -> Packet {
+    let data = (!data.is_empty()).then(|| data.into());
+    Packet::Auth(Box::new(Auth { reason, method: Some(method.clone()), data, reason_string: None, user_properties: Vec::new() }))
+}

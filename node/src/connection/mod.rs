@@ -1,0 +1,271 @@
+//! One task for each Network Connection: the turn.
+
+pub mod framing;
+mod handshake;
+
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Sleep};
+
+use crate::broker::mailbox::Mail;
+use crate::broker::{Broker, Member};
+use crate::hook::Exchange;
+use crate::metrics::Metrics;
+use crate::packet::Packet;
+use crate::packet::reason::Reason;
+use crate::session::{Fault, Session, Step};
+use crate::store::StoreError;
+use crate::time::Time;
+
+use framing::Framing;
+
+/// Packets handled in one turn, so that a fast publisher leaves room for its own deliveries and for other tasks.
+const TURN_PACKETS_MAX: usize = 2048;
+
+/// How long the end of a connection may take: to write what is left, and to see the Client close.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Bounds in time of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// From the first byte to CONNACK.
+    pub connect: Duration,
+    /// Without a single byte taken by a Client for which bytes wait.
+    pub write: Duration,
+    pub connections_max: usize,
+}
+
+/// Why a connection ends.
+#[derive(Debug)]
+enum End {
+    /// The Client said DISCONNECT, or closed.
+    Client(&'static str),
+    Fault(Fault),
+    Io(std::io::Error),
+}
+
+impl From<Fault> for End {
+    fn from(fault: Fault) -> End {
+        End::Fault(fault)
+    }
+}
+
+impl From<StoreError> for End {
+    fn from(error: StoreError) -> End {
+        End::Fault(match error {
+            StoreError::Unavailable => Fault::new(Reason::SERVER_UNAVAILABLE, "the Store does not answer"),
+            StoreError::Full => Fault::new(Reason::QUOTA_EXCEEDED, "the Store is full"),
+        })
+    }
+}
+
+/// Serves one Network Connection until it ends.
+pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, peer: SocketAddr, broker: Arc<Broker>, patience: Patience) {
+    Metrics::add(&broker.metrics.sockets_total, 1);
+    let mut framing = Framing::new(stream, broker.settings.packet_bytes_max);
+    // In a box of its own: what the handshake needs is much, and given back when it is over.
+    let entered = Box::pin(handshake::enter(&mut framing, peer, &broker, patience)).await;
+    let Some(entered) = entered else { return };
+    let mut connection = Connection::new(framing, entered, broker, patience);
+    let end = connection.turns().await;
+    Box::pin(connection.leave(end, peer)).await;
+}
+
+struct Connection<S> {
+    framing: Framing<S>,
+    session: Box<Session>,
+    member: Box<Member>,
+    broker: Arc<Broker>,
+    /// Mail that was taken and found no room yet.
+    mail: std::collections::VecDeque<crate::session::outbound::Delivery>,
+    /// Fires at or before the next deadline; it is only moved when it fires, for a deadline moves with every packet.
+    timer: Pin<Box<Sleep>>,
+    /// Since when the socket takes nothing though bytes wait.
+    stalled: Option<Time>,
+    write_patience: Duration,
+    authentication: Option<Box<handshake::Authentication>>,
+    _counted: handshake::Counted,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    fn new(framing: Framing<S>, entered: handshake::Entered, broker: Arc<Broker>, patience: Patience) -> Connection<S> {
+        let handshake::Entered { session, member, authentication, counted } = entered;
+        let timer = Box::pin(tokio::time::sleep_until(far(&broker)));
+        let write_patience = patience.write;
+        let (mail, stalled) = Default::default();
+        Connection { framing, session, member, broker, mail, timer, stalled, write_patience, authentication, _counted: counted }
+    }
+
+    /// Turn after turn: what woke us, what came, what the Store says to it, what goes out.
+    async fn turns(&mut self) -> Result<(), End> {
+        loop {
+            poll_fn(|context| self.poll_wake(context)).await?;
+            let now = self.broker.clock.now();
+            let mut end = self.take_packets(now);
+            if end.is_ok() {
+                end = self.take_mail(now).and_then(|()| Ok(self.session.handle_timeout(now)?)).and_then(|()| self.check_stall(now));
+            }
+            // What came before a fault is committed and acknowledged like everything else.
+            self.commit(now).await?;
+            end?;
+            self.broker.read_queue(&self.member, &mut self.session, now).await?;
+            self.broker.read_retained(&self.member, &mut self.session, now).await?;
+            self.count();
+        }
+    }
+
+    /// Writes first, then waits for whatever comes first: room in the socket, bytes, mail, or a deadline.
+    fn poll_wake(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
+        let written = self.framing.poll_flush(self.session.outgoing(), context).map_err(End::Io)?;
+        let open = self.session.has_room();
+        if written.is_ready() {
+            self.stalled = None;
+        }
+        let has_work = self.framing.has_batch()
+            || (open && !self.mail.is_empty())
+            || (open && (self.session.store_read().is_some() || self.session.retained_read().is_some()));
+        if open && has_work {
+            return Poll::Ready(Ok(()));
+        }
+        let mut woken = self.member.subscriber.mailbox.poll_ready(self.member.lease.epoch, open && self.mail.is_empty(), context).is_ready();
+        // A Client that does not read what it is sent is not read from either.
+        if open && let Poll::Ready(more) = self.framing.poll_fill(context).map_err(End::Io)? {
+            if !more {
+                return Poll::Ready(Err(End::Client("closed without DISCONNECT")));
+            }
+            woken = true;
+        }
+        woken |= self.poll_deadline(written.is_pending(), context);
+        if woken { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// Whether a deadline has passed. The timer is moved only when it fires too early or would fire too late.
+    fn poll_deadline(&mut self, stalled: bool, context: &mut Context<'_>) -> bool {
+        let clock = self.broker.clock;
+        if stalled && self.stalled.is_none() {
+            self.stalled = Some(clock.now());
+        }
+        let patience = crate::time::Span(self.write_patience.as_millis() as u64);
+        let deadline = self.session.deadline().into_iter().chain(self.stalled.map(|since| since + patience)).min();
+        let Some(deadline) = deadline.map(|deadline| clock.instant(deadline)) else { return false };
+        loop {
+            if self.timer.deadline() > deadline {
+                self.timer.as_mut().reset(deadline);
+            }
+            if self.timer.as_mut().poll(context).is_pending() {
+                return false;
+            }
+            if Instant::now() >= deadline {
+                let far = far(&self.broker);
+                self.timer.as_mut().reset(far);
+                return true;
+            }
+            self.timer.as_mut().reset(deadline);
+        }
+    }
+
+    fn check_stall(&self, now: Time) -> Result<(), End> {
+        let patience = self.write_patience.as_millis() as u64;
+        match self.stalled {
+            Some(since) if now.since(since).0 >= patience => Err(End::Client("took no byte for too long")),
+            _ => Ok(()),
+        }
+    }
+
+    fn take_packets(&mut self, now: Time) -> Result<(), End> {
+        let version = self.session.version();
+        let (guard, client_id) = (self.broker.guard.clone(), self.session.client_id().clone());
+        let mut packets = 0;
+        while packets < TURN_PACKETS_MAX {
+            let Some(frame) = self.framing.frame().map_err(Fault::from)? else { break };
+            packets += 1;
+            let packet = Packet::decode(version, frame).map_err(Fault::from)?;
+            match self.session.handle(packet, |topic| guard.publish(&client_id, topic), now)? {
+                Step::Continue => {}
+                Step::Disconnected => return Err(End::Client("DISCONNECT")),
+                Step::Authenticate(auth) => self.re_authenticate(&auth)?,
+            }
+        }
+        Metrics::add(&self.broker.metrics.packets_received, packets as u64);
+        Ok(())
+    }
+
+    fn take_mail(&mut self, now: Time) -> Result<(), End> {
+        let open = self.session.has_room() && self.mail.is_empty();
+        let Mail { deliveries, news, kicked } = self.member.subscriber.mailbox.take(self.member.lease.epoch, open);
+        if let Some(fault) = kicked {
+            return Err(fault.into());
+        }
+        if news {
+            self.session.ring();
+        }
+        if open {
+            self.mail = deliveries;
+        }
+        while self.session.has_room()
+            && let Some(delivery) = self.mail.pop_front()
+        {
+            self.session.deliver(&delivery, now);
+        }
+        if self.mail.is_empty() {
+            self.mail = Default::default();
+        }
+        Ok(())
+    }
+
+    /// The one wait for the truth; nothing is asked when nothing happened.
+    async fn commit(&mut self, now: Time) -> Result<(), End> {
+        let commands = self.session.commands();
+        let outcomes = if commands.is_empty() { Vec::new() } else { Box::pin(self.broker.commit(&mut self.member, commands, now)).await? };
+        self.session.settle(outcomes);
+        Ok(())
+    }
+
+    fn re_authenticate(&mut self, auth: &crate::packet::auth::Auth) -> Result<(), End> {
+        let authentication = self.authentication.as_mut().ok_or(Fault::new(Reason::PROTOCOL_ERROR, "AUTH, but CONNECT named no Authentication Method"))?;
+        let reply = authentication.again(auth)?;
+        self.session.send(&reply);
+        Ok(())
+    }
+
+    fn count(&mut self) {
+        let metrics = &self.broker.metrics;
+        metrics.add_counts(self.session.take_counts());
+        Metrics::add(&metrics.bytes_received, std::mem::take(&mut self.framing.bytes_received));
+        Metrics::add(&metrics.bytes_sent, std::mem::take(&mut self.framing.bytes_sent));
+    }
+
+    /// Says why, writes what is left, gives the Session back.
+    async fn leave(mut self, end: Result<(), End>, peer: SocketAddr) {
+        let now = self.broker.clock.now();
+        let client_id = self.session.client_id().clone();
+        match end {
+            Ok(()) | Err(End::Client("DISCONNECT")) => tracing::info!(%client_id, %peer, "disconnected"),
+            Err(End::Client(how)) => tracing::info!(%client_id, %peer, how, "disconnected"),
+            Err(End::Io(error)) => tracing::info!(%client_id, %peer, %error, "connection lost"),
+            Err(End::Fault(fault)) => {
+                tracing::info!(%client_id, %peer, reason = %fault.reason, text = fault.text, "connection ended by the Server");
+                self.session.send_disconnect(fault);
+            }
+        }
+        self.count();
+        if let Err(error) = self.broker.close(&self.member, &mut self.session, now).await {
+            tracing::warn!(%client_id, ?error, "the Session could not be given back to the Store");
+        }
+        let _ = tokio::time::timeout(LINGER, handshake::finish(&mut self.framing, self.session.outgoing())).await;
+    }
+}
+
+/// A moment that no connection waits for.
+fn far(broker: &Broker) -> Instant {
+    broker.clock.instant(broker.clock.now() + crate::time::Span::seconds(365 * 24 * 3600))
+}
+
+/// What the Server keeps of an enhanced authentication while the connection lasts.
+type RunningExchange = Box<dyn Exchange>;

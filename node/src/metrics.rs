@@ -1,0 +1,58 @@
+//! Every counter of a node, in one place.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicUsize;
+
+use crate::session::Counts;
+
+#[derive(Debug, Default)]
+pub struct Metrics {
+    pub connections: AtomicUsize,
+    pub connections_highest: AtomicUsize,
+    pub connections_total: AtomicU64,
+    pub connections_refused: AtomicU64,
+    pub sockets_total: AtomicU64,
+    pub bytes_received: AtomicU64,
+    pub bytes_sent: AtomicU64,
+    pub packets_received: AtomicU64,
+    pub publishes_received: AtomicU64,
+    pub publish_bytes_received: AtomicU64,
+    pub publishes_sent: AtomicU64,
+    pub publish_bytes_sent: AtomicU64,
+    pub messages_expired: AtomicU64,
+    pub messages_too_large: AtomicU64,
+    /// Lost because the mailbox of a slow Client was full.
+    pub messages_dropped_slow: AtomicU64,
+    /// Not stored because a queue or the Store was full.
+    pub messages_dropped_queue_full: AtomicU64,
+}
+
+impl Metrics {
+    pub fn add(counter: &AtomicU64, count: u64) {
+        if count > 0 {
+            counter.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Adds what a Session counted in one turn.
+    pub fn add_counts(&self, counts: Counts) {
+        Metrics::add(&self.publishes_received, counts.publishes_received);
+        Metrics::add(&self.publish_bytes_received, counts.publish_bytes_received);
+        Metrics::add(&self.publishes_sent, counts.publishes_sent);
+        Metrics::add(&self.publish_bytes_sent, counts.publish_bytes_sent);
+        Metrics::add(&self.messages_expired, counts.expired);
+        Metrics::add(&self.messages_too_large, counts.too_large);
+    }
+
+    /// A Client is connected from now on; the returned number includes it.
+    pub fn connected(&self) -> usize {
+        let connections = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        self.connections_highest.fetch_max(connections, Ordering::Relaxed);
+        Metrics::add(&self.connections_total, 1);
+        connections
+    }
+
+    pub fn disconnected(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}

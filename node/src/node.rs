@@ -1,0 +1,161 @@
+//! The node: puts the parts together, binds, runs, ends. The only room that reads the configuration.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+
+use crate::auth::guard::House;
+use crate::broker::mailbox::Bounds;
+use crate::broker::{self, Broker};
+use crate::clock::Clock;
+use crate::config::{Config, ListenUrl};
+use crate::connection::Patience;
+use crate::listener;
+use crate::packet::QoS;
+use crate::packet::reason::Reason;
+use crate::session::Fault;
+use crate::session::settings::Settings;
+use crate::store::Store;
+use crate::store::memory::{self, Memory};
+use crate::topic::filter::TopicFilter;
+
+/// How long connections may take to end when the node ends.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// A broker that is bound and not yet running.
+pub struct Node {
+    broker: Arc<Broker>,
+    listeners: Vec<TcpListener>,
+    addresses: Vec<SocketAddr>,
+    patience: Patience,
+    sys_interval: Option<Duration>,
+}
+
+impl Node {
+    /// Puts a node together and binds its listeners. Must be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// An address that cannot be resolved or bound.
+    pub async fn bind(config: &Config) -> io::Result<Node> {
+        let guard = Arc::new(House::new(house(config)?));
+        let store = Store::Memory(Memory::new(limits(config)));
+        let broker = Arc::new(Broker::new(Arc::new(settings(config)), guard, store, broker_limits(config), Clock::start()));
+        let mut listeners = Vec::new();
+        for url in &config.listen {
+            for address in resolve(url).await? {
+                listeners.push(listener::tcp::bind(address).map_err(|error| at(&address, &error))?);
+            }
+        }
+        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
+        let patience = Patience {
+            connect: Duration::from_secs(config.limits.connect_timeout_s.into()),
+            write: Duration::from_secs(config.limits.write_timeout_s.into()),
+            connections_max: config.limits.connections_max,
+        };
+        let sys_interval = (config.protocol.sys_interval_s > 0).then(|| Duration::from_secs(config.protocol.sys_interval_s.into()));
+        Ok(Node { broker, listeners, addresses, patience, sys_interval })
+    }
+
+    /// Where the node listens, in the order of the configuration.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Runs until `stop` is ready. Then no more connections are accepted, 5.0 Clients are told DISCONNECT 0x8B, and when all have
+    /// left, or after a few seconds, the node is gone.
+    pub async fn run_until(self, stop: impl Future<Output = ()>) {
+        let (stopping, stopped) = watch::channel(false);
+        let (open, mut all_closed) = mpsc::channel::<()>(1);
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(broker::reaper::run(self.broker.clone()));
+        if let Some(interval) = self.sys_interval {
+            tasks.spawn(broker::sys::run(self.broker.clone(), interval));
+        }
+        for listener in self.listeners {
+            tokio::spawn(listener::run(listener, self.broker.clone(), self.patience, stopped.clone(), open.clone()));
+        }
+        drop((open, stopped));
+        stop.await;
+        let _ = stopping.send(true);
+        self.broker.kick_all(Fault::new(Reason::SERVER_SHUTTING_DOWN, "this Server is shutting down"));
+        let _ = tokio::time::timeout(DRAIN, all_closed.recv()).await;
+    }
+}
+
+/// A host may have several addresses; no host is every address of the machine.
+async fn resolve(url: &ListenUrl) -> io::Result<Vec<SocketAddr>> {
+    if url.host.is_empty() {
+        let ipv4 = SocketAddr::from(([0, 0, 0, 0], url.port));
+        let ipv6 = SocketAddr::from(([0u16; 8], url.port));
+        // A machine without IPv6 has only the one; and two listeners cannot share a port that the system picks.
+        let both = url.port != 0 && std::net::TcpListener::bind(ipv6.to_string().replace(&format!(":{}", url.port), ":0")).is_ok();
+        return Ok(if both { vec![ipv4, ipv6] } else { vec![ipv4] });
+    }
+    let host = url.host.trim_matches(['[', ']']);
+    let addresses: Vec<_> = tokio::net::lookup_host((host, url.port)).await.map_err(|error| at(&url, &error))?.collect();
+    // `localhost` may be named for both families; with a port that the system picks only the first can be meant.
+    Ok(if url.port == 0 { addresses.into_iter().take(1).collect() } else { addresses })
+}
+
+fn at(place: &dyn std::fmt::Display, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{place}: {error}"))
+}
+
+fn settings(config: &Config) -> Settings {
+    let (limits, session, protocol) = (&config.limits, &config.session, &config.protocol);
+    Settings {
+        receive_maximum: session.receive_maximum,
+        in_flight_max: session.inflight_max,
+        packet_bytes_max: limits.packet_bytes_max,
+        topic_alias_maximum: protocol.topic_alias_maximum,
+        topic_alias_outbound_max: protocol.topic_alias_outbound_max,
+        topic_levels_max: if limits.topic_levels_max == u16::MAX { usize::MAX } else { limits.topic_levels_max.into() },
+        client_id_bytes_max: limits.client_id_bytes_max.into(),
+        maximum_qos: QoS::from_bits(protocol.maximum_qos).unwrap_or(QoS::ExactlyOnce),
+        retain_available: protocol.retain_available,
+        wildcard_available: protocol.wildcard_available,
+        shared_available: protocol.shared_available,
+        subscription_ids_available: protocol.subscription_ids_available,
+        keep_alive_max_s: protocol.keep_alive_max_s,
+        server_keep_alive_s: protocol.server_keep_alive_s,
+        expiry_max_s: session.expiry_max_s,
+        v3_expiry_s: session.v3_expiry_s,
+        pending_messages_max: limits.mailbox_messages_max,
+        response_information: protocol.response_information.as_deref().map(Into::into),
+        server_reference: protocol.server_reference.as_deref().map(Into::into),
+    }
+}
+
+fn broker_limits(config: &Config) -> broker::Limits {
+    let mailbox = Bounds { messages_max: config.limits.mailbox_messages_max, bytes_max: config.limits.mailbox_bytes_max };
+    broker::Limits { mailbox, subscriptions_per_client_max: config.limits.subscriptions_per_client_max }
+}
+
+fn limits(config: &Config) -> memory::Limits {
+    memory::Limits {
+        queue_messages_max: config.session.queue_messages_max,
+        queue_bytes_max: config.session.queue_bytes_max,
+        messages_max: config.store.messages_max,
+        bytes_max: config.store.bytes_max,
+        retained_max: config.store.retained_max,
+        ..memory::Limits::default()
+    }
+}
+
+fn house(config: &Config) -> io::Result<crate::auth::guard::Rules> {
+    let filters = |texts: &[String]| {
+        let filter = |text: &String| TopicFilter::new(text).ok_or_else(|| io::Error::other(format!("{text:?} is no Topic Filter")));
+        texts.iter().map(filter).collect::<io::Result<Vec<_>>>()
+    };
+    Ok(crate::auth::guard::Rules {
+        anonymous: config.auth.anonymous,
+        users: config.auth.users.0.iter().map(|user| (user.name.clone(), user.password.reveal().to_owned())).collect(),
+        deny_subscribe: filters(&config.access.deny_subscribe)?,
+        deny_publish: filters(&config.access.deny_publish)?,
+    })
+}

@@ -1,0 +1,195 @@
+//! Messages from the Client: PUBLISH in, and the acknowledgements that the Server owes for it (sections 3.3 and 4.3).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::message::{Message, Run};
+use crate::packet::acknowledge::Kind;
+use crate::packet::publish::{Publish, PublishProperties};
+use crate::packet::reason::Reason;
+use crate::packet::{PacketId, QoS, Version};
+use crate::session::{Command, Fault, Promise, Promised, Session};
+use crate::time::{Span, Time};
+use crate::topic::name::TopicName;
+
+#[derive(Debug, Default)]
+pub(super) struct Inbound {
+    /// QoS 2 Packet Identifiers between their PUBLISH and their PUBREL.
+    received: BTreeSet<PacketId>,
+    /// QoS 1 messages that came in this turn: none of them can have been acknowledged yet.
+    unacknowledged_qos_1: usize,
+    /// What the Client's Topic Aliases stand for; index 0 is alias 1.
+    aliases: Vec<Option<TopicName>>,
+    /// The run that is growing.
+    run: Vec<Message>,
+    /// QoS 2 Packet Identifiers of the growing run, for a durable Session.
+    run_received: Vec<PacketId>,
+}
+
+impl Inbound {
+    pub(super) fn resume(received: Vec<PacketId>) -> Inbound {
+        Inbound { received: received.into_iter().collect(), ..Inbound::default() }
+    }
+
+    pub(super) fn release(&mut self, packet_id: PacketId) -> bool {
+        self.received.remove(&packet_id)
+    }
+
+    pub(super) fn turn_over(&mut self) {
+        self.unacknowledged_qos_1 = 0;
+    }
+}
+
+impl Session {
+    pub(super) fn publish(&mut self, mut publish: Publish, admit: impl FnOnce(&TopicName) -> Option<Reason>, now: Time) -> Result<(), Fault> {
+        self.counts.publishes_received += 1;
+        self.counts.publish_bytes_received += publish.payload.len() as u64;
+        self.check_publish(&publish)?;
+        let topic = self.resolve_topic(&mut publish)?;
+        // What grows already was admitted with its first message.
+        let refused = if self.inbound.run.is_empty() { self.refuses(&topic).or_else(|| admit(&topic)) } else { None };
+        match (publish.qos, publish.packet_id) {
+            (QoS::AtLeastOnce, Some(packet_id)) => {
+                self.inbound.unacknowledged_qos_1 += 1;
+                self.check_receive_maximum()?;
+                self.promise_for_publish(Kind::Puback, packet_id, refused);
+            }
+            (QoS::ExactlyOnce, Some(packet_id)) => {
+                if self.inbound.received.contains(&packet_id) {
+                    // Taken already: acknowledged again, not published again [MQTT-4.3.3-10].
+                    self.promises.push(Promise { command: None, packet: Promised::Acknowledge(Kind::Pubrec, packet_id, Reason::SUCCESS) });
+                    return Ok(());
+                }
+                if refused.is_none() || self.version < Version::V5 {
+                    self.inbound.received.insert(packet_id);
+                    self.check_receive_maximum()?;
+                }
+                self.promise_for_publish(Kind::Pubrec, packet_id, refused);
+                if self.durable && refused.is_none() {
+                    self.inbound.run_received.push(packet_id);
+                }
+            }
+            _ => {}
+        }
+        if refused.is_none() {
+            self.inbound.run.push(into_message(publish, topic, now));
+        }
+        Ok(())
+    }
+
+    /// A PUBREL came: the Packet Identifier is free for the Client again `[MQTT-4.3.3-11]`.
+    pub(super) fn released(&mut self, packet_id: PacketId) {
+        let known = self.inbound.release(packet_id);
+        let reason = if known { Reason::SUCCESS } else { Reason::PACKET_IDENTIFIER_NOT_FOUND };
+        let command = (known && self.durable).then(|| self.command(Command::Forget(packet_id)));
+        self.promises.push(Promise { command, packet: Promised::Acknowledge(Kind::Pubcomp, packet_id, reason) });
+    }
+
+    /// Puts a command behind all that came before it, and says its place.
+    pub(super) fn command(&mut self, command: Command) -> usize {
+        self.seal_run();
+        self.commands.push(command);
+        self.commands.len() - 1
+    }
+
+    /// The growing run becomes a command.
+    pub(super) fn seal_run(&mut self) {
+        if !self.inbound.run.is_empty() {
+            let run = Arc::new(Run::new(std::mem::take(&mut self.inbound.run)));
+            self.commands.push(Command::Publish { run, received: std::mem::take(&mut self.inbound.run_received) });
+        }
+    }
+
+    /// The acknowledgement waits for the command that the growing run will be; one for a refused message waits for nothing.
+    fn promise_for_publish(&mut self, kind: Kind, packet_id: PacketId, refused: Option<Reason>) {
+        let packet = match refused {
+            None => Promised::Acknowledge(kind, packet_id, Reason::SUCCESS),
+            Some(reason) => Promised::Acknowledge(kind, packet_id, reason),
+        };
+        self.promises.push(Promise { command: refused.is_none().then_some(self.commands.len()), packet });
+    }
+
+    /// The rules of section 3.3 that a decoder cannot know.
+    fn check_publish(&self, publish: &Publish) -> Result<(), Fault> {
+        if publish.qos > self.settings.maximum_qos {
+            return Err(Fault::new(Reason::QOS_NOT_SUPPORTED, "QoS above the Maximum QoS of this Server")); // [MQTT-3.2.2-11]
+        }
+        if publish.retain && !self.settings.retain_available {
+            return Err(Fault::new(Reason::RETAIN_NOT_SUPPORTED, "this Server keeps no retained messages")); // [MQTT-3.2.2-14]
+        }
+        let Some(properties) = publish.properties.as_deref() else { return Ok(()) };
+        if !properties.subscription_ids.is_empty() {
+            return Err(Fault::new(Reason::PROTOCOL_ERROR, "a Client sends no Subscription Identifier in PUBLISH")); // [MQTT-3.3.4-6]
+        }
+        if properties.response_topic.as_ref().is_some_and(|topic| TopicName::new(topic.clone()).is_none()) {
+            return Err(Fault::new(Reason::PROTOCOL_ERROR, "the Response Topic is no Topic Name")); // [MQTT-3.3.2-14]
+        }
+        Ok(())
+    }
+
+    /// Why a message to this Topic Name is not taken, though the packet is well formed.
+    fn refuses(&self, topic: &TopicName) -> Option<Reason> {
+        if self.settings.topic_levels_max < usize::MAX && topic.levels().count() > self.settings.topic_levels_max {
+            return Some(Reason::TOPIC_NAME_INVALID);
+        }
+        // $SYS is the Server's own; a Client that writes there is not authorised (section 4.7.2).
+        (topic.is_reserved() && topic.as_str().starts_with("$SYS/")).then_some(Reason::NOT_AUTHORIZED)
+    }
+
+    /// Receive Maximum of the Server `[MQTT-3.3.4-9]`: what this turn brought was sent before any of it was acknowledged.
+    fn check_receive_maximum(&self) -> Result<(), Fault> {
+        let unacknowledged = self.inbound.received.len() + self.inbound.unacknowledged_qos_1;
+        if self.version == Version::V5 && unacknowledged > usize::from(self.settings.receive_maximum) {
+            return Err(Fault::new(Reason::RECEIVE_MAXIMUM_EXCEEDED, "more unacknowledged messages than the Receive Maximum of this Server"));
+        }
+        Ok(())
+    }
+
+    /// The Topic Name of a PUBLISH, by itself or by its Topic Alias (section 3.3.2.3.4). A run shares the name of its first message.
+    fn resolve_topic(&mut self, publish: &mut Publish) -> Result<TopicName, Fault> {
+        let alias = publish.properties.as_deref_mut().and_then(|properties| properties.topic_alias.take());
+        let Some(alias) = alias else {
+            if let Some(first) = self.inbound.run.first().filter(|first| first.topic.as_str() == &publish.topic[..]) {
+                return Ok(first.topic.clone());
+            }
+            self.seal_run();
+            return topic_name(publish);
+        };
+        if alias > self.settings.topic_alias_maximum {
+            return Err(Fault::new(Reason::TOPIC_ALIAS_INVALID, "the Topic Alias is above the Topic Alias Maximum of this Server")); // [MQTT-3.3.2-9]
+        }
+        let slot = usize::from(alias) - 1;
+        let topic = if publish.topic.is_empty() {
+            let known = self.inbound.aliases.get(slot).and_then(Option::as_ref);
+            known.ok_or(Fault::new(Reason::PROTOCOL_ERROR, "the Topic Alias stands for nothing yet"))?.clone()
+        } else {
+            let topic = topic_name(publish)?;
+            if self.inbound.aliases.len() <= slot {
+                self.inbound.aliases.resize(slot + 1, None);
+            }
+            // A copy of its own: an alias lives as long as the connection, the read buffer must not.
+            self.inbound.aliases[slot] = TopicName::new(topic.as_str().to_owned().into());
+            topic
+        };
+        if self.inbound.run.first().is_some_and(|first| first.topic != topic) {
+            self.seal_run();
+        }
+        Ok(topic)
+    }
+}
+
+fn topic_name(publish: &mut Publish) -> Result<TopicName, Fault> {
+    let text = std::mem::take(&mut publish.topic);
+    if text.is_empty() {
+        return Err(Fault::new(Reason::PROTOCOL_ERROR, "neither a Topic Name nor a Topic Alias"));
+    }
+    TopicName::new(text).ok_or(Fault::new(Reason::TOPIC_NAME_INVALID, "a Topic Name has no wildcard characters")) // [MQTT-3.3.2-2]
+}
+
+fn into_message(publish: Publish, topic: TopicName, now: Time) -> Message {
+    let Publish { qos, retain, mut properties, payload, .. } = publish;
+    let expiry_s = properties.as_deref_mut().and_then(|properties| properties.message_expiry_s.take());
+    let expires_at = expiry_s.map(|seconds| now + Span::seconds(seconds));
+    let properties = properties.filter(|properties| **properties != PublishProperties::default());
+    Message { topic, payload, qos, retain, properties, expires_at }
+}

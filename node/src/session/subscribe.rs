@@ -1,0 +1,111 @@
+//! SUBSCRIBE and UNSUBSCRIBE (sections 3.8 to 3.11), and the retained messages that a new subscription brings.
+
+use crate::packet::reason::Reason;
+use crate::packet::subscribe::{RetainHandling, Suback, Subscribe};
+use crate::packet::unsubscribe::{Unsuback, Unsubscribe};
+use crate::packet::{Packet, PacketId, QoS, Version};
+use crate::session::{Command, Fault, Outcome, Promise, Promised, Session, Subscribed};
+use crate::subscription::{Grant, Selector, Subscription};
+use crate::topic::filter::TopicFilter;
+use crate::topic::name::TopicName;
+
+/// Retained messages that are still to be read for a subscription, page by page.
+#[derive(Clone, Debug)]
+pub struct RetainedRead {
+    pub filter: TopicFilter,
+    pub grant: Grant,
+    /// The Topic Name after which the next page begins.
+    pub after: Option<TopicName>,
+}
+
+impl Session {
+    pub(super) fn subscribe(&mut self, subscribe: Subscribe) -> Result<(), Fault> {
+        let Subscribe { packet_id, subscription_id: id, filters, .. } = subscribe;
+        if id.is_some() && !self.settings.subscription_ids_available {
+            return Err(Fault::new(Reason::SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED, "this Server has no Subscription Identifiers"));
+        }
+        let mut requests = Vec::with_capacity(filters.len());
+        for (text, mut options) in filters {
+            options.qos = options.qos.min(self.settings.maximum_qos);
+            let request = self.selector(&text).map(|selector| Subscription { selector, options, id });
+            if options.no_local && request.as_ref().is_ok_and(|subscription| subscription.selector.share.is_some()) {
+                return Err(Fault::new(Reason::PROTOCOL_ERROR, "No Local with a Shared Subscription")); // [MQTT-3.8.3-4]
+            }
+            requests.push(request);
+        }
+        let command = self.command(Command::Subscribe(requests));
+        self.promises.push(Promise { command: Some(command), packet: Promised::Suback(packet_id) });
+        Ok(())
+    }
+
+    pub(super) fn unsubscribe(&mut self, unsubscribe: Unsubscribe) {
+        let selectors = unsubscribe.filters.iter().map(|text| Selector::parse(text).ok_or(Reason::TOPIC_FILTER_INVALID));
+        let selectors = selectors.collect();
+        let command = self.command(Command::Unsubscribe(selectors));
+        self.promises.push(Promise { command: Some(command), packet: Promised::Unsuback(unsubscribe.packet_id) });
+    }
+
+    fn selector(&self, text: &str) -> Result<Selector, Reason> {
+        let selector = Selector::parse(text).ok_or(Reason::TOPIC_FILTER_INVALID)?;
+        if selector.share.is_some() && !self.settings.shared_available {
+            return Err(Reason::SHARED_SUBSCRIPTIONS_NOT_SUPPORTED);
+        }
+        if selector.filter.has_wildcard() && !self.settings.wildcard_available {
+            return Err(Reason::WILDCARD_SUBSCRIPTIONS_NOT_SUPPORTED);
+        }
+        if self.settings.topic_levels_max < usize::MAX && selector.filter.levels().count() > self.settings.topic_levels_max {
+            return Err(Reason::TOPIC_FILTER_INVALID);
+        }
+        Ok(selector)
+    }
+
+    pub(super) fn promise_suback(&mut self, packet_id: PacketId, outcome: Option<&mut Outcome>) {
+        let Some(Outcome::Subscribed(all)) = outcome else { return };
+        let reasons = all.iter().map(|one| match &one.subscription {
+            Ok(subscription) => Reason(subscription.options.qos as u8),
+            Err(reason) => *reason,
+        });
+        let suback = Suback { packet_id, properties: None, reasons: reasons.collect() };
+        self.send(&Packet::Suback(Box::new(suback)));
+        self.retained_reads.extend(std::mem::take(all).into_iter().filter_map(retained_read));
+    }
+
+    pub(super) fn promise_unsuback(&mut self, packet_id: PacketId, outcome: Option<&mut Outcome>) {
+        let Some(Outcome::Unsubscribed(reasons)) = outcome else { return };
+        let unsuback = Unsuback { packet_id, properties: None, reasons: std::mem::take(reasons) };
+        self.send(&Packet::Unsuback(Box::new(unsuback)));
+    }
+
+    /// The retained messages to read next, if there is room for them.
+    pub fn retained_read(&self) -> Option<&RetainedRead> {
+        self.retained_reads.front().filter(|_| self.outbound.has_room(&self.settings))
+    }
+
+    /// A page was read: go on after `next`, or with the next subscription.
+    pub fn retained_page(&mut self, next: Option<TopicName>) {
+        match (next, self.retained_reads.front_mut()) {
+            (Some(next), Some(read)) => read.after = Some(next),
+            _ => drop(self.retained_reads.pop_front()),
+        }
+        if self.retained_reads.is_empty() {
+            self.retained_reads = Default::default();
+        }
+    }
+
+    pub(super) fn v5(&self) -> bool {
+        self.version == Version::V5
+    }
+}
+
+/// A Shared Subscription gets no retained messages (section 4.8.2); else Retain Handling decides (section 3.3.1.3).
+fn retained_read(one: Subscribed) -> Option<RetainedRead> {
+    let Subscription { selector, options, id } = one.subscription.ok()?;
+    let wanted = match options.retain_handling {
+        RetainHandling::Send => true,
+        RetainHandling::SendIfNew => !one.existed,
+        RetainHandling::DoNotSend => false,
+    };
+    let ids = id.map(|id| [id].as_slice().into());
+    let grant = Grant { qos: options.qos.min(QoS::ExactlyOnce), retain_as_published: true, ids, group: None };
+    (wanted && selector.share.is_none()).then_some(RetainedRead { filter: selector.filter, grant, after: None })
+}
