@@ -1,7 +1,7 @@
 //! Every counter of a node, in one place.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::session::Counts;
 

@@ -138,11 +138,11 @@ fn broker_limits(config: &Config) -> broker::Limits {
 
 fn limits(config: &Config) -> memory::Limits {
     memory::Limits {
-        queue_messages_max: config.session.queue_messages_max,
-        queue_bytes_max: config.session.queue_bytes_max,
-        messages_max: config.store.messages_max,
-        bytes_max: config.store.bytes_max,
-        retained_max: config.store.retained_max,
+        queue_messages_max: config.session.queue_messages_max as u64,
+        queue_bytes_max: config.session.queue_bytes_max as u64,
+        messages_max: config.store.messages_max as u64,
+        bytes_max: config.store.bytes_max as u64,
+        retained_max: config.store.retained_max as u64,
         ..memory::Limits::default()
     }
 }

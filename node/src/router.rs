@@ -367,7 +367,7 @@ impl Grants {
 
     fn one(&mut self, terms: Terms) -> Grant {
         let ids = terms.id().map(|id| self.single(id));
-        Grant { qos: terms.qos(), retain_as_published: terms.retain_as_published(), ids }
+        Grant { qos: terms.qos(), retain_as_published: terms.retain_as_published(), ids, group: None }
     }
 
     /// What several subscriptions of one subscriber grant together (section 3.3.4).
@@ -394,5 +394,11 @@ impl Grants {
             Some(ids) if ids[0] == id => Arc::clone(ids),
             _ => Arc::clone(self.single.insert(Arc::new([id]))),
         }
+    }
+}
+
+impl<K: Copy + Ord> std::fmt::Debug for Router<K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Router").field("subscriptions", &self.len()).finish_non_exhaustive()
     }
 }

@@ -71,7 +71,7 @@ impl Broker {
                 Command::Acknowledge(sequence) => done(&mut batch, Write::Acknowledge { of: of(), sequence }, origin),
                 Command::Release(sequence) => done(&mut batch, Write::Release { of: of(), sequence }, origin),
                 Command::Complete(sequence) => done(&mut batch, Write::Complete { of: of(), sequence }, origin),
-                Command::Forget(packet_id) => done(&mut batch, Write::Forget { of: of(), packet_id }, origin),
+                Command::Forget(packet_id) => done(&mut batch, Write::Forget { of: member.lease.clone(), packet_id }, origin),
             };
             outcomes.push(outcome);
         }
@@ -89,7 +89,7 @@ impl Broker {
         now: Time,
     ) -> Result<Outcome, StoreError> {
         for packet_id in received {
-            batch.write(Write::Receive { of: member.lease.client_id.clone(), packet_id }, origin);
+            batch.write(Write::Receive { of: member.lease.clone(), packet_id }, origin);
         }
         let publisher = member.lease.client_id.clone();
         match self.stage(&mut member.cache, Some((&publisher, origin)), run, batch, now).await {
@@ -239,4 +239,3 @@ fn done(batch: &mut Batch, write: Write, origin: usize) -> Outcome {
     batch.write(write, origin);
     Outcome::Done
 }
-

@@ -100,7 +100,12 @@ impl Roster {
     }
 
     /// The subscribers behind these keys, in one look.
-    pub fn resolve<T, R>(&self, targets: impl Iterator<Item = T>, key: impl Fn(&T) -> Key, make: impl Fn(T, Arc<Subscriber>) -> R) -> Vec<R> {
+    pub fn resolve<T, R>(
+        &self,
+        targets: impl Iterator<Item = T>,
+        key: impl Fn(&T) -> Key,
+        make: impl Fn(T, Arc<Subscriber>) -> R,
+    ) -> Vec<R> {
         let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
         targets
             .filter_map(|target| {

@@ -155,7 +155,9 @@ impl Subscriber<'_> {
         for (filter, reason) in answers {
             match reason {
                 reason if reason.is_error() => eprintln!("mqttd: {}", refused(filter, *reason)),
-                Reason(granted) if *granted < asked as u8 => eprintln!("mqttd: {filter} is granted with QoS {granted}, not {}", asked as u8),
+                Reason(granted) if *granted < asked as u8 => {
+                    eprintln!("mqttd: {filter} is granted with QoS {granted}, not {}", asked as u8)
+                }
                 _ if std::io::stderr().is_terminal() => eprintln!("mqttd: subscribed to {filter}; Ctrl-C ends"),
                 _ => (),
             }

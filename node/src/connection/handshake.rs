@@ -95,7 +95,8 @@ where
     let now = broker.clock.now();
     let open = Open { clean_start: request.clean_start, expiry: request.expiry, will: request.will.clone() };
     let opened = broker.open(&request.client_id, open, now).await?;
-    let (member, state) = opened.ok_or(Fault::new(Reason::SESSION_TAKEN_OVER, "another connection with this Client Identifier was faster"))?;
+    let (member, state) =
+        opened.ok_or(Fault::new(Reason::SESSION_TAKEN_OVER, "another connection with this Client Identifier was faster"))?;
     tracing::info!(client_id = %request.client_id, %peer, version = ?connect.version, resumed = state.is_some(), "connected");
     let answered = authentication.as_ref().map(|authentication| (authentication.method.clone(), data));
     let session = Box::new(request.accept(state, answered, &broker.settings, now));
@@ -154,7 +155,8 @@ where
         return Ok((None, None));
     };
     let exchange = broker.guard.authentication(&method);
-    let mut exchange = exchange.ok_or(Fault::new(Reason::BAD_AUTHENTICATION_METHOD, "this Server does not offer that Authentication Method"))?;
+    let mut exchange =
+        exchange.ok_or(Fault::new(Reason::BAD_AUTHENTICATION_METHOD, "this Server does not offer that Authentication Method"))?;
     let mut data = connect.properties.authentication_data.take();
     loop {
         let step = exchange.step(data.as_deref().unwrap_or_default());

@@ -133,7 +133,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if open && has_work {
             return Poll::Ready(Ok(()));
         }
-        let mut woken = self.member.subscriber.mailbox.poll_ready(self.member.lease.epoch, open && self.mail.is_empty(), context).is_ready();
+        let mut woken =
+            self.member.subscriber.mailbox.poll_ready(self.member.lease.epoch, open && self.mail.is_empty(), context).is_ready();
         // A Client that does not read what it is sent is not read from either.
         if open && let Poll::Ready(more) = self.framing.poll_fill(context).map_err(End::Io)? {
             if !more {
@@ -228,7 +229,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn re_authenticate(&mut self, auth: &crate::packet::auth::Auth) -> Result<(), End> {
-        let authentication = self.authentication.as_mut().ok_or(Fault::new(Reason::PROTOCOL_ERROR, "AUTH, but CONNECT named no Authentication Method"))?;
+        let authentication =
+            self.authentication.as_mut().ok_or(Fault::new(Reason::PROTOCOL_ERROR, "AUTH, but CONNECT named no Authentication Method"))?;
         let reply = authentication.again(auth)?;
         self.session.send(&reply);
         Ok(())

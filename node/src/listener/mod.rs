@@ -24,7 +24,13 @@ pub trait Accept: Send + 'static {
 }
 
 /// Accepts until `stop` changes. Every connection holds a clone of `open` for as long as it lives.
-pub async fn run<A: Accept>(mut listener: A, broker: Arc<Broker>, patience: Patience, mut stop: watch::Receiver<bool>, open: tokio::sync::mpsc::Sender<()>) {
+pub async fn run<A: Accept>(
+    mut listener: A,
+    broker: Arc<Broker>,
+    patience: Patience,
+    mut stop: watch::Receiver<bool>,
+    open: tokio::sync::mpsc::Sender<()>,
+) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,

@@ -76,7 +76,13 @@ impl Request {
     }
 
     /// The Session, with CONNACK and what is owed from before already among its outgoing bytes. `state` is what is resumed.
-    pub fn accept(self, state: Option<State>, authentication: Option<(ByteString, Option<Bytes>)>, settings: &Arc<Settings>, now: Time) -> Session {
+    pub fn accept(
+        self,
+        state: Option<State>,
+        authentication: Option<(ByteString, Option<Bytes>)>,
+        settings: &Arc<Settings>,
+        now: Time,
+    ) -> Session {
         let durable = self.expiry != Some(Span(0)) || state.is_some();
         let outbound = settings.outbound(self.version, self.receive_maximum, self.topic_alias_maximum);
         let connack = self.connack(state.is_some(), authentication, settings);
@@ -162,7 +168,9 @@ fn client_id(connect: &Connect, settings: &Settings, assign: impl FnOnce() -> Cl
     match connect.version {
         Version::V3_1 => Err(Fault::new(Reason::CLIENT_IDENTIFIER_NOT_VALID, "MQTT 3.1 needs a Client Identifier")),
         // [v3:MQTT-3.1.3-8]
-        Version::V3_1_1 if !connect.clean_start => Err(Fault::new(Reason::CLIENT_IDENTIFIER_NOT_VALID, "without a Client Identifier Clean Session must be 1")),
+        Version::V3_1_1 if !connect.clean_start => {
+            Err(Fault::new(Reason::CLIENT_IDENTIFIER_NOT_VALID, "without a Client Identifier Clean Session must be 1"))
+        }
         _ => Ok(assign()),
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 /// What the Client owes for a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Awaiting {
+pub(super) enum Awaiting {
     Puback,
     Pubrec,
     Pubcomp,
@@ -19,35 +19,36 @@ pub enum Awaiting {
 }
 
 #[derive(Debug)]
-pub struct Slot {
-    pub sequence: Sequence,
-    pub awaiting: Awaiting,
+pub(super) struct Slot {
+    pub(super) sequence: Sequence,
+    pub(super) awaiting: Awaiting,
     /// A message of a share group is kept, for another member gets it if this one leaves without an acknowledgement.
-    pub shared: Option<Box<(InRun, Arc<ShareGroup>)>>,
+    pub(super) shared: Option<Box<(InRun, Arc<ShareGroup>)>>,
 }
 
 /// Ordered by sequence; acknowledgements usually come in order, so most of them take the oldest.
 #[derive(Debug, Default)]
-pub struct InFlight {
+pub(super) struct InFlight {
     slots: VecDeque<Slot>,
     open: usize,
 }
 
 impl InFlight {
     /// How many messages are not settled.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.open
     }
 
     /// Whether the Packet Identifier of this sequence is held by an earlier message: then the message must wait.
-    pub fn is_taken(&self, sequence: Sequence) -> bool {
+    pub(super) fn is_taken(&self, sequence: Sequence) -> bool {
         let Some(oldest) = self.slots.front() else { return false };
         let span = sequence.abs_diff(oldest.sequence);
-        span >= 65_535 && self.slots.iter().any(|slot| slot.awaiting != Awaiting::Nothing && packet_id(slot.sequence) == packet_id(sequence))
+        span >= 65_535
+            && self.slots.iter().any(|slot| slot.awaiting != Awaiting::Nothing && packet_id(slot.sequence) == packet_id(sequence))
     }
 
     /// Takes in a message that is sent now. Sequences nearly always grow; those of resumed PUBRELs may not.
-    pub fn insert(&mut self, slot: Slot) {
+    pub(super) fn insert(&mut self, slot: Slot) {
         self.open += 1;
         let at = match self.slots.back() {
             Some(last) if last.sequence > slot.sequence => self.slots.partition_point(|other| other.sequence < slot.sequence),
@@ -56,7 +57,7 @@ impl InFlight {
         self.slots.insert(at, slot);
     }
 
-    pub fn find(&mut self, id: PacketId) -> Option<&mut Slot> {
+    pub(super) fn find(&mut self, id: PacketId) -> Option<&mut Slot> {
         let first = self.slots.front()?.sequence;
         let last = self.slots.back()?.sequence;
         if last - first >= 65_535 {
@@ -74,7 +75,7 @@ impl InFlight {
     }
 
     /// Settles what [`InFlight::find`] found.
-    pub fn settle(&mut self, id: PacketId) {
+    pub(super) fn settle(&mut self, id: PacketId) {
         if let Some(slot) = self.find(id) {
             slot.awaiting = Awaiting::Nothing;
             slot.shared = None;
@@ -89,8 +90,11 @@ impl InFlight {
     }
 
     /// Messages of share groups for which no PUBACK or PUBREC came, oldest first.
-    pub fn take_shared(&mut self) -> impl Iterator<Item = (InRun, Arc<ShareGroup>)> + '_ {
-        self.slots.drain(..).filter(|slot| matches!(slot.awaiting, Awaiting::Puback | Awaiting::Pubrec)).filter_map(|slot| slot.shared.map(|shared| *shared))
+    pub(super) fn take_shared(&mut self) -> impl Iterator<Item = (InRun, Arc<ShareGroup>)> + '_ {
+        self.slots
+            .drain(..)
+            .filter(|slot| matches!(slot.awaiting, Awaiting::Puback | Awaiting::Pubrec))
+            .filter_map(|slot| slot.shared.map(|shared| *shared))
     }
 }
 

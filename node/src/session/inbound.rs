@@ -41,7 +41,12 @@ impl Inbound {
 }
 
 impl Session {
-    pub(super) fn publish(&mut self, mut publish: Publish, admit: impl FnOnce(&TopicName) -> Option<Reason>, now: Time) -> Result<(), Fault> {
+    pub(super) fn publish(
+        &mut self,
+        mut publish: Publish,
+        admit: impl FnOnce(&TopicName) -> Option<Reason>,
+        now: Time,
+    ) -> Result<(), Fault> {
         self.counts.publishes_received += 1;
         self.counts.publish_bytes_received += publish.payload.len() as u64;
         self.check_publish(&publish)?;
@@ -140,7 +145,10 @@ impl Session {
     fn check_receive_maximum(&self) -> Result<(), Fault> {
         let unacknowledged = self.inbound.received.len() + self.inbound.unacknowledged_qos_1;
         if self.version == Version::V5 && unacknowledged > usize::from(self.settings.receive_maximum) {
-            return Err(Fault::new(Reason::RECEIVE_MAXIMUM_EXCEEDED, "more unacknowledged messages than the Receive Maximum of this Server"));
+            return Err(Fault::new(
+                Reason::RECEIVE_MAXIMUM_EXCEEDED,
+                "more unacknowledged messages than the Receive Maximum of this Server",
+            ));
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ mod inbound;
 pub mod outbound;
 pub mod settings;
 pub mod state;
-mod subscribe;
+pub mod subscribe;
 
 use std::sync::Arc;
 
@@ -61,7 +61,10 @@ pub enum Step {
 #[derive(Debug)]
 pub enum Command {
     /// Route a run. `received` names the QoS 2 Packet Identifiers of a durable Session that must be on record with it.
-    Publish { run: Arc<Run>, received: Vec<PacketId> },
+    Publish {
+        run: Arc<Run>,
+        received: Vec<PacketId>,
+    },
     Subscribe(Vec<Result<Subscription, Reason>>),
     Unsubscribe(Vec<Result<Selector, Reason>>),
     Acknowledge(Sequence),
@@ -199,7 +202,9 @@ impl Session {
     /// Ends the connection when nothing came for one and a half times the Keep Alive `[MQTT-3.1.2-22]`.
     pub fn handle_timeout(&self, now: Time) -> Result<(), Fault> {
         match self.deadline() {
-            Some(deadline) if now >= deadline => Err(Fault::new(Reason::KEEP_ALIVE_TIMEOUT, "nothing came within 1.5 times the Keep Alive")),
+            Some(deadline) if now >= deadline => {
+                Err(Fault::new(Reason::KEEP_ALIVE_TIMEOUT, "nothing came within 1.5 times the Keep Alive"))
+            }
             _ => Ok(()),
         }
     }
@@ -239,8 +244,7 @@ impl Session {
     }
 
     fn send_acknowledge(&mut self, kind: Kind, packet_id: PacketId, reason: Reason) {
-        let acknowledge = Acknowledge { kind, packet_id, reason, properties: None };
-        acknowledge.encode(self.version, self.outgoing.tail());
+        Packet::Acknowledge(Acknowledge { kind, packet_id, reason, properties: None }).encode(self.version, self.outgoing.tail());
     }
 
     /// Encodes a packet of the Server unless it is larger than the Client takes `[MQTT-3.1.2-24]`.

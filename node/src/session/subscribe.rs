@@ -3,7 +3,7 @@
 use crate::packet::reason::Reason;
 use crate::packet::subscribe::{RetainHandling, Suback, Subscribe};
 use crate::packet::unsubscribe::{Unsuback, Unsubscribe};
-use crate::packet::{Packet, PacketId, QoS, Version};
+use crate::packet::{Packet, PacketId, QoS};
 use crate::session::{Command, Fault, Outcome, Promise, Promised, Session, Subscribed};
 use crate::subscription::{Grant, Selector, Subscription};
 use crate::topic::filter::TopicFilter;
@@ -90,10 +90,6 @@ impl Session {
         if self.retained_reads.is_empty() {
             self.retained_reads = Default::default();
         }
-    }
-
-    pub(super) fn v5(&self) -> bool {
-        self.version == Version::V5
     }
 }
 
