@@ -6,7 +6,7 @@ mod connect; //       CONNECT: versions, flags, payload, Client Identifiers
 mod connack; //       CONNACK: Session Present, capabilities, refusals
 mod disconnect; //    DISCONNECT from either side
 mod keep_alive; //    Keep Alive, and sockets that never say CONNECT
-mod authentication; // user names, enhanced authentication
+// mod authentication; // user names, enhanced authentication
 
 // Messages.
 mod publish; //       PUBLISH towards the broker: QoS 0, 1, 2
@@ -21,22 +21,22 @@ mod expiry; //        Message and Session Expiry
 mod subscribe; //     SUBSCRIBE, SUBACK, options, overlaps, identifiers
 mod unsubscribe; //   UNSUBSCRIBE, UNSUBACK
 mod topics; //        which Topic Filter matches which Topic Name
-mod shared; //        $share
+// mod shared; //        $share
 
 // Sessions and limits.
-mod session; //       resumption, redelivery
-mod takeover; //      one Client Identifier, several connections
-mod flow_control; //  Receive Maximum in both directions
-mod packet_size; //   Maximum Packet Size in both directions
+// mod session; //       resumption, redelivery
+// mod takeover; //      one Client Identifier, several connections
+// mod flow_control; //  Receive Maximum in both directions
+// mod packet_size; //   Maximum Packet Size in both directions
 
 // Bad input and large input.
-mod malformed; //     bytes that are no packet
-mod malformed_properties;
-mod edges; //         the largest and strangest of what is allowed
-mod neighbours; //    one client's fault is no other's
+// mod malformed; //     bytes that are no packet
+// mod malformed_properties;
+// mod edges; //         the largest and strangest of what is allowed
+// mod neighbours; //    one client's fault is no other's
 
 // Below the sockets.
 // mod store; //      the Store's contract (its own author adds it)
 
 // The books.
-mod statements; //    every statement is cited, or has a reason not to be
+// mod statements; //    every statement is cited, or has a reason not to be
