@@ -1,0 +1,122 @@
+//! The broker under test: a node in this process on a port of its own, or the one that `MQTTD_TEST_TARGET` names.
+
+use std::net::SocketAddr;
+use std::sync::{OnceLock, mpsc};
+use std::thread::JoinHandle;
+
+use mqttd::config::{Config, ListenUrl};
+use mqttd::node::Node;
+use mqttd::packet::Version;
+use tokio::sync::oneshot;
+
+use crate::build::message;
+use crate::client::Client;
+use crate::connecting::Connecting;
+use crate::unique;
+
+pub struct Broker {
+    address: SocketAddr,
+    running: Option<Running>,
+}
+
+struct Running {
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Broker {
+    /// The one that tests share as long as they need no configuration of their own. `MQTTD_TEST_TARGET=HOST:PORT` puts another
+    /// broker in its place.
+    pub fn shared() -> &'static Broker {
+        static SHARED: OnceLock<Broker> = OnceLock::new();
+        SHARED.get_or_init(|| match std::env::var("MQTTD_TEST_TARGET") {
+            Ok(target) => Broker { address: target.parse().expect("MQTTD_TEST_TARGET is an address and a port"), running: None },
+            Err(_) => Broker::start(),
+        })
+    }
+
+    /// A node of its own with the default configuration.
+    pub fn start() -> Broker {
+        Broker::with(|_| {})
+    }
+
+    /// A node of its own, with what `change` makes of the default configuration. It ends when this value is dropped.
+    pub fn with(change: impl FnOnce(&mut Config)) -> Broker {
+        let mut config = Config { listen: vec![ListenUrl::tcp("127.0.0.1", 0)], ..Config::default() };
+        change(&mut config);
+        let (stop, stopped) = oneshot::channel();
+        let (bound, address) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime starts");
+            runtime.block_on(async {
+                let node = Node::bind(&config).await.expect("the node binds");
+                bound.send(node.addresses()[0]).expect("somebody waits for the address");
+                node.run_until(async { drop(stopped.await) }).await;
+            });
+        });
+        let address = address.recv().expect("the node has an address");
+        Broker { address, running: Some(Running { stop, thread }) }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A client of this broker, about to connect.
+    pub fn client(&self, version: Version) -> Connecting {
+        Connecting::new(self.address, version)
+    }
+
+    /// A socket on which nothing has been sent.
+    pub fn open(&self, version: Version) -> Client {
+        Client::open(self.address, version)
+    }
+
+    /// Two connected clients: one to publish, one to subscribe.
+    #[track_caller]
+    pub fn pair(&self, version: Version) -> (Client, Client) {
+        (self.client(version).connect(), self.client(version).connect())
+    }
+
+    /// Asks the node to end, and comes back at once; dropping it waits.
+    pub fn stop(&mut self) -> JoinHandle<()> {
+        let running = self.running.take().expect("a node of this process that runs");
+        let _ = running.stop.send(());
+        running.thread
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        if self.running.is_some() {
+            // A test that fails may still hold clients; its own message is the better one.
+            let _ = self.stop().join();
+        }
+    }
+}
+
+/// A client of the shared broker, about to connect.
+pub fn client(version: Version) -> Connecting {
+    Broker::shared().client(version)
+}
+
+/// A socket to the shared broker on which nothing has been sent.
+pub fn open(version: Version) -> Client {
+    Broker::shared().open(version)
+}
+
+/// Two connected clients of the shared broker: one to publish, one to subscribe.
+#[track_caller]
+pub fn pair(version: Version) -> (Client, Client) {
+    Broker::shared().pair(version)
+}
+
+/// Lets time pass on the broker and comes back after at least so many seconds, by its own clock: a Will that it has to delay.
+#[track_caller]
+pub fn pass(broker: &Broker, seconds: u32) {
+    let topic = unique("clock");
+    let mut watcher = broker.client(Version::V5).connect();
+    watcher.subscribe(&topic, 0);
+    broker.client(Version::V5).expiry(seconds + 60).will_after(seconds, message(&topic, "now")).connect().cut();
+    watcher.expect_publish(message(&topic, "now"));
+}
