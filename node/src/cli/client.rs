@@ -13,9 +13,9 @@ use super::Failure;
 use crate::packet::connack::{Connack, ConnackProperties};
 use crate::packet::connect::{Connect, ConnectProperties};
 use crate::packet::disconnect::Disconnect;
-use crate::packet::frame::frame;
+
 use crate::packet::reason::Reason;
-use crate::packet::{Packet, PacketId, QoS, Version};
+use crate::packet::{Packet, PacketId, QoS, Version, frame};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the end waits for the broker to take our last bytes and to say its last word.
@@ -134,7 +134,10 @@ impl Client {
         let Connack { reason, properties, .. } = *connack;
         if reason.is_error() {
             let hint = if reason == Reason::UNSUPPORTED_PROTOCOL_VERSION { "; try -V 3.1.1 or -V 5" } else { "" };
-            return Err(Failure::Runtime(format!("the broker refuses the connection: {}{hint}", words(reason, properties.reason_string.as_ref()))));
+            return Err(Failure::Runtime(format!(
+                "the broker refuses the connection: {}{hint}",
+                words(reason, properties.reason_string.as_ref())
+            )));
         }
         if let Some(seconds) = properties.server_keep_alive_s {
             self.keep_alive = (seconds > 0).then(|| Duration::from_secs(seconds.into()));

@@ -128,7 +128,9 @@ impl Publisher<'_> {
     fn check_allowed(&self) -> Result<(), Failure> {
         let (asked, allowed) = (self.arguments.client.qos, &self.client.allowed);
         match allowed.maximum_qos {
-            Some(most) if asked > most => return Err(Failure::Runtime(format!("the broker takes no QoS {}; use -q {}", asked as u8, most as u8))),
+            Some(most) if asked > most => {
+                return Err(Failure::Runtime(format!("the broker takes no QoS {}; use -q {}", asked as u8, most as u8)));
+            }
             _ => (),
         }
         if self.arguments.retain && allowed.retain_available == Some(false) {
@@ -141,9 +143,12 @@ impl Publisher<'_> {
     async fn publish_all(&mut self, mut payloads: Payloads) -> Result<(), Failure> {
         let in_flight_max = usize::from(self.client.allowed.receive_maximum.unwrap_or(u16::MAX).min(IN_FLIGHT_MAX));
         let mut more = true;
-        while more || !self.unacknowledged.is_empty() {
+        loop {
             while let Some(packet) = self.client.received()? {
                 self.receive(packet);
+            }
+            if !more && self.unacknowledged.is_empty() {
+                return self.client.flush().await;
             }
             let room = self.unacknowledged.len() < in_flight_max && self.client.queued_bytes() < QUEUED_BYTES_MAX;
             tokio::select! {
@@ -154,14 +159,14 @@ impl Publisher<'_> {
                 },
             }
         }
-        self.client.flush().await
     }
 
     fn publish(&mut self, payload: Bytes) -> Result<(), Failure> {
         let qos = self.arguments.client.qos;
         let packet_id = (qos != QoS::AtMostOnce).then(|| self.client.packet_id());
         let topic = self.arguments.topic.as_str().into();
-        let publish = Packet::Publish(Publish { dup: false, qos, retain: self.arguments.retain, topic, packet_id, properties: None, payload });
+        let publish =
+            Packet::Publish(Publish { dup: false, qos, retain: self.arguments.retain, topic, packet_id, properties: None, payload });
         let size = publish.encoded_len(self.arguments.client.version);
         let most = self.client.allowed.maximum_packet_size.unwrap_or(REMAINING_LENGTH_MAX) as usize;
         if size == 0 || size > most {
@@ -182,7 +187,12 @@ impl Publisher<'_> {
         if kind == Kind::Pubrec && !reason.is_error() {
             // The message is the broker's now `[MQTT-4.3.3-4]`; only the identifier is still in use.
             self.unacknowledged.insert(packet_id, Kind::Pubcomp);
-            self.client.queue(&Packet::Acknowledge(Acknowledge { kind: Kind::Pubrel, packet_id, reason: Reason::SUCCESS, properties: None }));
+            self.client.queue(&Packet::Acknowledge(Acknowledge {
+                kind: Kind::Pubrel,
+                packet_id,
+                reason: Reason::SUCCESS,
+                properties: None,
+            }));
             return;
         }
         self.unacknowledged.remove(&packet_id);
