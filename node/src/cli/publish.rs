@@ -38,7 +38,7 @@ pub(super) struct PublishArguments {
     #[arg(short, long)]
     topic: String,
     /// The message
-    #[arg(short, long)]
+    #[arg(short, long, allow_hyphen_values = true)]
     message: Option<String>,
     /// Send this file as one message; - is standard input
     #[arg(short, long)]

@@ -61,7 +61,8 @@ const WELCOME_V3: (u8, &[u8]) = (1, &[0x20, 2, 0, 0]);
 fn dialogues_with_a_broker() {
     type Script = &'static [(u8, &'static [u8])];
     // The command, what the broker says to each packet type, the packet types it is sent, and what the command comes to.
-    let rows: [(&str, Script, &[u8], Result<(), &str>); 13] = [
+    type Row = (&'static str, Script, &'static [u8], Result<(), &'static str>);
+    let rows: [Row; 13] = [
         ("pub -t a -m x", &[WELCOME], &[1, 3], Ok(())),
         ("pub -t a -m x -q 1", &[WELCOME, (3, &[0x40, 2, 0, 1])], &[1, 3, 14], Ok(())),
         ("pub -t a -m x -q 2", &[WELCOME, (3, &[0x50, 2, 0, 1]), (6, &[0x70, 2, 0, 1])], &[1, 3, 6, 14], Ok(())),
