@@ -72,8 +72,9 @@ impl Connack {
     }
 
     pub(super) fn decode(version: Version, mut reader: Reader) -> Result<Connack, DecodeError> {
-        // [MQTT-3.2.2-1] bits 7-1 of the Connect Acknowledge Flags are reserved.
+        // [MQTT-3.2.2-1] bits 7-1 of the Connect Acknowledge Flags are reserved; in 3.1 the whole byte says nothing.
         let session_present = match reader.u8()? {
+            _ if version == Version::V3_1 => false,
             0 => false,
             1 => true,
             _ => return Err(DecodeError::malformed("reserved Connect Acknowledge Flags are set")),

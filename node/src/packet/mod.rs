@@ -17,6 +17,9 @@ pub mod reason;
 pub mod subscribe;
 pub mod unsubscribe;
 
+#[cfg(test)]
+mod tests;
+
 use std::num::NonZeroU16;
 
 pub use frame::{answer_version, frame};

@@ -189,7 +189,7 @@ impl Store {
 
     /// Reads the queue of a Session after `after`: at most `limit` messages, those that expired before they were sent left out and removed.
     /// Messages up to the `sent` mark of the Session are handed out even when expired. Fewer than `limit`: that is the end of the queue.
-    /// When this connection is taken over or lost, everything that was read may have been sent.
+    /// It works with the newest lease, also after its `close`. When this connection is taken over or lost, everything that was read may have been sent.
     pub async fn read(&self, lease: &Lease, after: Sequence, limit: usize, now: Time) -> Result<Vec<Stored>, StoreError> {
         each!(self, store => store.read(lease, after, limit, now))
     }

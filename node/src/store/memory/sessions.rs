@@ -106,15 +106,19 @@ impl Sessions {
     }
 
     pub(super) fn read(&self, lease: &Lease, after: Sequence, limit: usize, now: Time) -> Vec<Stored> {
-        self.with(lease, |durable| {
+        let Some(record) = self.find(&lease.client_id) else { return Vec::new() };
+        let record = &mut *lock(&record);
+        // Not only its owner: what the queue of an expired Session owes to others is read before it is purged.
+        let durable = record.durable.as_deref_mut().filter(|_| record.epoch == lease.epoch);
+        let page = durable.map(|durable| {
             let (page, expired) = durable.queue.read(after, limit, durable.sent, now);
             durable.handed = page.last().map_or(durable.handed, |last| durable.handed.max(last.sequence));
             let freed = expired.iter().filter_map(|sequence| durable.queue.remove(*sequence)).sum();
             self.bounds.release_messages(expired.len() as u64, freed);
             self.bounds.expired.fetch_add(expired.len() as u64, Relaxed);
             page
-        })
-        .unwrap_or_default()
+        });
+        page.unwrap_or_default()
     }
 
     pub(super) fn due(&self, now: Time, limit: usize) -> Vec<Due> {
@@ -195,12 +199,14 @@ impl Sessions {
         self.shard(client_id).get(client_id).cloned()
     }
 
-    /// Works on what is durable of the Session that this lease owns; `None` when it does not, or nothing is.
-    fn with<T>(&self, lease: &Lease, work: impl FnOnce(&mut Durable) -> T) -> Option<T> {
-        let record = self.find(&lease.client_id)?;
-        let mut record = lock(&record);
+    /// Works on what is durable of the Session that this lease owns, if it does and something is.
+    fn with(&self, lease: &Lease, work: impl FnOnce(&mut Durable)) {
+        let Some(record) = self.find(&lease.client_id) else { return };
+        let record = &mut *lock(&record);
         let is_owner = record.is_owned_by(lease);
-        record.durable.as_deref_mut().filter(|_| is_owner).map(work)
+        if let Some(durable) = record.durable.as_deref_mut().filter(|_| is_owner) {
+            work(durable);
+        }
     }
 
     /// Takes the Session out of the store. Its times are out of the index already.
