@@ -69,22 +69,30 @@ fn a_maximum_of_zero_is_a_protocol_error() {
 /// Reason Strings and User Properties give way to a small Maximum Packet Size.
 #[test]
 fn answers_keep_to_a_small_maximum() {
-    let mut client = client(V5).maximum_packet_size(10).send();
+    let mut client = client(V5).maximum_packet_size(25).send();
     let connack = client.next_event();
     let client::Came::Packet(Packet::Connack(connack)) = connack else { client.fail("CONNACK", &connack) };
     assert_eq!(connack.reason, Reason::SUCCESS);
     client.send(Packet::Subscribe(Box::new(subscribe(1, &[("a/#/b", 0)]))));
-    assert!(client.next_bytes().len() <= 10);
+    assert!(client.next_bytes().len() <= 25);
     client.send(unsubscribe(1, &["never"]));
-    assert!(client.next_bytes().len() <= 10);
+    assert!(client.next_bytes().len() <= 25);
     client.send(pubrel(1));
-    assert!(client.next_bytes().len() <= 10);
+    assert!(client.next_bytes().len() <= 25);
     client.send(pubrec(1));
-    assert!(client.next_bytes().len() <= 10);
+    assert!(client.next_bytes().len() <= 25);
     client.send(message("a/#", "x"));
     let end = client.next_bytes();
-    assert!(end.len() <= 10 && end[0] == 0xE0, "{}", hex::show(&end));
+    assert!(end.len() <= 25 && end[0] == 0xE0, "{}", hex::show(&end));
     client.expect_closed();
+}
+
+/// `[MQTT-3.1.2-24]` A client that cannot even be told what holds is not left waiting.
+#[test]
+fn no_room_for_a_connack_is_the_end() {
+    for maximum in [1, 4, 5, 12] {
+        client(V5).maximum_packet_size(maximum).send().expect_closed_after_any_connack();
+    }
 }
 
 fn small() -> Broker {
