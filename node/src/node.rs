@@ -125,7 +125,6 @@ fn settings(config: &Config) -> Settings {
         server_keep_alive_s: protocol.server_keep_alive_s,
         expiry_max_s: session.expiry_max_s,
         v3_expiry_s: session.v3_expiry_s,
-        pending_messages_max: limits.mailbox_messages_max,
         response_information: protocol.response_information.as_deref().map(Into::into),
         server_reference: protocol.server_reference.as_deref().map(Into::into),
     }

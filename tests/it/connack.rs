@@ -66,7 +66,12 @@ fn response_information_waits_for_the_question() {
 fn an_error_ends_the_connection() {
     let id = unique("c");
     client(V5).id(&id).durable().connect().disconnect();
-    let connack = client(V5).id(&id).resume().with(|connect| connect.properties.authentication_data = Some(b"x".to_vec().into())).send().expect_connack();
+    let connack = client(V5)
+        .id(&id)
+        .resume()
+        .with(|connect| connect.properties.authentication_data = Some(b"x".to_vec().into()))
+        .send()
+        .expect_connack();
     assert_eq!(connack.reason, Reason::PROTOCOL_ERROR, "Authentication Data without Authentication Method");
     assert!(!connack.session_present);
 }
@@ -93,7 +98,9 @@ fn a_refusal_keeps_to_the_clients_maximum_packet_size() {
 /// may still get them in a CONNACK. `[MQTT-3.1.2-29]`
 #[test]
 fn no_problem_information_beyond_connack_and_disconnect() {
-    let quiet = |connecting: mqttd_tests::connecting::Connecting| connecting.with(|connect| connect.properties.request_problem_information = Some(false));
+    let quiet = |connecting: mqttd_tests::connecting::Connecting| {
+        connecting.with(|connect| connect.properties.request_problem_information = Some(false))
+    };
     let mut client = quiet(client(V5)).connect();
     client.send(subscribe_bad(7));
     let suback = client.expect_suback(7, &[Reason::TOPIC_FILTER_INVALID]);

@@ -49,7 +49,17 @@ fn another_protocol_name_ends_the_connection() {
 /// `[MQTT-3.1.0-1]` `[v3:MQTT-3.1.0-1]` `[MQTT-3.14.0-1]` Nothing is sent before a CONNACK, not even DISCONNECT.
 #[test]
 fn the_first_packet_must_be_connect() {
-    let packets = ["30 04 0001 'a' 00", "82 07 0001 00 0001 'a' 00", "c0 00", "e0 00", "40 02 0001", "62 02 0001", "f0 00", "20 03 00 00 00", "00 00"];
+    let packets = [
+        "30 04 0001 'a' 00",
+        "82 07 0001 00 0001 'a' 00",
+        "c0 00",
+        "e0 00",
+        "40 02 0001",
+        "62 02 0001",
+        "f0 00",
+        "20 03 00 00 00",
+        "00 00",
+    ];
     for bytes in packets {
         for version in [V3_1_1, V5] {
             let mut client = open(version);
@@ -120,13 +130,13 @@ fn the_will_flag_announces_topic_and_payload() {
 #[test]
 fn the_payload_holds_what_the_flags_announce_and_no_more() {
     let rows = [
-        ("82", ""),                           // a User Name is announced and missing
-        ("82", "0004 'use'"),                 // it is cut short
-        ("c2", "0001 'u'"),                   // a Password is announced and missing
-        ("c2", "0001 'u' 0002 'p'"),          // it is cut short
-        ("02", "0001 'u'"),                   // a User Name is there and not announced
-        ("82", "0001 'u' 0001 'p'"),          // a Password is there and not announced
-        ("02", "0001 't' 0001 'w'"),          // a Will is there and not announced
+        ("82", ""),                  // a User Name is announced and missing
+        ("82", "0004 'use'"),        // it is cut short
+        ("c2", "0001 'u'"),          // a Password is announced and missing
+        ("c2", "0001 'u' 0002 'p'"), // it is cut short
+        ("02", "0001 'u'"),          // a User Name is there and not announced
+        ("82", "0001 'u' 0001 'p'"), // a Password is there and not announced
+        ("02", "0001 't' 0001 'w'"), // a Will is there and not announced
     ];
     for (flags, rest) in rows {
         refuses(V3_1_1, &format!("04 {flags} 0000 0001 'a' {rest}"));

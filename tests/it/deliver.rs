@@ -215,7 +215,8 @@ fn pubrel_comes_in_the_order_of_pubrec() {
 #[test]
 fn every_subscriber_gets_its_own_copy() {
     let topic = unique("t");
-    let mut subscribers: Vec<_> = VERSIONS.iter().flat_map(|&version| (0..=2u8).map(move |level| (client(version).connect(), level))).collect();
+    let mut subscribers: Vec<_> =
+        VERSIONS.iter().flat_map(|&version| (0..=2u8).map(move |level| (client(version).connect(), level))).collect();
     for (subscriber, level) in &mut subscribers {
         subscriber.subscribe(&topic, *level);
     }

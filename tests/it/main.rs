@@ -2,26 +2,32 @@
 //! `[MQTT-3.1.2-22]` is a statement of MQTT 5.0, `[v3:MQTT-3.1.2-24]` one of 3.1.1.
 
 // How a connection begins and ends.
-mod connect; //       CONNECT: versions, flags, payload, Client Identifiers
 mod connack; //       CONNACK: Session Present, capabilities, refusals
+mod connect; //       CONNECT: versions, flags, payload, Client Identifiers
 mod disconnect; //    DISCONNECT from either side
 mod keep_alive; //    Keep Alive, and sockets that never say CONNECT
 mod authentication; // user names, enhanced authentication
 
 // Messages.
-mod publish; //       PUBLISH towards the broker: QoS 0, 1, 2
-mod deliver; //       PUBLISH towards a subscriber: QoS 0, 1, 2, order
-mod retained; //      RETAIN
-mod will; //          Wills and their delay
-mod properties; //    what is forwarded unaltered
 mod alias; //         Topic Aliases in both directions
-mod expiry; //        Message and Session Expiry
+mod deliver; //       PUBLISH towards a subscriber: QoS 0, 1, 2, order
+mod expiry;
+mod properties; //    what is forwarded unaltered
+mod publish; //       PUBLISH towards the broker: QoS 0, 1, 2
+mod retained; //      RETAIN
+mod will; //          Wills and their delay //        Message and Session Expiry
 
 // Subscriptions.
 mod subscribe; //     SUBSCRIBE, SUBACK, options, overlaps, identifiers
+<<<<<<< HEAD
 mod unsubscribe; //   UNSUBSCRIBE, UNSUBACK
 mod topics; //        which Topic Filter matches which Topic Name
 mod shared; //        $share
+=======
+mod topics;
+mod unsubscribe; //   UNSUBSCRIBE, UNSUBACK //        which Topic Filter matches which Topic Name
+// mod shared; //        $share
+>>>>>>> main
 
 // Sessions and limits.
 mod session; //       resumption, redelivery

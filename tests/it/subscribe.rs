@@ -67,7 +67,10 @@ fn replacing_a_subscription_replaces_its_options() {
     client.subscribe_as(subscribe_with_id(1, 7, &topic, options(1).retain_as_published()), &[GRANTED[1]]);
     client.publish(message(&topic, "x").qos(1).retain());
     client.receive(message(&topic, "x").qos(1).retain().ids(&[7]));
-    client.subscribe_as(subscribe_with_id(2, 9, &topic, options(0).retain_handling(mqttd::packet::subscribe::RetainHandling::DoNotSend)), &[GRANTED[0]]);
+    client.subscribe_as(
+        subscribe_with_id(2, 9, &topic, options(0).retain_handling(mqttd::packet::subscribe::RetainHandling::DoNotSend)),
+        &[GRANTED[0]],
+    );
     client.publish(message(&topic, "y").qos(1).retain());
     client.receive(message(&topic, "y").ids(&[9]));
     client.subscribe(&topic, options(2).no_local().retain_handling(mqttd::packet::subscribe::RetainHandling::DoNotSend));
@@ -241,7 +244,10 @@ fn options_are_checked_to_the_last_bit() {
 /// Section 3.8.3.1: what is asked for by options is what a value of options says.
 #[test]
 fn options_are_written_as_the_standard_says() {
-    assert_eq!(options(2).no_local().asked(), SubscriptionOptions { qos: QoS::ExactlyOnce, no_local: true, ..SubscriptionOptions::default() });
+    assert_eq!(
+        options(2).no_local().asked(),
+        SubscriptionOptions { qos: QoS::ExactlyOnce, no_local: true, ..SubscriptionOptions::default() }
+    );
     let topic = unique("t");
     let mut client = client(V5).connect();
     client.send_bytes(&hex::packet(0x82, &format!("0001 00 {:04x} '{topic}' 2e", topic.len())));

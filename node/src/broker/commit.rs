@@ -29,6 +29,16 @@ pub struct Batch {
     origins: Vec<usize>,
     deliveries: Vec<(Arc<Subscriber>, Delivery)>,
     rings: Vec<Arc<Subscriber>>,
+    /// Whoever has so much mail that the publisher should wait a moment.
+    crowded: Option<Arc<Subscriber>>,
+}
+
+/// What came of the commands of a turn.
+#[derive(Debug, Default)]
+pub struct Committed {
+    pub outcomes: Vec<Outcome>,
+    /// A subscriber that cannot keep up: the connection reads no more until there is room, or for a moment.
+    pub crowded: Option<Arc<Subscriber>>,
 }
 
 impl Batch {
@@ -52,7 +62,7 @@ impl Batch {
 
 impl Broker {
     /// Does the commands of one turn in their order. When it returns `Ok`, everything in them may be promised.
-    pub async fn commit(&self, member: &mut Member, commands: Vec<Command>, now: Time) -> Result<Vec<Outcome>, StoreError> {
+    pub async fn commit(&self, member: &mut Member, commands: Vec<Command>, now: Time) -> Result<Committed, StoreError> {
         let mut outcomes = Vec::with_capacity(commands.len());
         let mut batch = Batch::default();
         for command in commands {
@@ -76,7 +86,8 @@ impl Broker {
             outcomes.push(outcome);
         }
         self.flush(&mut batch, &mut outcomes, now).await?;
-        Ok(outcomes)
+        let crowded = batch.crowded.filter(|crowded| !Arc::ptr_eq(crowded, &member.subscriber));
+        Ok(Committed { outcomes, crowded })
     }
 
     async fn publish_run(
@@ -147,7 +158,9 @@ impl Broker {
             }
         }
         for (subscriber, delivery) in batch.deliveries.drain(..) {
-            self.push(&subscriber, delivery);
+            if self.push(&subscriber, delivery) == Pushed::Crowded {
+                batch.crowded = Some(subscriber);
+            }
         }
         for subscriber in batch.rings.drain(..) {
             subscriber.mailbox.ring();
@@ -156,15 +169,17 @@ impl Broker {
     }
 
     /// A full mailbox loses QoS 0 messages. A Session that lives only as long as its connection ends rather than lose more than that.
-    fn push(&self, subscriber: &Subscriber, delivery: Delivery) {
+    fn push(&self, subscriber: &Subscriber, delivery: Delivery) -> Pushed {
         let messages = delivery.run.messages().len() as u64;
         let lossy = subscriber.is_durable() || delivery.run.highest_qos().min(delivery.grant.qos) == QoS::AtMostOnce;
-        if subscriber.mailbox.push(delivery, self.mailbox) == Pushed::Full {
+        let pushed = subscriber.mailbox.push(delivery, self.mailbox);
+        if pushed == Pushed::Full {
             Metrics::add(&self.metrics.messages_dropped_slow, messages);
             if !lossy {
                 subscriber.mailbox.kick(Fault::new(Reason::QUOTA_EXCEEDED, "too many messages wait for this Client"));
             }
         }
+        pushed
     }
 
     async fn subscribe(&self, member: &Member, requests: Vec<Result<Subscription, Reason>>) -> Result<Outcome, StoreError> {

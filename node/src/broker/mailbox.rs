@@ -17,10 +17,16 @@ pub struct Bounds {
     pub bytes_max: usize,
 }
 
+/// A mailbox with more than this is crowded: those who fill it are held back, for a moment, from reading more.
+const CROWDED_MESSAGES: usize = 8192;
+const CROWDED_BYTES: usize = 4 * 1024 * 1024;
+
 /// What became of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pushed {
     Taken,
+    /// Added, and the publisher should wait for [`Mailbox::poll_room`] before it reads more.
+    Crowded,
     /// The bound is reached: nothing was added.
     Full,
     /// No connection is there to take it.
@@ -43,6 +49,14 @@ struct State {
     news: bool,
     kicked: Option<Fault>,
     waker: Option<Waker>,
+    /// Publishers that wait for room.
+    waiting: Vec<Waker>,
+}
+
+impl State {
+    fn is_crowded(&self) -> bool {
+        self.messages > CROWDED_MESSAGES || self.bytes > CROWDED_BYTES
+    }
 }
 
 /// What a connection finds in its mailbox.
@@ -71,7 +85,7 @@ impl Mailbox {
         let earlier = std::mem::replace(&mut *state, State { epoch, ..State::default() });
         self.online.store(true, Ordering::Release);
         drop(state);
-        earlier.waker.map(Waker::wake);
+        earlier.waker.into_iter().chain(earlier.waiting).for_each(Waker::wake);
         true
     }
 
@@ -80,7 +94,9 @@ impl Mailbox {
         let mut state = self.lock();
         if state.epoch == epoch {
             self.online.store(false, Ordering::Release);
-            *state = State { epoch, ..State::default() };
+            let earlier = std::mem::replace(&mut *state, State { epoch, ..State::default() });
+            drop(state);
+            earlier.waiting.into_iter().for_each(Waker::wake);
         }
     }
 
@@ -97,10 +113,23 @@ impl Mailbox {
         }
         (state.messages, state.bytes) = (messages, bytes);
         state.deliveries.push_back(delivery);
+        let pushed = if state.is_crowded() { Pushed::Crowded } else { Pushed::Taken };
         let waker = state.waker.take();
         drop(state);
         waker.map(Waker::wake);
-        Pushed::Taken
+        pushed
+    }
+
+    /// Ready when the mailbox is not crowded (any more).
+    pub fn poll_room(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if !state.is_crowded() {
+            return Poll::Ready(());
+        }
+        if !state.waiting.iter().any(|waker| waker.will_wake(context.waker())) {
+            state.waiting.push(context.waker().clone());
+        }
+        Poll::Pending
     }
 
     /// Says that the Store has news for the Session.
@@ -143,6 +172,9 @@ impl Mailbox {
         if open {
             mail.deliveries = std::mem::take(&mut state.deliveries);
             (state.messages, state.bytes) = (0, 0);
+            let waiting = std::mem::take(&mut state.waiting);
+            drop(state);
+            waiting.into_iter().for_each(Waker::wake);
         }
         mail
     }

@@ -13,7 +13,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
+use crate::broker::commit::Committed;
 use crate::broker::mailbox::Mail;
+use crate::broker::roster::Subscriber;
 use crate::broker::{Broker, Member};
 use crate::hook::Exchange;
 use crate::metrics::Metrics;
@@ -21,7 +23,7 @@ use crate::packet::Packet;
 use crate::packet::reason::Reason;
 use crate::session::{Fault, Session, Step};
 use crate::store::StoreError;
-use crate::time::Time;
+use crate::time::{Span, Time};
 
 use framing::Framing;
 
@@ -30,6 +32,9 @@ const TURN_PACKETS_MAX: usize = 2048;
 
 /// How long the end of a connection may take: to write what is left, and to see the Client close.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// How long a publisher is held back for a subscriber that does not keep up. Then it reads on: others wait for its messages too.
+const HOLD: Span = Span(50);
 
 /// Bounds in time of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +91,8 @@ struct Connection<S> {
     mail: std::collections::VecDeque<crate::session::outbound::Delivery>,
     /// Fires at or before the next deadline; it is only moved when it fires, for a deadline moves with every packet.
     timer: Pin<Box<Sleep>>,
+    /// For whom nothing is read, and until when at most.
+    held: Option<(Arc<Subscriber>, Time)>,
     /// Since when the socket takes nothing though bytes wait.
     stalled: Option<Time>,
     write_patience: Duration,
@@ -98,8 +105,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let handshake::Entered { session, member, authentication, counted } = entered;
         let timer = Box::pin(tokio::time::sleep_until(far(&broker)));
         let write_patience = patience.write;
-        let (mail, stalled) = Default::default();
-        Connection { framing, session, member, broker, mail, timer, stalled, write_patience, authentication, _counted: counted }
+        let (mail, held, stalled) = Default::default();
+        Connection { framing, session, member, broker, mail, timer, held, stalled, write_patience, authentication, _counted: counted }
     }
 
     /// Turn after turn: what woke us, what came, what the Store says to it, what goes out.
@@ -127,16 +134,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if written.is_ready() {
             self.stalled = None;
         }
-        let has_work = self.framing.has_batch()
-            || (open && !self.mail.is_empty())
-            || (open && (self.session.store_read().is_some() || self.session.retained_read().is_some()));
-        if open && has_work {
+        // A Client that does not read what it is sent is not read from either.
+        let reads = self.session.keeps_up() && !self.is_held(context);
+        let more = !self.mail.is_empty() || self.session.store_read().is_some() || self.session.retained_read().is_some();
+        if (reads && self.framing.has_batch()) || (open && more) {
             return Poll::Ready(Ok(()));
         }
         let mut woken =
             self.member.subscriber.mailbox.poll_ready(self.member.lease.epoch, open && self.mail.is_empty(), context).is_ready();
-        // A Client that does not read what it is sent is not read from either.
-        if open && let Poll::Ready(more) = self.framing.poll_fill(context).map_err(End::Io)? {
+        if reads && let Poll::Ready(more) = self.framing.poll_fill(context).map_err(End::Io)? {
             if !more {
                 return Poll::Ready(Err(End::Client("closed without DISCONNECT")));
             }
@@ -146,14 +152,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if woken { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
+    fn is_held(&mut self, context: &mut Context<'_>) -> bool {
+        let Some((crowded, until)) = &self.held else { return false };
+        if *until <= self.broker.clock.now() || crowded.mailbox.poll_room(context).is_ready() {
+            self.held = None;
+        }
+        self.held.is_some()
+    }
+
     /// Whether a deadline has passed. The timer is moved only when it fires too early or would fire too late.
     fn poll_deadline(&mut self, stalled: bool, context: &mut Context<'_>) -> bool {
         let clock = self.broker.clock;
         if stalled && self.stalled.is_none() {
             self.stalled = Some(clock.now());
         }
-        let patience = crate::time::Span(self.write_patience.as_millis() as u64);
-        let deadline = self.session.deadline().into_iter().chain(self.stalled.map(|since| since + patience)).min();
+        let patience = Span(self.write_patience.as_millis() as u64);
+        let stalled = self.stalled.map(|since| since + patience);
+        let held = self.held.as_ref().map(|(_, until)| *until);
+        let deadline = self.session.deadline().into_iter().chain(stalled).chain(held).min();
         let Some(deadline) = deadline.map(|deadline| clock.instant(deadline)) else { return false };
         loop {
             if self.timer.deadline() > deadline {
@@ -183,7 +199,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let version = self.session.version();
         let (guard, client_id) = (self.broker.guard.clone(), self.session.client_id().clone());
         let mut packets = 0;
-        while packets < TURN_PACKETS_MAX {
+        while packets < TURN_PACKETS_MAX && self.held.is_none() && self.session.keeps_up() {
             let Some(frame) = self.framing.frame().map_err(Fault::from)? else { break };
             packets += 1;
             let packet = Packet::decode(version, frame).map_err(Fault::from)?;
@@ -223,8 +239,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// The one wait for the truth; nothing is asked when nothing happened.
     async fn commit(&mut self, now: Time) -> Result<(), End> {
         let commands = self.session.commands();
-        let outcomes = if commands.is_empty() { Vec::new() } else { Box::pin(self.broker.commit(&mut self.member, commands, now)).await? };
-        self.session.settle(outcomes);
+        let committed = match commands.is_empty() {
+            true => Committed::default(),
+            false => Box::pin(self.broker.commit(&mut self.member, commands, now)).await?,
+        };
+        self.held = committed.crowded.map(|crowded| (crowded, now + HOLD));
+        self.session.settle(committed.outcomes);
         Ok(())
     }
 
@@ -266,7 +286,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
 /// A moment that no connection waits for.
 fn far(broker: &Broker) -> Instant {
-    broker.clock.instant(broker.clock.now() + crate::time::Span::seconds(365 * 24 * 3600))
+    broker.clock.instant(broker.clock.now() + Span::seconds(365 * 24 * 3600))
 }
 
 /// What the Server keeps of an enhanced authentication while the connection lasts.

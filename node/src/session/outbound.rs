@@ -19,6 +19,9 @@ use crate::topic::name::TopicName;
 /// Bytes that may wait for the socket before the Session takes no more messages: a few full writes.
 const OUTGOING_BYTES_MAX: usize = 256 * 1024;
 
+/// As many messages may at least wait in the Session for the window, however small it is; the rest stays in the mailbox.
+const PENDING_MIN: usize = 256;
+
 /// A run for one subscriber.
 #[derive(Clone, Debug)]
 pub struct Delivery {
@@ -66,15 +69,20 @@ impl Outbound {
     }
 
     /// Whether another page of messages can be taken in.
-    pub(super) fn has_room(&self, settings: &Settings) -> bool {
-        self.pending.len() < settings.pending_messages_max && self.pending.len() < 2 * self.window
+    pub(super) fn has_room(&self) -> bool {
+        self.pending.len() < self.window.max(PENDING_MIN)
     }
 }
 
 impl Session {
+    /// Whether the socket keeps up with what it is given.
+    pub fn keeps_up(&self) -> bool {
+        self.outgoing.len() < OUTGOING_BYTES_MAX
+    }
+
     /// Whether messages can be handed in: the socket keeps up, and not too many wait for the window.
     pub fn has_room(&self) -> bool {
-        self.outgoing.len() < OUTGOING_BYTES_MAX && self.outbound.pending.len() < self.settings.pending_messages_max
+        self.keeps_up() && self.outbound.has_room()
     }
 
     /// Messages above QoS 0 that wait in this Session for the Client's window.

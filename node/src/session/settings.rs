@@ -31,8 +31,6 @@ pub struct Settings {
     pub expiry_max_s: u32,
     /// How long a Session of 3.1 and 3.1.1 with Clean Session 0 is kept.
     pub v3_expiry_s: u32,
-    /// Non-durable messages above QoS 0 that wait for the Client's window.
-    pub pending_messages_max: usize,
     pub response_information: Option<ByteString>,
     pub server_reference: Option<ByteString>,
 }
@@ -56,7 +54,6 @@ impl Default for Settings {
             server_keep_alive_s: None,
             expiry_max_s: u32::MAX,
             v3_expiry_s: 7 * 24 * 3600,
-            pending_messages_max: 100_000,
             response_information: None,
             server_reference: None,
         }

@@ -78,7 +78,7 @@ impl Session {
 
     /// The retained messages to read next, if there is room for them.
     pub fn retained_read(&self) -> Option<&RetainedRead> {
-        self.retained_reads.front().filter(|_| self.outbound.has_room(&self.settings))
+        self.retained_reads.front().filter(|_| self.has_room())
     }
 
     /// A page was read: go on after `next`, or with the next subscription.
