@@ -80,7 +80,7 @@ fn a_second_connect_is_a_protocol_error() {
     }
 }
 
-/// A refusal of malformed input: CONNACK 0x81 in 5.0, in 3.1.1 the end of the connection without a CONNACK.
+/// A refusal of malformed input: CONNACK 0x81 in 5.0, in 3.1.1 the end of the connection without a CONNACK `[v3:MQTT-3.2.2-6]`.
 #[track_caller]
 fn refuses(version: Version, content: &str) {
     let mut client = open(version);

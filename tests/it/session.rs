@@ -38,7 +38,7 @@ fn messages_wait_for_an_absent_client() {
     }
 }
 
-/// `[MQTT-4.4.0-1]` `[v3:MQTT-4.4.0-1]` `[MQTT-3.3.1-1]` `[v3:MQTT-3.3.1-1]` `[MQTT-4.3.2-3]` `[v3:MQTT-4.3.2-1]` The same Packet Identifiers, the same
+/// `[MQTT-4.4.0-1]` `[v3:MQTT-4.4.0-1]` `[MQTT-3.3.1-1]` `[v3:MQTT-3.3.1-1]` `[MQTT-4.3.2-3]` `[MQTT-4.3.3-3]` `[v3:MQTT-4.3.2-1]` The same Packet Identifiers, the same
 /// order, and DUP. `[v3:MQTT-4.6.0-1]`
 #[test]
 fn unacknowledged_messages_come_again() {
@@ -194,15 +194,19 @@ fn qos_0_messages_of_an_absence_do_not_disturb() {
     }
 }
 
-/// `[MQTT-4.1.0-1]` `[v3:MQTT-4.1.0-1]` What a Session is does not change while its client is there.
+/// `[MQTT-4.1.0-1]` `[v3:MQTT-4.1.0-2]` What a Session is does not change while its client is there.
 #[test]
 fn a_session_lasts_while_the_connection_is_open() {
     let topic = unique("t");
-    let (mut publisher, mut subscriber) = (client(V5).connect(), client(V5).expiry(1).connect());
-    subscriber.subscribe(&topic, 1);
+    let mut subscribers = [client(V5).expiry(1).connect(), client(V5).connect(), client(V3_1_1).connect()];
+    for subscriber in &mut subscribers {
+        subscriber.subscribe(&topic, 1);
+    }
     pass(Broker::shared(), 2);
-    publisher.publish(message(&topic, "x").qos(1));
-    subscriber.receive(message(&topic, "x").qos(1));
+    client(V5).connect().publish(message(&topic, "x").qos(1));
+    for subscriber in &mut subscribers {
+        subscriber.receive(message(&topic, "x").qos(1));
+    }
 }
 
 /// Section 3.1.2.4: a Session of one version is taken up by a client of another; subscriptions and messages stay.

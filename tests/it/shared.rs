@@ -99,7 +99,17 @@ fn a_shared_filter_may_have_wildcards() {
 fn bad_shared_filters_are_refused() {
     for version in [V3_1_1, V5] {
         let mut client = client(version).connect();
-        for filter in ["$share/group", "$share/group/", "$share//a", "$share/", "$share/g+/a", "$share/g#/a", "$share/+/a", "$share/group/a/#/b", "$share/group/a+"] {
+        for filter in [
+            "$share/group",
+            "$share/group/",
+            "$share//a",
+            "$share/",
+            "$share/g+/a",
+            "$share/g#/a",
+            "$share/+/a",
+            "$share/group/a/#/b",
+            "$share/group/a+",
+        ] {
             client.send(Packet::Subscribe(Box::new(subscribe(1, &[(filter, 0)]))));
             client.expect_suback(1, &[Reason::TOPIC_FILTER_INVALID]);
         }

@@ -89,6 +89,13 @@ impl Client {
         }
     }
 
+    /// What comes next when a PINGREQ is sent: PINGRESP, if nothing else is due.
+    #[track_caller]
+    pub fn next_after_ping(&mut self) -> Came {
+        self.send(Packet::Pingreq);
+        self.next_event()
+    }
+
     /// The next PUBLISH of those that came while something else was waited for, as a [`Client::fence`] does.
     pub fn take_early_publish(&mut self) -> Option<Publish> {
         match self.early.pop_front() {
