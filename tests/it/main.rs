@@ -1,42 +1,44 @@
 //! What the standards ask of a Server, as dialogues over real sockets. Every test cites the statements it holds:
 //! `[MQTT-3.1.2-22]` is a statement of MQTT 5.0, `[v3:MQTT-3.1.2-24]` one of 3.1.1.
 
-// How a connection begins and ends.
-mod connack; //       CONNACK: Session Present, capabilities, refusals
-mod connect; //       CONNECT: versions, flags, payload, Client Identifiers
-mod disconnect; //    DISCONNECT from either side
-mod keep_alive; //    Keep Alive, and sockets that never say CONNECT
-// mod authentication; // user names, enhanced authentication
+// How a connection begins and ends: CONNECT, CONNACK, AUTH and user names, what is offered, Keep Alive, DISCONNECT.
+mod authentication;
+mod capabilities;
+mod connack;
+mod connect;
+mod disconnect;
+mod keep_alive;
 
-// Messages.
-mod alias; //         Topic Aliases in both directions
-mod deliver; //       PUBLISH towards a subscriber: QoS 0, 1, 2, order
+// Messages: PUBLISH towards the broker and towards a subscriber, RETAIN, Wills, what is forwarded unaltered, Topic Aliases,
+// Message and Session Expiry.
+mod alias;
+mod deliver;
 mod expiry;
-mod properties; //    what is forwarded unaltered
-mod publish; //       PUBLISH towards the broker: QoS 0, 1, 2
-mod retained; //      RETAIN
-mod will; //          Wills and their delay //        Message and Session Expiry
+mod properties;
+mod publish;
+mod retained;
+mod will;
 
-// Subscriptions.
-mod subscribe; //     SUBSCRIBE, SUBACK, options, overlaps, identifiers
+// Subscriptions: SUBSCRIBE with its options, `$share`, which filter matches which name, UNSUBSCRIBE.
+mod shared;
+mod subscribe;
 mod topics;
-mod unsubscribe; //   UNSUBSCRIBE, UNSUBACK //        which Topic Filter matches which Topic Name
-// mod shared; //        $share
+mod unsubscribe;
 
-// Sessions and limits.
-// mod session; //       resumption, redelivery
-// mod takeover; //      one Client Identifier, several connections
-// mod flow_control; //  Receive Maximum in both directions
-// mod packet_size; //   Maximum Packet Size in both directions
+// Sessions and limits: Receive Maximum, Maximum Packet Size, resumption, one Client Identifier on several connections.
+mod flow_control;
+mod packet_size;
+mod session;
+mod takeover;
 
-// Bad input and large input.
-// mod malformed; //     bytes that are no packet
-// mod malformed_properties;
-// mod edges; //         the largest and strangest of what is allowed
-// mod neighbours; //    one client's fault is no other's
+// Bad input, large input, and that one client's fault is no other's.
+mod edges;
+mod malformed;
+mod malformed_properties;
+mod neighbours;
 
-// Below the sockets.
-mod store; //         the Store's contract
+// Below the sockets: the Store's contract.
+mod store;
 
-// The books.
-// mod statements; //    every statement is cited, or has a reason not to be
+// The books: every statement is cited, or has a reason not to be.
+mod statements;

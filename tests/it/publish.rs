@@ -2,7 +2,7 @@
 
 use mqttd_tests::*;
 
-/// `[MQTT-3.3.4-1]` `[v3:MQTT-3.3.4-1]` `[MQTT-4.3.1-1]` `[v3:MQTT-4.3.1-1]`
+/// `[MQTT-3.3.4-1]` `[v3:MQTT-3.3.4-1]` `[MQTT-4.3.1-1]` `[v3:MQTT-4.3.1-1]` `[MQTT-2.2.1-2]` `[v3:MQTT-2.3.1-5]` and has no Packet Identifier.
 #[test]
 fn qos_0_is_not_acknowledged() {
     for version in VERSIONS {

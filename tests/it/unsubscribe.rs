@@ -96,8 +96,8 @@ fn deliveries_that_have_begun_are_completed() {
         subscriber.expect_pubrel(two);
         subscriber.cut();
         let mut subscriber = client(version).id(&id).durable().connect();
+        subscriber.wait_for("PUBREL", |packet| *packet == pubrel(two));
         subscriber.expect_publish(message(&topic, "one").qos(1).dup().id(one));
-        subscriber.expect_pubrel(two);
         subscriber.send(puback(one));
         subscriber.send(pubcomp(two));
         subscriber.expect_nothing();

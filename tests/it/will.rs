@@ -89,7 +89,7 @@ fn a_will_is_published_once() {
     }
 }
 
-/// Section 3.1.3.2: a Will carries the properties of a message.
+/// `[MQTT-3.1.3-10]` (section 3.1.3.2) A Will carries the properties of a message.
 #[test]
 fn a_will_has_properties() {
     let topic = unique("t");

@@ -142,13 +142,19 @@ impl Client {
     /// The bytes of the next packet; for tests of how a packet is written, not only of what it says.
     #[track_caller]
     pub fn next_bytes(&mut self) -> Bytes {
+        self.next_frame().unwrap_or_else(|| self.fail("a packet", &"the end of the connection"))
+    }
+
+    /// As [`Client::next_bytes`]; `None` is the end of the connection.
+    #[track_caller]
+    pub fn next_frame(&mut self) -> Option<Bytes> {
         match self.frame(DEADLINE) {
             Frame::Whole(bytes) => {
                 self.log("<", &hex::show(&bytes));
-                bytes
+                Some(bytes)
             }
-            Frame::Closed => self.fail("a packet", &"the end of the connection"),
-            Frame::Nothing => self.fail("a packet", &"nothing"),
+            Frame::Closed => None,
+            Frame::Nothing => self.fail("a packet, or the end of the connection", &"nothing"),
         }
     }
 

@@ -142,6 +142,16 @@ impl Client {
         }
     }
 
+    /// The end of the connection; before it, a broker that does not know the version yet may refuse in a CONNACK of any layout.
+    #[track_caller]
+    pub fn expect_closed_after_any_connack(&mut self) {
+        match self.next_frame() {
+            Some(bytes) if bytes[0] == 0x20 && bytes[3] != 0 => self.expect_closed(),
+            Some(bytes) => self.fail("a CONNACK that refuses, or the end of the connection", &bytes),
+            None => {}
+        }
+    }
+
     #[track_caller]
     pub fn expect_pingresp(&mut self) {
         match self.next_event() {

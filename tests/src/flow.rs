@@ -2,6 +2,7 @@
 //! are kept for the next expectation.
 
 use mqttd::packet::acknowledge::Kind;
+use mqttd::packet::publish::Publish;
 use mqttd::packet::reason::Reason;
 use mqttd::packet::subscribe::Subscribe;
 use mqttd::packet::{Packet, QoS};
@@ -85,6 +86,22 @@ impl Client {
         for _ in 0..2 {
             self.send(Packet::Pingreq);
             self.wait_for("PINGRESP", |packet| matches!(packet, Packet::Pingresp));
+        }
+    }
+
+    /// What comes next when a PINGREQ is sent: PINGRESP, if nothing else is due.
+    #[track_caller]
+    pub fn next_after_ping(&mut self) -> Came {
+        self.send(Packet::Pingreq);
+        self.next_event()
+    }
+
+    /// The next PUBLISH of those that came while something else was waited for, as a [`Client::fence`] does.
+    pub fn take_early_publish(&mut self) -> Option<Publish> {
+        match self.early.pop_front() {
+            Some(Packet::Publish(publish)) => Some(publish),
+            Some(other) => self.fail("a PUBLISH", &other),
+            None => None,
         }
     }
 

@@ -10,6 +10,7 @@ pub mod connecting;
 pub mod expect;
 pub mod flow;
 pub mod hex;
+pub mod scram;
 
 pub use broker::{Broker, client, open, pair, pass};
 pub use build::{Message, ack, message, options, puback, pubcomp, pubrec, pubrel, subscribe, subscribe_with_id, unsubscribe};
