@@ -1,6 +1,8 @@
 //! What the standards ask of a Server, as dialogues over real sockets. Every test cites the statements it holds:
 //! `[MQTT-3.1.2-22]` is a statement of MQTT 5.0, `[v3:MQTT-3.1.2-24]` one of 3.1.1.
 
+#![allow(clippy::disallowed_methods, reason = "a test lives outside the broker and has the clock of everybody")]
+
 // How a connection begins and ends.
 mod connack; //       CONNACK: Session Present, capabilities, refusals
 mod connect; //       CONNECT: versions, flags, payload, Client Identifiers
@@ -39,4 +41,5 @@ mod unsubscribe; //   UNSUBSCRIBE, UNSUBACK //        which Topic Filter matches
 mod store; //         the Store's contract
 
 // The books.
+mod house; //         floors, pure rooms, long files
 // mod statements; //    every statement is cited, or has a reason not to be
