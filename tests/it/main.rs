@@ -37,6 +37,9 @@ mod unsubscribe; //   UNSUBSCRIBE, UNSUBACK //        which Topic Filter matches
 // mod edges; //         the largest and strangest of what is allowed
 // mod neighbours; //    one client's fault is no other's
 
+// The broker about itself.
+mod system; //        $SYS
+
 // Below the sockets.
 mod store; //         the Store's contract
 
