@@ -14,6 +14,7 @@ pub struct Clock {
 impl Clock {
     /// Sets the clock by that of this machine.
     pub fn start() -> Clock {
+        #[allow(clippy::disallowed_methods, reason = "this is the clock")]
         let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Clock { started: Instant::now(), started_at: Time(unix.as_millis() as u64) }
     }

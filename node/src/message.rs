@@ -73,6 +73,11 @@ impl Run {
         self.bytes
     }
 
+    /// Bytes of all payloads.
+    pub fn payload_bytes(&self) -> usize {
+        self.bytes - self.topic().as_str().len() * self.messages.len()
+    }
+
     pub fn highest_qos(&self) -> QoS {
         self.highest_qos
     }

@@ -14,12 +14,17 @@ pub struct Metrics {
     pub sockets_total: AtomicU64,
     pub bytes_received: AtomicU64,
     pub bytes_sent: AtomicU64,
+    /// Control Packets of any type.
     pub packets_received: AtomicU64,
+    pub packets_sent: AtomicU64,
     pub publishes_received: AtomicU64,
+    /// Payloads only, as the next but one.
     pub publish_bytes_received: AtomicU64,
     pub publishes_sent: AtomicU64,
     pub publish_bytes_sent: AtomicU64,
     pub messages_expired: AtomicU64,
+    /// Sessions whose Session Expiry Interval has passed.
+    pub sessions_expired: AtomicU64,
     pub messages_too_large: AtomicU64,
     /// Lost because the mailbox of a slow Client was full.
     pub messages_dropped_slow: AtomicU64,
@@ -36,6 +41,7 @@ impl Metrics {
 
     /// Adds what a Session counted in one turn.
     pub fn add_counts(&self, counts: Counts) {
+        Metrics::add(&self.packets_sent, counts.packets_sent);
         Metrics::add(&self.publishes_received, counts.publishes_received);
         Metrics::add(&self.publish_bytes_received, counts.publish_bytes_received);
         Metrics::add(&self.publishes_sent, counts.publishes_sent);

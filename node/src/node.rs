@@ -155,6 +155,7 @@ fn house(config: &Config) -> io::Result<crate::auth::guard::Rules> {
         anonymous: config.auth.anonymous,
         users: config.auth.users.0.iter().map(|user| (user.name.clone(), user.password.reveal().to_owned())).collect(),
         deny_subscribe: filters(&config.access.deny_subscribe)?,
+        deny_subscribe_reason: Reason(config.access.deny_subscribe_code),
         deny_publish: filters(&config.access.deny_publish)?,
     })
 }

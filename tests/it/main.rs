@@ -1,6 +1,8 @@
 //! What the standards ask of a Server, as dialogues over real sockets. Every test cites the statements it holds:
 //! `[MQTT-3.1.2-22]` is a statement of MQTT 5.0, `[v3:MQTT-3.1.2-24]` one of 3.1.1.
 
+#![allow(clippy::disallowed_methods, reason = "a test lives outside the broker and has the clock of everybody")]
+
 // How a connection begins and ends: CONNECT, CONNACK, AUTH and user names, what is offered, Keep Alive, DISCONNECT.
 mod authentication;
 mod capabilities;
@@ -42,3 +44,7 @@ mod store;
 
 // The books: every statement is cited, or has a reason not to be.
 mod statements;
+
+// What the Server says of itself, and the house itself: floors, pure rooms, file lengths.
+mod house;
+mod system;

@@ -11,13 +11,15 @@ use crate::topic::name::TopicName;
 use std::sync::Arc;
 
 /// The rules as the configuration gives them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Rules {
     /// Clients without a User Name come in.
     pub anonymous: bool,
     /// User names and passwords.
     pub users: Vec<(String, String)>,
     pub deny_subscribe: Vec<TopicFilter>,
+    /// The Reason Code of a denied subscription.
+    pub deny_subscribe_reason: Reason,
     pub deny_publish: Vec<TopicFilter>,
 }
 
@@ -26,6 +28,7 @@ pub struct House {
     anonymous: bool,
     credentials: Arc<Credentials>,
     deny_subscribe: Vec<TopicFilter>,
+    deny_subscribe_reason: Reason,
     deny_publish: Vec<TopicFilter>,
 }
 
@@ -39,7 +42,8 @@ impl House {
     pub fn new(rules: Rules) -> House {
         let salt = || *uuid::Uuid::new_v4().as_bytes();
         let credentials = Arc::new(Credentials::new(rules.users, salt));
-        House { anonymous: rules.anonymous, credentials, deny_subscribe: rules.deny_subscribe, deny_publish: rules.deny_publish }
+        let Rules { anonymous, deny_subscribe, deny_subscribe_reason, deny_publish, .. } = rules;
+        House { anonymous, credentials, deny_subscribe, deny_subscribe_reason, deny_publish }
     }
 }
 
@@ -69,7 +73,7 @@ impl Guard for House {
     }
 
     fn subscribe(&self, _client_id: &ClientId, selector: &Selector) -> Option<Reason> {
-        self.deny_subscribe.iter().any(|denied| denied.covers(&selector.filter)).then_some(Reason::NOT_AUTHORIZED)
+        self.deny_subscribe.iter().any(|denied| denied.covers(&selector.filter)).then_some(self.deny_subscribe_reason)
     }
 }
 

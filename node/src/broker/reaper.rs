@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::broker::Broker;
+use crate::metrics::Metrics;
 use crate::store::{Due, Lease, StoreError};
 use crate::time::{Span, Time};
 
@@ -67,6 +68,7 @@ impl Broker {
         if !self.store.purge(lease).await? {
             return Ok(()); // The Client came back meanwhile.
         }
+        Metrics::add(&self.metrics.sessions_expired, 1);
         if let Some(subscriber) = self.roster.get(&lease.client_id).filter(|subscriber| !subscriber.mailbox.is_online()) {
             self.forget(&subscriber);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use crate::broker::roster::{Key, Roster, Subscriber};
@@ -17,6 +17,8 @@ const ROUTES_REMEMBERED_MAX: usize = 256;
 #[derive(Debug, Default)]
 pub struct Table {
     router: RwLock<Router<Key>>,
+    /// How many of the subscriptions are shared.
+    shared: AtomicUsize,
     /// Goes up with every change, so that what is remembered is known to be old.
     generation: AtomicU64,
 }
@@ -52,13 +54,16 @@ impl Table {
     pub fn subscribe(&self, subscriber: &Subscriber, subscription: &Subscription) -> bool {
         subscriber.selectors().insert(subscription.selector.clone());
         let existed = self.write().subscribe(subscriber.key, subscription);
+        if !existed && subscription.selector.share.is_some() {
+            self.shared.fetch_add(1, Ordering::Relaxed);
+        }
         self.generation.fetch_add(1, Ordering::Release);
         existed
     }
 
     pub fn unsubscribe(&self, subscriber: &Subscriber, selector: &Selector) -> bool {
         subscriber.selectors().remove(selector);
-        let existed = self.write().unsubscribe(subscriber.key, selector);
+        let existed = self.remove(subscriber.key, selector);
         self.generation.fetch_add(1, Ordering::Release);
         existed
     }
@@ -70,9 +75,21 @@ impl Table {
             return;
         }
         for selector in &selectors {
-            self.write().unsubscribe(subscriber.key, selector);
+            self.remove(subscriber.key, selector);
         }
         self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    fn remove(&self, key: Key, selector: &Selector) -> bool {
+        let existed = self.write().unsubscribe(key, selector);
+        if existed && selector.share.is_some() {
+            self.shared.fetch_sub(1, Ordering::Relaxed);
+        }
+        existed
+    }
+
+    pub fn shared_subscriptions(&self) -> usize {
+        self.shared.load(Ordering::Relaxed)
     }
 
     pub fn subscriptions(&self) -> usize {

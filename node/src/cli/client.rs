@@ -13,9 +13,9 @@ use super::Failure;
 use crate::packet::connack::{Connack, ConnackProperties};
 use crate::packet::connect::{Connect, ConnectProperties};
 use crate::packet::disconnect::Disconnect;
-use crate::packet::frame;
+
 use crate::packet::reason::Reason;
-use crate::packet::{Packet, PacketId, QoS, Version};
+use crate::packet::{Packet, PacketId, QoS, Version, frame};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the end waits for the broker to take our last bytes and to say its last word.

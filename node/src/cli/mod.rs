@@ -74,18 +74,22 @@ enum Command {
 
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let outcome = match arguments.command.unwrap_or(Command::Run(arguments.run)) {
-        Command::Run(arguments) => run::run(&arguments),
-        Command::Check(arguments) => check::run(&arguments),
-        Command::Config => config::run(),
-        Command::Publish(arguments) => publish::run(&arguments),
-        Command::Subscribe(arguments) => subscribe::run(&arguments),
-    };
-    match outcome {
+    match Arguments::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Usage(text)) => fail(&text, 2),
         Err(Failure::Runtime(text)) => fail(&text, 1),
+    }
+}
+
+impl Arguments {
+    fn run(self) -> Result<(), Failure> {
+        match self.command.unwrap_or(Command::Run(self.run)) {
+            Command::Run(arguments) => run::run(&arguments),
+            Command::Check(arguments) => check::run(&arguments),
+            Command::Config => config::run(),
+            Command::Publish(arguments) => publish::run(&arguments),
+            Command::Subscribe(arguments) => subscribe::run(&arguments),
+        }
     }
 }
 

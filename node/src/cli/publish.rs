@@ -14,10 +14,12 @@ use super::signals::Signals;
 use crate::packet::acknowledge::{Acknowledge, Kind};
 use crate::packet::publish::Publish;
 use crate::packet::reason::Reason;
-use crate::packet::{Packet, PacketId, QoS, REMAINING_LENGTH_MAX};
+use crate::packet::{Packet, PacketId, QoS, REMAINING_LENGTH_MAX, Version};
 
 /// Messages that wait for an acknowledgement, where the broker allows as many.
 const IN_FLIGHT_MAX: u16 = 1000;
+/// The same before 5.0, where a broker cannot say how many it takes: mosquitto drops QoS 2 messages above its own limit.
+const V3_IN_FLIGHT_MAX: u16 = 20;
 /// Bytes that wait to be sent; then no more lines are read.
 const QUEUED_BYTES_MAX: usize = 1024 * 1024;
 
@@ -36,7 +38,7 @@ pub(super) struct PublishArguments {
     #[arg(short, long)]
     topic: String,
     /// The message
-    #[arg(short, long)]
+    #[arg(short, long, allow_hyphen_values = true)]
     message: Option<String>,
     /// Send this file as one message; - is standard input
     #[arg(short, long)]
@@ -141,11 +143,15 @@ impl Publisher<'_> {
 
     /// Until all is sent and, above QoS 0, acknowledged.
     async fn publish_all(&mut self, mut payloads: Payloads) -> Result<(), Failure> {
-        let in_flight_max = usize::from(self.client.allowed.receive_maximum.unwrap_or(u16::MAX).min(IN_FLIGHT_MAX));
+        let most = if self.arguments.client.version == Version::V5 { IN_FLIGHT_MAX } else { V3_IN_FLIGHT_MAX };
+        let in_flight_max = usize::from(self.client.allowed.receive_maximum.unwrap_or(most).min(most));
         let mut more = true;
-        while more || !self.unacknowledged.is_empty() {
+        loop {
             while let Some(packet) = self.client.received()? {
                 self.receive(packet);
+            }
+            if !more && self.unacknowledged.is_empty() {
+                return self.client.flush().await;
             }
             let room = self.unacknowledged.len() < in_flight_max && self.client.queued_bytes() < QUEUED_BYTES_MAX;
             tokio::select! {
@@ -156,7 +162,6 @@ impl Publisher<'_> {
                 },
             }
         }
-        self.client.flush().await
     }
 
     fn publish(&mut self, payload: Bytes) -> Result<(), Failure> {

@@ -101,6 +101,7 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         info!("{name}: ending; a second signal ends at once");
         tokio::spawn(async move {
             signals.next().await;
+            #[allow(clippy::disallowed_methods, reason = "the second signal asks for just that")]
             std::process::exit(1);
         });
     })

@@ -153,14 +153,13 @@ impl Subscriber<'_> {
             return Err(Failure::Runtime(answers.map(|(filter, reason)| refused(filter, *reason)).collect::<Vec<_>>().join("\n")));
         }
         for (filter, reason) in answers {
-            match reason {
-                reason if reason.is_error() => eprintln!("mqttd: {}", refused(filter, *reason)),
-                Reason(granted) if *granted < asked as u8 => {
-                    eprintln!("mqttd: {filter} is granted with QoS {granted}, not {}", asked as u8)
-                }
-                _ if std::io::stderr().is_terminal() => eprintln!("mqttd: subscribed to {filter}; Ctrl-C ends"),
-                _ => (),
-            }
+            let note = match reason {
+                reason if reason.is_error() => refused(filter, *reason),
+                Reason(granted) if *granted < asked as u8 => format!("{filter} is granted with QoS {granted}, not {}", asked as u8),
+                _ if std::io::stderr().is_terminal() => format!("subscribed to {filter}; Ctrl-C ends"),
+                _ => continue,
+            };
+            eprintln!("mqttd: {note}");
         }
         Ok(())
     }

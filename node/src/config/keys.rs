@@ -220,6 +220,8 @@ keys! {
     [access] Access {
         /// Topic Filters no client may subscribe to, nor to any part of them (Not authorized).
         deny_subscribe: Vec<String> = Vec::new(), Allowed::Filters;
+        /// The Reason Code for it: 135 says Not authorized, 128 does not say why.
+        deny_subscribe_code: u8 = 135, Allowed::Number(128, 135);
         /// Topics no client may publish to, as Topic Filters (Not authorized).
         deny_publish: Vec<String> = Vec::new(), Allowed::Filters;
     }

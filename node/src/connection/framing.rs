@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::metrics::Metrics;
 use crate::packet::outgoing::Outgoing;
 use crate::packet::primitive::DecodeError;
 
@@ -32,20 +33,29 @@ pub struct Framing<S> {
     partial: BytesMut,
     /// Maximum Packet Size of the Server.
     packet_bytes_max: u32,
-    /// Bytes read since this was last asked.
-    pub bytes_received: u64,
-    pub bytes_sent: u64,
+    counts: Counts,
+}
+
+/// What came and went since it was last counted.
+#[derive(Debug, Default)]
+struct Counts {
+    packets_received: u64,
+    bytes_received: u64,
+    bytes_sent: u64,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
     pub fn new(stream: S, packet_bytes_max: u32) -> Framing<S> {
-        Framing { stream, batch: Bytes::new(), partial: BytesMut::new(), packet_bytes_max, bytes_received: 0, bytes_sent: 0 }
+        Framing { stream, batch: Bytes::new(), partial: BytesMut::new(), packet_bytes_max, counts: Counts::default() }
     }
 
     /// The next complete Control Packet among what was read. What is left of the last read is kept for the next one.
     pub fn frame(&mut self) -> Result<Option<Bytes>, DecodeError> {
         match crate::packet::frame(&self.batch, self.packet_bytes_max)? {
-            Some((_, total)) => Ok(Some(self.batch.split_to(total))),
+            Some((_, total)) => {
+                self.counts.packets_received += 1;
+                Ok(Some(self.batch.split_to(total)))
+            }
             None => {
                 if !self.batch.is_empty() {
                     self.partial = BytesMut::from(std::mem::take(&mut self.batch));
@@ -74,7 +84,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
             let mut read = ReadBuf::new(buffer);
             ready!(Pin::new(&mut self.stream).poll_read(context, &mut read))?;
             let bytes = read.filled();
-            self.bytes_received += bytes.len() as u64;
+            self.counts.bytes_received += bytes.len() as u64;
             if self.partial.is_empty() {
                 self.batch = Bytes::copy_from_slice(bytes);
             } else {
@@ -105,7 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.bytes_sent += written as u64;
+            self.counts.bytes_sent += written as u64;
             outgoing.advance(written);
         }
         Pin::new(&mut self.stream).poll_flush(context)
@@ -125,6 +135,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
 
     pub async fn flush(&mut self, outgoing: &mut Outgoing) -> io::Result<()> {
         std::future::poll_fn(|context| self.poll_flush(outgoing, context)).await
+    }
+
+    /// Adds to the metrics what came and went since the last call.
+    pub fn count(&mut self, metrics: &Metrics) {
+        let Counts { packets_received, bytes_received, bytes_sent } = std::mem::take(&mut self.counts);
+        Metrics::add(&metrics.packets_received, packets_received);
+        Metrics::add(&metrics.bytes_received, bytes_received);
+        Metrics::add(&metrics.bytes_sent, bytes_sent);
     }
 
     /// Ends our side of the stream, so that the Client sees everything that was written before it sees the end.

@@ -65,7 +65,8 @@ where
     Metrics::add(&broker.metrics.connections_refused, 1);
     tracing::info!(%peer, reason = %fault.reason, text = fault.text, "refused");
     let mut outgoing = Outgoing::default();
-    refusal(fault, true).encode_within(version, u32::MAX, outgoing.tail());
+    let said = refusal(fault, true).encode_within(version, u32::MAX, outgoing.tail());
+    Metrics::add(&broker.metrics.packets_sent, said.into());
     let _ = tokio::time::timeout(super::LINGER, finish(framing, &mut outgoing)).await;
     None
 }
@@ -169,6 +170,7 @@ where
                 let mut outgoing = Outgoing::default();
                 auth(Reason::CONTINUE_AUTHENTICATION, &method, challenge).encode(Version::V5, outgoing.tail());
                 framing.flush(&mut outgoing).await.map_err(End::Io)?;
+                Metrics::add(&broker.metrics.packets_sent, 1);
                 data = answer(framing, &method).await?.data;
             }
         }

@@ -76,7 +76,7 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, peer: SocketAdd
     let mut framing = Framing::new(stream, broker.settings.packet_bytes_max);
     // In a box of its own: what the handshake needs is much, and given back when it is over.
     let entered = Box::pin(handshake::enter(&mut framing, peer, &broker, patience)).await;
-    let Some(entered) = entered else { return };
+    let Some(entered) = entered else { return framing.count(&broker.metrics) };
     let mut connection = Connection::new(framing, entered, broker, patience);
     let end = connection.turns().await;
     Box::pin(connection.leave(end, peer)).await;
@@ -123,13 +123,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             end?;
             self.broker.read_queue(&self.member, &mut self.session, now).await?;
             self.broker.read_retained(&self.member, &mut self.session, now).await?;
-            self.count();
         }
     }
 
     /// Writes first, then waits for whatever comes first: room in the socket, bytes, mail, or a deadline.
     fn poll_wake(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
         let written = self.framing.poll_flush(self.session.outgoing(), context).map_err(End::Io)?;
+        self.count();
         let open = self.session.has_room();
         if written.is_ready() {
             self.stalled = None;
@@ -209,7 +209,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Step::Authenticate(auth) => self.re_authenticate(&auth)?,
             }
         }
-        Metrics::add(&self.broker.metrics.packets_received, packets as u64);
         Ok(())
     }
 
@@ -256,11 +255,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(())
     }
 
+    /// Once a turn, when what it wrote has left.
     fn count(&mut self) {
-        let metrics = &self.broker.metrics;
-        metrics.add_counts(self.session.take_counts());
-        Metrics::add(&metrics.bytes_received, std::mem::take(&mut self.framing.bytes_received));
-        Metrics::add(&metrics.bytes_sent, std::mem::take(&mut self.framing.bytes_sent));
+        self.broker.metrics.add_counts(self.session.take_counts());
+        self.framing.count(&self.broker.metrics);
     }
 
     /// Says why, writes what is left, gives the Session back.
@@ -276,11 +274,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.session.send_disconnect(fault);
             }
         }
-        self.count();
         if let Err(error) = self.broker.close(&self.member, &mut self.session, now).await {
             tracing::warn!(%client_id, ?error, "the Session could not be given back to the Store");
         }
         let _ = tokio::time::timeout(LINGER, handshake::finish(&mut self.framing, self.session.outgoing())).await;
+        self.count();
     }
 }
 

@@ -47,6 +47,7 @@ pub async fn run<A: Accept>(
             Err(error) => {
                 // Of one socket that was reset it says nothing about the next; of too many open files it says to wait.
                 tracing::warn!(%error, "a connection could not be accepted");
+                #[allow(clippy::disallowed_methods, reason = "no event tells when the machine has sockets again")]
                 tokio::time::sleep(ACCEPT_REST).await;
             }
         }

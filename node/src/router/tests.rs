@@ -1,5 +1,7 @@
 //! Routing as tables: subscriptions, a Topic Name, and who gets what.
 
+#![allow(clippy::disallowed_methods, reason = "it measures how long a step takes")]
+
 use std::time::{Duration, Instant};
 
 use super::{Group, Route, Router, Target};

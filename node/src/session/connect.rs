@@ -182,7 +182,7 @@ fn will(will: &connect::Will, settings: &Settings) -> Result<Will, Fault> {
     if will.retain && !settings.retain_available {
         return Err(Fault::new(Reason::RETAIN_NOT_SUPPORTED, "Will Retain, and this Server keeps no retained messages")); // [MQTT-3.2.2-13]
     }
-    let topic = TopicName::new(will.topic.clone()).filter(|topic| !topic.as_str().starts_with("$SYS/"));
+    let topic = TopicName::new(will.topic.clone()).filter(|topic| !topic.is_system());
     let topic = topic.ok_or(Fault::new(Reason::TOPIC_NAME_INVALID, "the Will Topic is no Topic Name that a Client may publish to"))?;
     let mut properties = will.properties.clone();
     let expiry_s = properties.as_deref_mut().and_then(|properties| properties.message_expiry_s.take());

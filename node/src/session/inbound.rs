@@ -137,8 +137,7 @@ impl Session {
         if self.settings.topic_levels_max < usize::MAX && topic.levels().count() > self.settings.topic_levels_max {
             return Some(Reason::TOPIC_NAME_INVALID);
         }
-        // $SYS is the Server's own; a Client that writes there is not authorised (section 4.7.2).
-        (topic.is_reserved() && topic.as_str().starts_with("$SYS/")).then_some(Reason::NOT_AUTHORIZED)
+        topic.is_system().then_some(Reason::NOT_AUTHORIZED)
     }
 
     /// Receive Maximum of the Server `[MQTT-3.3.4-9]`: what this turn brought was sent before any of it was acknowledged.

@@ -111,7 +111,10 @@ enum Promised {
 /// What was counted since it was last asked, for the metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
+    /// Control Packets of any type, PUBLISH among them.
+    pub packets_sent: u64,
     pub publishes_received: u64,
+    /// Payloads only, in both directions.
     pub publish_bytes_received: u64,
     pub publishes_sent: u64,
     pub publish_bytes_sent: u64,
@@ -183,7 +186,7 @@ impl Session {
             Packet::Acknowledge(acknowledge) => self.acknowledged(acknowledge, now)?,
             Packet::Subscribe(subscribe) => self.subscribe(*subscribe)?,
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(*unsubscribe),
-            Packet::Pingreq => Packet::Pingresp.encode(self.version, self.outgoing.tail()),
+            Packet::Pingreq => self.send(&Packet::Pingresp),
             Packet::Disconnect(disconnect) => return self.disconnected(&disconnect),
             Packet::Auth(auth) => return Ok(Step::Authenticate(auth)),
             Packet::Connect(_) => return Err(Fault::new(Reason::PROTOCOL_ERROR, "a second CONNECT")), // [MQTT-3.1.0-2]
@@ -245,11 +248,13 @@ impl Session {
 
     fn send_acknowledge(&mut self, kind: Kind, packet_id: PacketId, reason: Reason) {
         Packet::Acknowledge(Acknowledge { kind, packet_id, reason, properties: None }).encode(self.version, self.outgoing.tail());
+        self.counts.packets_sent += 1;
     }
 
     /// Encodes a packet of the Server unless it is larger than the Client takes `[MQTT-3.1.2-24]`.
     pub fn send(&mut self, packet: &Packet) {
-        packet.encode_within(self.version, self.packet_bytes_max, self.outgoing.tail());
+        let sent = packet.encode_within(self.version, self.packet_bytes_max, self.outgoing.tail());
+        self.counts.packets_sent += u64::from(sent);
     }
 
     /// Tells a 5.0 Client why the connection ends; for 3.1.1 there is no such packet.

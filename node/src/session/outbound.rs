@@ -154,8 +154,7 @@ impl Session {
         match run.frames(self.version) {
             Some(frames) if frames.largest <= self.packet_bytes_max as usize => {
                 self.outgoing.share(&frames.bytes);
-                self.counts.publishes_sent += run.messages().len() as u64;
-                self.counts.publish_bytes_sent += frames.bytes.len() as u64;
+                self.count_sent(run.messages().len(), run.payload_bytes());
                 true
             }
             _ => false,
@@ -216,9 +215,14 @@ impl Session {
             let topic = TopicName::new(message.topic.as_str().to_owned().into());
             aliases.given.extend(topic.map(|topic| (topic, alias)));
         }
-        self.counts.publishes_sent += 1;
-        self.counts.publish_bytes_sent += size as u64;
+        self.count_sent(1, message.payload.len());
         true
+    }
+
+    fn count_sent(&mut self, messages: usize, payload_bytes: usize) {
+        self.counts.packets_sent += messages as u64;
+        self.counts.publishes_sent += messages as u64;
+        self.counts.publish_bytes_sent += payload_bytes as u64;
     }
 
     /// PUBACK, PUBREC, PUBREL or PUBCOMP came.

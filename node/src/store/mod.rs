@@ -153,6 +153,25 @@ pub enum Due {
     Expired { lease: Lease, will: Option<Will>, selectors: Vec<Selector> },
 }
 
+/// What the store holds now, and what it has dropped since it was made. For the metrics: each number is right, but
+/// they need not be of the same moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Sessions, connected or not.
+    pub sessions: u64,
+    /// Messages in all queues.
+    pub queued_messages: u64,
+    /// Bytes of all queues, as though each had its own copy of every message.
+    pub queued_bytes: u64,
+    pub retained: u64,
+    /// Bytes of queued and retained runs, each counted once.
+    pub held_bytes: u64,
+    /// Messages that were not queued because a bound was reached.
+    pub dropped_full: u64,
+    /// Messages, queued or retained, that expired before they were sent.
+    pub expired: u64,
+}
+
 macro_rules! each {
     ($self:ident, $store:ident => $call:expr) => {
         match $self {
@@ -233,6 +252,11 @@ impl Store {
     /// Keeps the context of a request until it is taken or `ttl` has passed. False when the id is in use: the old one stays.
     pub async fn put_context(&self, id: &str, context: Bytes, ttl: Span, now: Time) -> Result<bool, StoreError> {
         each!(self, store => store.put_context(id, context, ttl, now))
+    }
+
+    /// What it holds now.
+    pub async fn stats(&self) -> Result<Stats, StoreError> {
+        each!(self, store => Ok(store.stats()))
     }
 
     /// Takes the context of a request: exactly one caller gets it.

@@ -30,6 +30,12 @@ impl TopicName {
     pub fn is_reserved(&self) -> bool {
         self.0.as_bytes()[0] == b'$'
     }
+
+    /// Topic Names under `$SYS` are the Server's own: a Client that publishes there is not authorised (section 4.7.2).
+    /// `$SYS` itself is one of them, for `$SYS/#` matches it.
+    pub fn is_system(&self) -> bool {
+        self.levels().next() == Some("$SYS")
+    }
 }
 
 impl std::borrow::Borrow<str> for TopicName {

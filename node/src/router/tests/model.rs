@@ -58,6 +58,7 @@ fn sum<'a>(all: impl IntoIterator<Item = &'a Subscription>) -> Option<Grant> {
         qos: all.iter().map(|subscription| subscription.options.qos).max()?,
         retain_as_published: all.iter().any(|subscription| subscription.options.retain_as_published),
         ids: (!ids.is_empty()).then(|| ids.into()),
+        group: None,
     })
 }
 

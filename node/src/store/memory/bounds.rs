@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::message::{Message, Run};
 use crate::packet::QoS;
+use crate::store::Stats;
 use crate::time::Time;
 
 /// What a stored message costs beside its text and data: its place in a queue and its share of a run.
@@ -42,23 +43,6 @@ impl Default for Limits {
             contexts_max: 100_000,
         }
     }
-}
-
-/// What the store holds now, and what it has dropped since it was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stats {
-    pub sessions: u64,
-    /// Messages in all queues.
-    pub queued_messages: u64,
-    /// Bytes of all queues, counted as [`Limits::queue_bytes_max`] counts them.
-    pub queued_bytes: u64,
-    pub retained: u64,
-    /// Bytes of queued and retained runs, each counted once: what [`Limits::bytes_max`] bounds.
-    pub held_bytes: u64,
-    /// Messages that were not queued because a bound was reached.
-    pub dropped_full: u64,
-    /// Messages, queued or retained, that expired before they were sent.
-    pub expired: u64,
 }
 
 /// The limits with their counters.

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 
-use super::{Close, Closed, Due, Lease, Open, Opened, Page, StoreError, Stored, Write, Written};
+use super::{Close, Closed, Due, Lease, Open, Opened, Page, Stats, StoreError, Stored, Write, Written};
 use crate::message::Run;
 use crate::packet::connect::ClientId;
 use crate::session::state::Sequence;
@@ -28,7 +28,7 @@ use crate::subscription::{Selector, Subscription};
 use crate::time::{Span, Time};
 use crate::topic::filter::{ShareName, TopicFilter};
 use crate::topic::name::TopicName;
-pub use bounds::{Limits, Stats};
+pub use bounds::Limits;
 
 /// The truth in the memory of this process: it ends with it.
 #[derive(Debug)]

@@ -98,15 +98,17 @@ impl Queue {
     pub(super) fn read(&self, after: Sequence, limit: usize, sent: Sequence, now: Time) -> (Vec<Stored>, Vec<Sequence>) {
         let mut page = Vec::with_capacity(limit.min(self.messages as usize));
         let mut expired = Vec::new();
-        for stretch in self.stretches.range(self.place(after.saturating_add(1))..) {
-            for (sequence, (index, message)) in (stretch.first..).zip((stretch.index..).zip(stretch.messages())) {
+        let Some(next) = after.checked_add(1) else { return (page, expired) };
+        for stretch in self.stretches.range(self.place(next)..) {
+            let skipped = next.saturating_sub(stretch.first).min(u64::from(stretch.len)) as u32;
+            for offset in skipped..stretch.len {
                 if page.len() == limit {
                     return (page, expired);
                 }
-                if sequence <= after {
-                    continue;
-                }
-                if sequence > sent && has_expired(message, now) {
+                let (sequence, index) = (stretch.first + u64::from(offset), stretch.index + offset);
+                // A run that does not expire is not looked into.
+                let may_expire = stretch.kept.next_expiry.is_some_and(|at| at <= now);
+                if may_expire && sequence > sent && has_expired(&stretch.messages()[offset as usize], now) {
                     expired.push(sequence);
                     continue;
                 }

@@ -13,7 +13,7 @@ use crate::topic::filter::TopicFilter;
 use crate::topic::name::TopicName;
 
 /// How many Topic Names one call looks at: about a millisecond.
-const VISITS_MAX: usize = 10_000;
+const VISITS_MAX: usize = 4_000;
 /// After so many Topic Names that do not match it is cheaper to look for the next that can.
 const MISSES_MAX: usize = 8;
 

@@ -1,8 +1,11 @@
 //! The writes of a turn.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
+
+use foldhash::fast::RandomState;
 
 use super::bounds::{Bounds, Kept, weight};
 use super::lock;
@@ -21,21 +24,21 @@ struct Batch<'a> {
     bounds: &'a Arc<Bounds>,
     now: Time,
     /// By the address of the run, which the batch keeps alive.
-    kept: HashMap<*const Run, Arc<Kept>>,
+    kept: HashMap<*const Run, Arc<Kept>, RandomState>,
 }
 
 pub(super) fn write(sessions: &Sessions, bounds: &Arc<Bounds>, writes: &[Write], now: Time) -> Vec<Written> {
     let mut written = Vec::with_capacity(writes.len());
-    let mut batch = Batch { bounds, now, kept: HashMap::new() };
+    let mut batch = Batch { bounds, now, kept: HashMap::default() };
     // By the address of the client id, which the batch keeps alive: the many writes of a turn to one Session share it.
-    let mut records: HashMap<*const u8, Option<Arc<Mutex<Record>>>> = HashMap::new();
+    let mut records: HashMap<*const u8, Option<Arc<Mutex<Record>>>, RandomState> = HashMap::default();
     for group in writes.chunk_by(|one, next| address(one) == address(next)) {
         let find = || sessions.find(group[0].client_id());
-        // Most batches are about one Session, and need no memory of it.
-        let record = if group.len() == writes.len() { find() } else { records.entry(address(&group[0])).or_insert_with(find).clone() };
-        match record {
+        // Many batches are about one Session, and need no memory of it.
+        let only = if group.len() == writes.len() { find() } else { None };
+        match only.as_ref().or_else(|| records.entry(address(&group[0])).or_insert_with(find).as_ref()) {
             Some(record) => {
-                let mut record = lock(&record);
+                let mut record = lock(record);
                 written.extend(group.iter().map(|write| batch.write(&mut record, write)));
             }
             None => written.extend(group.iter().map(Write::without_session)),
@@ -100,11 +103,13 @@ impl Batch<'_> {
         if grant.qos == QoS::AtMostOnce {
             return Written::Done;
         }
-        let known = self.kept.get(&Arc::as_ptr(run)).cloned();
-        let Some(kept) = known.or_else(|| Kept::new(run, self.bounds).map(Arc::new)) else {
-            return self.refuse(run.messages().len() as u64);
+        let kept = match self.kept.entry(Arc::as_ptr(run)) {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(place) => match Kept::new(run, self.bounds) {
+                Some(kept) => place.insert(Arc::new(kept)).clone(),
+                None => return self.refuse(run.messages().len() as u64),
+            },
         };
-        self.kept.insert(Arc::as_ptr(run), kept.clone());
         let len = run.messages().len() as u64;
         if kept.lowest > QoS::AtMostOnce && self.fits(durable, len, kept.weight) {
             return self.push(durable, &kept, grant, 0, len as u32, kept.weight);

@@ -1,0 +1,186 @@
+//! The topics under `$SYS/broker/` and what they say, in the words of mosquitto. Pure: numbers in, texts out.
+
+use super::load::{LOADS, Load, PERIODS};
+use crate::time::Span;
+
+/// What the tree is made of.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    pub uptime: Span,
+    /// Clients that are connected, and the most that ever were.
+    pub connected: u64,
+    pub connected_highest: u64,
+    /// Sessions that have expired.
+    pub expired: u64,
+    /// Sessions, connected or not.
+    pub sessions: u64,
+    pub retained: u64,
+    /// Messages in the queues of all Sessions.
+    pub queued: u64,
+    pub held_bytes: u64,
+    /// Those that are not shared.
+    pub subscriptions: u64,
+    pub shared_subscriptions: u64,
+    pub totals: Totals,
+    pub publish_bytes_received: u64,
+    pub publish_bytes_sent: u64,
+}
+
+/// What was counted since the start, and has a load average.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    pub connections: u64,
+    pub sockets: u64,
+    pub bytes_received: u64,
+    pub bytes_sent: u64,
+    pub packets_received: u64,
+    pub packets_sent: u64,
+    pub publishes_received: u64,
+    pub publishes_sent: u64,
+    pub publishes_dropped: u64,
+}
+
+impl Totals {
+    /// Every one with the name of its load average.
+    pub(super) fn with_load(&self) -> [(&'static str, u64); LOADS] {
+        [
+            ("connections", self.connections),
+            ("sockets", self.sockets),
+            ("bytes/received", self.bytes_received),
+            ("bytes/sent", self.bytes_sent),
+            ("messages/received", self.packets_received),
+            ("messages/sent", self.packets_sent),
+            ("publish/received", self.publishes_received),
+            ("publish/sent", self.publishes_sent),
+            ("publish/dropped", self.publishes_dropped),
+        ]
+    }
+}
+
+/// Every topic with its text, always the same topics in the same order.
+pub(super) fn tree(numbers: &Numbers, load: &Load) -> Vec<(String, String)> {
+    let totals = &numbers.totals;
+    let texts = [
+        ("version", concat!("mqttd version ", env!("CARGO_PKG_VERSION")).to_owned()),
+        ("uptime", format!("{} seconds", numbers.uptime.0 / 1000)),
+    ];
+    let counts = [
+        ("clients/connected", numbers.connected),
+        ("clients/disconnected", numbers.sessions.saturating_sub(numbers.connected)),
+        ("clients/maximum", numbers.connected_highest),
+        ("clients/total", numbers.sessions.max(numbers.connected)),
+        ("clients/expired", numbers.expired),
+        ("messages/received", totals.packets_received),
+        ("messages/sent", totals.packets_sent),
+        ("publish/messages/received", totals.publishes_received),
+        ("publish/messages/sent", totals.publishes_sent),
+        ("publish/messages/dropped", totals.publishes_dropped),
+        ("publish/bytes/received", numbers.publish_bytes_received),
+        ("publish/bytes/sent", numbers.publish_bytes_sent),
+        ("bytes/received", totals.bytes_received),
+        ("bytes/sent", totals.bytes_sent),
+        ("retained messages/count", numbers.retained),
+        ("store/messages/count", numbers.queued + numbers.retained),
+        ("store/messages/bytes", numbers.held_bytes),
+        ("subscriptions/count", numbers.subscriptions),
+        ("shared_subscriptions/count", numbers.shared_subscriptions),
+    ];
+    let loads = totals.with_load().into_iter().zip(load.averages()).flat_map(|((name, _), averages)| {
+        let each = PERIODS.iter().zip(averages);
+        each.map(move |((period, _), average)| (format!("$SYS/broker/load/{name}/{period}"), format!("{average:.2}")))
+    });
+    let texts = texts.into_iter().chain(counts.map(|(name, count)| (name, count.to_string())));
+    texts.map(|(name, text)| (format!("$SYS/broker/{name}"), text)).chain(loads).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Time;
+
+    fn numbers() -> Numbers {
+        Numbers {
+            uptime: Span(83_999),
+            connected: 3,
+            connected_highest: 5,
+            expired: 2,
+            sessions: 7,
+            retained: 60,
+            queued: 40,
+            held_bytes: 12_345,
+            subscriptions: 11,
+            shared_subscriptions: 4,
+            totals: Totals {
+                connections: 20,
+                sockets: 30,
+                bytes_received: 1000,
+                bytes_sent: 2000,
+                packets_received: 100,
+                packets_sent: 200,
+                publishes_received: 50,
+                publishes_sent: 60,
+                publishes_dropped: 6,
+            },
+            publish_bytes_received: 500,
+            publish_bytes_sent: 600,
+        }
+    }
+
+    #[test]
+    fn says_every_number_in_its_topic() {
+        let mut load = Load::default();
+        load.step(&Totals::default(), Time(0));
+        load.step(&numbers().totals, Time(60_000));
+        let tree = tree(&numbers(), &load);
+        let rows = [
+            ("version", concat!("mqttd version ", env!("CARGO_PKG_VERSION"))),
+            ("uptime", "83 seconds"),
+            ("clients/connected", "3"),
+            ("clients/disconnected", "4"),
+            ("clients/maximum", "5"),
+            ("clients/total", "7"),
+            ("clients/expired", "2"),
+            ("messages/received", "100"),
+            ("messages/sent", "200"),
+            ("publish/messages/received", "50"),
+            ("publish/messages/sent", "60"),
+            ("publish/messages/dropped", "6"),
+            ("publish/bytes/received", "500"),
+            ("publish/bytes/sent", "600"),
+            ("bytes/received", "1000"),
+            ("bytes/sent", "2000"),
+            ("retained messages/count", "60"),
+            ("store/messages/count", "100"),
+            ("store/messages/bytes", "12345"),
+            ("subscriptions/count", "11"),
+            ("shared_subscriptions/count", "4"),
+            ("load/connections/1min", "12.64"),
+            ("load/connections/5min", "3.63"),
+            ("load/connections/15min", "1.29"),
+            ("load/sockets/1min", "18.96"),
+            ("load/bytes/received/1min", "632.12"),
+            ("load/bytes/sent/1min", "1264.24"),
+            ("load/messages/received/1min", "63.21"),
+            ("load/messages/sent/1min", "126.42"),
+            ("load/publish/received/1min", "31.61"),
+            ("load/publish/sent/1min", "37.93"),
+            ("load/publish/dropped/15min", "0.39"),
+        ];
+        for (name, expected) in rows {
+            let topic = format!("$SYS/broker/{name}");
+            let said: Vec<_> = tree.iter().filter(|(known, _)| *known == topic).map(|(_, text)| text).collect();
+            assert_eq!(said, [expected], "{topic}");
+        }
+        assert_eq!(tree.len(), 21 + 9 * 3);
+    }
+
+    /// A connection counts from its CONNECT on, a moment before it has a Session: no number goes below zero.
+    #[test]
+    fn nobody_is_counted_twice() {
+        let numbers = Numbers { connected: 2, sessions: 1, ..Numbers::default() };
+        let tree = tree(&numbers, &Load::default());
+        for (name, expected) in [("connected", "2"), ("disconnected", "0"), ("total", "2")] {
+            assert!(tree.contains(&(format!("$SYS/broker/clients/{name}"), expected.to_owned())), "{name}");
+        }
+    }
+}
