@@ -113,7 +113,8 @@ fn faults_around_a_client_do_not_reach_it() {
             let mut faulty = client(version).connect();
             faulty.subscribe(&topic, 1);
             faulty.send_hex(bytes);
-            let _bare = open(version).send_hex(bytes);
+            let mut bare = open(version);
+            bare.send_hex(bytes);
             faulty.cut();
             publisher.publish(message(&topic, bytes).qos(1));
             subscriber.receive(message(&topic, bytes).qos(1));
