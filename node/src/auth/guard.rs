@@ -72,6 +72,10 @@ impl Guard for House {
         self.deny_publish.iter().any(|filter| filter.matches(topic)).then_some(Reason::NOT_AUTHORIZED)
     }
 
+    fn receive(&self, _client_id: &ClientId, topic: &TopicName) -> bool {
+        !self.deny_subscribe.iter().any(|filter| filter.matches(topic))
+    }
+
     fn subscribe(&self, _client_id: &ClientId, selector: &Selector) -> Option<Reason> {
         self.deny_subscribe.iter().any(|denied| denied.covers(&selector.filter)).then_some(self.deny_subscribe_reason)
     }

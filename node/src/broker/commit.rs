@@ -124,7 +124,7 @@ impl Broker {
             self.retain(run, now).await?;
         }
         let origin = publisher.map_or(0, |(_, origin)| origin);
-        let routes = self.table.routes(cache, run.topic(), &self.roster);
+        let routes = self.table.routes(cache, run.topic(), &self.roster, self.guard.as_ref());
         for (subscriber, target) in &routes.direct {
             let is_own = publisher.is_some_and(|(client_id, _)| *client_id == subscriber.client_id);
             if let Some(grant) = target.grant_for(is_own) {
@@ -234,7 +234,7 @@ impl Broker {
         let Some(RetainedRead { filter, grant, after }) = session.retained_read().cloned() else { return Ok(()) };
         let Page { messages, next } = self.store.retained(&filter, after.as_ref(), RETAINED_PAGE, now).await?;
         let mut writes = Vec::new();
-        for run in messages {
+        for run in messages.into_iter().filter(|run| self.guard.receive(&member.lease.client_id, run.topic())) {
             if session.is_durable() && run.highest_qos().min(grant.qos) > QoS::AtMostOnce {
                 writes.push(Write::Append { to: member.lease.client_id.clone(), run, grant: grant.clone() });
             } else {

@@ -51,6 +51,8 @@ struct State {
     waker: Option<Waker>,
     /// Publishers that wait for room.
     waiting: Vec<Waker>,
+    /// One of them waited in vain: nobody waits again before mail is taken.
+    hopeless: bool,
 }
 
 impl State {
@@ -113,11 +115,16 @@ impl Mailbox {
         }
         (state.messages, state.bytes) = (messages, bytes);
         state.deliveries.push_back(delivery);
-        let pushed = if state.is_crowded() { Pushed::Crowded } else { Pushed::Taken };
+        let pushed = if state.is_crowded() && !state.hopeless { Pushed::Crowded } else { Pushed::Taken };
         let waker = state.waker.take();
         drop(state);
         waker.map(Waker::wake);
         pushed
+    }
+
+    /// A publisher waited long enough.
+    pub fn give_up(&self) {
+        self.lock().hopeless = true;
     }
 
     /// Ready when the mailbox is not crowded (any more).
@@ -171,7 +178,7 @@ impl Mailbox {
         let mut mail = Mail { news: std::mem::take(&mut state.news), kicked: state.kicked, ..Mail::default() };
         if open {
             mail.deliveries = std::mem::take(&mut state.deliveries);
-            (state.messages, state.bytes) = (0, 0);
+            (state.messages, state.bytes, state.hopeless) = (0, 0, false);
             let waiting = std::mem::take(&mut state.waiting);
             drop(state);
             waiting.into_iter().for_each(Waker::wake);

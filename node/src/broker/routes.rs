@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use crate::broker::roster::{Key, Roster, Subscriber};
+use crate::hook::Guard;
 use crate::router::{Group, Member, Router, Target};
 use crate::subscription::{Grant, Selector, ShareGroup, Subscription};
 use crate::topic::name::TopicName;
@@ -97,7 +98,7 @@ impl Table {
     }
 
     /// Who gets what is published to this Topic Name. The cache is asked first; the table is read when it does not know.
-    pub fn routes(&self, cache: &mut RouteCache, topic: &TopicName, roster: &Roster) -> Arc<Routes> {
+    pub fn routes(&self, cache: &mut RouteCache, topic: &TopicName, roster: &Roster, guard: &dyn Guard) -> Arc<Routes> {
         let generation = self.generation.load(Ordering::Acquire);
         if cache.generation != generation || cache.routes.len() >= ROUTES_REMEMBERED_MAX {
             cache.routes.clear();
@@ -106,7 +107,7 @@ impl Table {
         if let Some(routes) = cache.routes.get(topic) {
             return routes.clone();
         }
-        let routes = Arc::new(self.look_up(topic, roster));
+        let routes = Arc::new(self.look_up(topic, roster, guard));
         // A copy of its own: the Topic Name is a slice of a read buffer.
         if let Some(own) = TopicName::new(topic.as_str().to_owned().into()) {
             cache.routes.insert(own, routes.clone());
@@ -115,10 +116,14 @@ impl Table {
     }
 
     /// Who gets what is published to this Topic Name, without remembering it.
-    pub fn look_up(&self, topic: &TopicName, roster: &Roster) -> Routes {
+    pub fn look_up(&self, topic: &TopicName, roster: &Roster, guard: &dyn Guard) -> Routes {
         let route = self.router.read().unwrap_or_else(PoisonError::into_inner).route(topic);
-        let direct = roster.resolve(route.direct.into_iter(), |target| target.key, |target, subscriber| (subscriber, target));
-        let groups = route.groups.into_iter().map(|group| group_route(&group, roster)).collect();
+        let mut direct = roster.resolve(route.direct.into_iter(), |target| target.key, |target, subscriber| (subscriber, target));
+        direct.retain(|(subscriber, _)| guard.receive(&subscriber.client_id, topic));
+        let mut groups: Vec<_> = route.groups.into_iter().map(|group| group_route(&group, roster)).collect();
+        for group in &mut groups {
+            group.members.retain(|(subscriber, _)| guard.receive(&subscriber.client_id, topic));
+        }
         Routes { direct, groups }
     }
 

@@ -71,7 +71,7 @@ impl Broker {
 
     /// Gives a message that a member left unacknowledged to another one.
     pub(super) async fn hand_over(&self, message: Message, group: &ShareGroup, now: Time) -> Result<(), StoreError> {
-        let routes = self.table.look_up(&message.topic, &self.roster);
+        let routes = self.table.look_up(&message.topic, &self.roster, self.guard.as_ref());
         let Some(route) = routes.groups.iter().find(|route| *route.group == *group) else { return Ok(()) };
         let mut batch = Batch::default();
         self.share(route, &Arc::new(Run::from(message)), &mut batch, 0).await?;

@@ -51,8 +51,8 @@ pub(super) async fn enter<S>(framing: &mut Framing<S>, peer: SocketAddr, broker:
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut version = Version::V3_1_1;
-    let attempt = tokio::time::timeout(patience.connect, attempt(framing, peer, broker, patience, &mut version)).await;
+    let mut asker = Asker { version: Version::V3_1_1, packet_bytes_max: u32::MAX, problem_information: true };
+    let attempt = tokio::time::timeout(patience.connect, attempt(framing, peer, broker, patience, &mut asker)).await;
     let fault = match attempt {
         Ok(Ok(entered)) => return Some(entered),
         Ok(Err(End::Fault(fault))) => fault,
@@ -65,10 +65,34 @@ where
     Metrics::add(&broker.metrics.connections_refused, 1);
     tracing::info!(%peer, reason = %fault.reason, text = fault.text, "refused");
     let mut outgoing = Outgoing::default();
-    let said = refusal(fault, true).encode_within(version, u32::MAX, outgoing.tail());
+    let said = asker.has_word_for(fault.reason)
+        && refusal(fault, asker.problem_information).encode_within(asker.version, asker.packet_bytes_max, outgoing.tail());
     Metrics::add(&broker.metrics.packets_sent, said.into());
     let _ = tokio::time::timeout(super::LINGER, finish(framing, &mut outgoing)).await;
     None
+}
+
+/// How a Client must be answered, as far as it has said so.
+struct Asker {
+    version: Version,
+    packet_bytes_max: u32,
+    problem_information: bool,
+}
+
+impl Asker {
+    /// 3.1 and 3.1.1 have a return code for what a Server refuses, and none for a packet that breaks the rules: then it only closes
+    /// `[v3:MQTT-3.1.4-1]`.
+    fn has_word_for(&self, reason: Reason) -> bool {
+        let breaks_rules = [
+            Reason::MALFORMED_PACKET,
+            Reason::PROTOCOL_ERROR,
+            Reason::PACKET_TOO_LARGE,
+            Reason::TOPIC_NAME_INVALID,
+            Reason::QOS_NOT_SUPPORTED,
+            Reason::RETAIN_NOT_SUPPORTED,
+        ];
+        self.version == Version::V5 || !breaks_rules.contains(&reason)
+    }
 }
 
 /// Writes what is left and waits until the Client has seen it.
@@ -83,12 +107,14 @@ async fn attempt<S>(
     peer: SocketAddr,
     broker: &Arc<Broker>,
     patience: Patience,
-    version: &mut Version,
+    asker: &mut Asker,
 ) -> Result<Entered, End>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut connect = first_packet(framing, version).await?;
+    let mut connect = first_packet(framing, &mut asker.version).await?;
+    asker.packet_bytes_max = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
+    asker.problem_information = connect.properties.request_problem_information.unwrap_or(true);
     let counted = count(broker, patience.connections_max)?;
     let assign = || ClientId::new(&format!("mqttd-{}", uuid::Uuid::now_v7().simple()));
     let request = Request::new(&connect, &broker.settings, assign)?;
@@ -100,7 +126,11 @@ where
         opened.ok_or(Fault::new(Reason::SESSION_TAKEN_OVER, "another connection with this Client Identifier was faster"))?;
     tracing::info!(client_id = %request.client_id, %peer, version = ?connect.version, resumed = state.is_some(), "connected");
     let answered = authentication.as_ref().map(|authentication| (authentication.method.clone(), data));
-    let session = Box::new(request.accept(state, answered, &broker.settings, now));
+    let mut session = Box::new(request.accept(state, answered, &broker.settings, now));
+    if session.outgoing().is_empty() {
+        broker.close(&member, &mut session, now).await?;
+        return Err(Fault::new(Reason::PACKET_TOO_LARGE, "no CONNACK fits into the Maximum Packet Size of the Client").into());
+    }
     Ok(Entered { session, member: Box::new(member), authentication: authentication.map(Box::new), counted })
 }
 

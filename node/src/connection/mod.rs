@@ -154,7 +154,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn is_held(&mut self, context: &mut Context<'_>) -> bool {
         let Some((crowded, until)) = &self.held else { return false };
-        if *until <= self.broker.clock.now() || crowded.mailbox.poll_room(context).is_ready() {
+        let late = *until <= self.broker.clock.now();
+        if late {
+            crowded.mailbox.give_up();
+        }
+        if late || crowded.mailbox.poll_room(context).is_ready() {
             self.held = None;
         }
         self.held.is_some()

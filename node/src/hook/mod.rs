@@ -22,6 +22,9 @@ pub trait Guard: std::fmt::Debug + Send + Sync {
     /// Why a publish to this Topic Name is refused.
     fn publish(&self, client_id: &ClientId, topic: &TopicName) -> Option<Reason>;
 
+    /// Whether this Client may be given messages of this Topic Name, by whatever filter it subscribed. The answer is remembered with the route.
+    fn receive(&self, client_id: &ClientId, topic: &TopicName) -> bool;
+
     /// Why a subscription is refused.
     fn subscribe(&self, client_id: &ClientId, selector: &Selector) -> Option<Reason>;
 }

@@ -102,7 +102,7 @@ impl Subscribe {
 
 impl SubscriptionOptions {
     fn from_bits(version: Version, bits: u8) -> Result<SubscriptionOptions, DecodeError> {
-        // 5.0 [MQTT-3.8.3-5], 3.1.1 [MQTT-3-8.3-4]
+        // 5.0 [MQTT-3.8.3-5], 3.1.1 [v3:MQTT-3.8.3-4]
         let reserved = if version == Version::V5 { 0xC0 } else { 0xFC };
         if bits & reserved != 0 {
             return Err(DecodeError::malformed("reserved Subscription Options are set"));

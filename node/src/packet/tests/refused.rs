@@ -194,8 +194,8 @@ fn subscribe_and_unsubscribe() {
         &[
             ("[MQTT-3.8.3-2] no filter", PROTOCOL, "82{0001}"),
             ("[MQTT-2.2.1-3]", PROTOCOL, "82{0000 'a' 00}"),
-            ("3.1.1 [MQTT-3-8.3-4] reserved bits", MALFORMED, "82{0001 'a' 04}"),
-            ("3.1.1 [MQTT-3-8.3-4] reserved bits in the second", MALFORMED, "82{0001 'a' 01 'b' 80}"),
+            ("3.1.1 [v3:MQTT-3.8.3-4] reserved bits", MALFORMED, "82{0001 'a' 04}"),
+            ("3.1.1 [v3:MQTT-3.8.3-4] reserved bits in the second", MALFORMED, "82{0001 'a' 01 'b' 80}"),
             ("3.8.3 no options", MALFORMED, "82{0001 'a'}"),
             ("[MQTT-3.8.3-1] filter is no UTF-8", MALFORMED, "82{0001 0001FF 00}"),
             ("[MQTT-3.10.3-2] no filter", PROTOCOL, "A2{0001}"),
