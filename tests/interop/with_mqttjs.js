@@ -144,7 +144,7 @@ async function answers (label, topic) {
 }
 
 async function aliases (label, topic) { // MQTT.js gives aliases by itself and takes the broker's
-  const one = await Party.join(label, { properties: { topicAliasMaximum: 5 } })
+  const one = await Party.join(label, { topicAliasMaximum: 5 })
   const two = await Party.join(label, { autoAssignTopicAlias: true, autoUseTopicAlias: true })
   assert.ok(two.connack.properties.topicAliasMaximum > 0, 'Topic Alias Maximum')
   await one.subscribe(topic + '/+', { qos: 1 })
