@@ -230,3 +230,26 @@ fn every_subscriber_gets_its_own_copy() {
         subscriber.expect_nothing();
     }
 }
+
+/// Section 2.2.1: the two directions have Packet Identifiers of their own; exchanges with the same number do not meet.
+#[test]
+fn both_directions_may_use_the_same_packet_identifier() {
+    for version in VERSIONS {
+        let (inward, outward) = (unique("t"), unique("t"));
+        let (mut other, mut client) = pair(version);
+        client.subscribe(&inward, 2);
+        other.subscribe(&outward, 0);
+        other.publish(message(&inward, "in").qos(2));
+        let id = client.expect_publish(message(&inward, "in").qos(2));
+        client.send(message(&outward, "out").qos(2).id(id));
+        client.expect_pubrec(id);
+        client.send(pubrec(id));
+        client.expect_pubrel(id);
+        client.send(pubrel(id));
+        client.expect_pubcomp(id);
+        client.send(pubcomp(id));
+        client.expect_nothing();
+        other.expect_publish(message(&outward, "out"));
+        other.expect_nothing();
+    }
+}

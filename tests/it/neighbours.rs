@@ -40,8 +40,8 @@ fn a_slow_reader_holds_up_nobody() {
     let mut slow = broker.client(V5).connect();
     slow.subscribe(&topic, 0);
     reader.subscribe(&topic, 0);
-    let payload = vec![7; 100_000];
-    for _ in 0..300 {
+    let payload = vec![7; 600_000];
+    for _ in 0..50 {
         publisher.send(message(&topic, &payload));
         reader.expect_publish(message(&topic, &payload));
     }
@@ -62,10 +62,10 @@ fn a_slow_reader_gets_its_acknowledged_messages() {
         payload[..2].copy_from_slice(&number.to_be_bytes());
         payload
     };
-    for number in 1..=500 {
+    for number in 1..=300 {
         publisher.publish(message(&topic, payload(number)).qos(1));
     }
-    for number in 1..=500 {
+    for number in 1..=300 {
         slow.receive(message(&topic, payload(number)).qos(1));
     }
     slow.expect_nothing();
@@ -113,7 +113,8 @@ fn faults_around_a_client_do_not_reach_it() {
             let mut faulty = client(version).connect();
             faulty.subscribe(&topic, 1);
             faulty.send_hex(bytes);
-            let _bare = open(version).send_hex(bytes);
+            let mut bare = open(version);
+            bare.send_hex(bytes);
             faulty.cut();
             publisher.publish(message(&topic, bytes).qos(1));
             subscriber.receive(message(&topic, bytes).qos(1));
@@ -148,6 +149,7 @@ fn a_node_that_ends_says_so() {
     for client in &mut clients {
         client.expect_disconnect(Reason::SERVER_SHUTTING_DOWN);
     }
+    drop(clients);
     ended.join().expect("the node ends");
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use mqttd::packet::connack::Connack;
+use mqttd::packet::publish::Publish;
 use mqttd::packet::{Packet, Version};
 
 use crate::hex;
@@ -70,7 +71,7 @@ impl Client {
         let packet: Packet = packet.into();
         let mut bytes = BytesMut::new();
         packet.encode(self.version, &mut bytes);
-        self.log(">", &format!("{packet:?}"));
+        self.log(">", &told(&packet));
         self.write(&bytes);
     }
 
@@ -132,7 +133,7 @@ impl Client {
         };
         match Packet::decode(self.version, bytes.clone()) {
             Ok(packet) => {
-                self.log("<", &format!("{packet:?}"));
+                self.log("<", &told(&packet));
                 Came::Packet(packet)
             }
             Err(error) => self.fail("a well-formed packet", &format!("{error:?} in {}", hex::show(&bytes))),
@@ -199,6 +200,17 @@ impl Client {
         let skipped = self.transcript.len().saturating_sub(30);
         let dialogue = self.transcript[skipped..].join("\n    ");
         panic!("{:?} client {:?}\n  expected {expected}\n  came     {came:?}\n  dialogue\n    {dialogue}", self.version, self.id);
+    }
+}
+
+/// A packet for the transcript: of a long payload only its beginning, which is all that a reader would look at.
+fn told(packet: &Packet) -> String {
+    match packet {
+        Packet::Publish(publish) if publish.payload.len() > 100 => {
+            let payload = publish.payload.slice(..100);
+            format!("{:?} and {} bytes more", Publish { payload, ..publish.clone() }, publish.payload.len() - 100)
+        }
+        other => format!("{other:?}"),
     }
 }
 

@@ -145,7 +145,7 @@ impl Broker {
     }
 
     /// One write to the Store for the whole batch, then the mailboxes.
-    pub(super) async fn flush(&self, batch: &mut Batch, outcomes: &mut Vec<Outcome>, now: Time) -> Result<(), StoreError> {
+    pub(super) async fn flush(&self, batch: &mut Batch, outcomes: &mut [Outcome], now: Time) -> Result<(), StoreError> {
         if !batch.writes.is_empty() {
             let written = self.store.write(std::mem::take(&mut batch.writes), now).await?;
             for (written, origin) in written.into_iter().zip(std::mem::take(&mut batch.origins)) {

@@ -118,7 +118,7 @@ impl Mailbox {
         let pushed = if state.is_crowded() && !state.hopeless { Pushed::Crowded } else { Pushed::Taken };
         let waker = state.waker.take();
         drop(state);
-        waker.map(Waker::wake);
+        waker.into_iter().for_each(Waker::wake);
         pushed
     }
 
@@ -154,7 +154,7 @@ impl Mailbox {
         change(&mut state);
         let waker = state.waker.take();
         drop(state);
-        waker.map(Waker::wake);
+        waker.into_iter().for_each(Waker::wake);
     }
 
     /// Ready when there is something for the connection of this epoch. `open` is false while it can take no deliveries.

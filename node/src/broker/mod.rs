@@ -122,7 +122,7 @@ impl Broker {
         let mut batch = commit::Batch::default();
         let run = Arc::new(Run::from(message));
         self.stage(&mut RouteCache::default(), None, &run, &mut batch, now).await?;
-        self.flush(&mut batch, &mut Vec::new(), now).await
+        self.flush(&mut batch, &mut [], now).await
     }
 
     async fn publish_will(&self, will: Will, now: Time) -> Result<(), StoreError> {

@@ -75,6 +75,6 @@ impl Broker {
         let Some(route) = routes.groups.iter().find(|route| *route.group == *group) else { return Ok(()) };
         let mut batch = Batch::default();
         self.share(route, &Arc::new(Run::from(message)), &mut batch, 0).await?;
-        self.flush(&mut batch, &mut Vec::new(), now).await
+        self.flush(&mut batch, &mut [], now).await
     }
 }
