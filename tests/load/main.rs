@@ -31,7 +31,7 @@ use table::Results;
 
 /// What a measurement takes besides the seconds that are measured: starting the broker, warming up, draining. A run that has used
 /// more than this for each of its measurements leaves out the rest.
-const OVERHEAD_S: f64 = 1.6;
+const OVERHEAD_S: f64 = 1.4;
 
 fn main() -> ExitCode {
     let options = match Options::parse(std::env::args().skip(1)) {

@@ -58,6 +58,9 @@ impl Results {
         }
         add(Metric::Cpu, outcome.cpu_s_per_million);
         self.counted += outcome.sent;
+        if outcome.allowed_duplicates > 0 {
+            self.note(format!("{scenario} on {kind}: {} messages came twice, as QoS 1 may", outcome.allowed_duplicates));
+        }
         if outcome.faults != Faults::default() || outcome.fault.is_some() {
             let Faults { lost, duplicated, reordered, unacknowledged } = outcome.faults;
             let fault = outcome.fault.map(|fault| format!("; {fault}")).unwrap_or_default();
@@ -114,7 +117,10 @@ pub(crate) fn print(options: &Options, kinds: &[Kind], results: &Results) {
     results.notes.iter().for_each(|note| println!("Note: {note}."));
     results.unsound.iter().for_each(|fault| println!("UNSOUND: {fault}"));
     if results.sound() && results.counted > 0 {
-        println!("{} messages were published: none was lost, came twice or came out of order.", grouped(results.counted as f64));
+        println!(
+            "{} messages were published: none was lost, out of order, or twice where QoS forbids it.",
+            grouped(results.counted as f64)
+        );
     }
 }
 

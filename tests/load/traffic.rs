@@ -40,6 +40,9 @@ pub(crate) struct Outcome {
     /// Messages that were counted, measured or not.
     pub(crate) sent: u64,
     pub(crate) faults: Faults,
+    /// Second copies, where QoS 1 allows them.
+    pub(crate) allowed_duplicates: u64,
+    /// Why a publisher ended before its time.
     pub(crate) fault: Option<String>,
 }
 
@@ -84,6 +87,8 @@ pub(crate) fn measure(traffic: &Traffic, broker: Broker, measured: Duration) -> 
     let stretch = (begin.at - field.clock, end.at - field.clock);
     let (published, received) = field.close(traffic);
 
+    let mut faults = faults(traffic, &published, &received);
+    let allowed_duplicates = if traffic.qos == 1 { std::mem::take(&mut faults.duplicated) } else { 0 };
     let seconds = (end.at - begin.at).as_secs_f64();
     let delivered = (end.delivered - begin.delivered) as f64;
     Ok(Outcome {
@@ -92,7 +97,8 @@ pub(crate) fn measure(traffic: &Traffic, broker: Broker, measured: Duration) -> 
         delays_us: traffic.is_paced().then(|| delays(&received, stretch)),
         generator: (end.own_cpu_s - begin.own_cpu_s) / seconds / 2.0,
         sent: published.iter().map(|published| published.sent).sum(),
-        faults: faults(traffic, &published, &received),
+        faults,
+        allowed_duplicates,
         fault: published.into_iter().find_map(|published| published.fault),
     })
 }
