@@ -7,6 +7,8 @@ pub mod roster;
 pub mod routes;
 pub mod share;
 pub mod sys;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,8 +99,11 @@ impl Broker {
         if let Some(ended) = entered.as_ref().and_then(|entered| entered.ended.as_ref()) {
             self.forget(ended);
         }
-        if let Some(will) = opened.due_will {
-            self.publish_will(will, now).await?;
+        // The Session is open: whatever becomes of the will of the one before, it must have its connection, which will close it.
+        if let Some(will) = opened.due_will
+            && let Err(error) = self.publish_will(will, now).await
+        {
+            tracing::warn!(%client_id, ?error, "a will could not be published");
         }
         let lease = Lease { client_id: client_id.clone(), epoch: opened.epoch };
         Ok(entered.map(|entered| (Member { subscriber: entered.subscriber, lease, cache: RouteCache::default() }, opened.state)))
@@ -116,15 +121,16 @@ impl Broker {
     /// Gives the Session back. What it owes to others (its will, messages of share groups) goes out.
     pub async fn close(&self, member: &Member, session: &mut Session, now: Time) -> Result<(), StoreError> {
         let close = Close { keep_will: session.keep_will(), expiry: session.expiry(), sent: session.sent() };
-        let closed = self.store.close(&member.lease, close, now).await?;
+        let closed = self.store.close(&member.lease, close, now).await;
         member.subscriber.mailbox.detach(member.lease.epoch);
-        if closed.ended {
+        // A Session that is not durable ends here, even when it was taken over or the Store does not answer.
+        if !session.is_durable() || closed.as_ref().is_ok_and(|closed| closed.ended) {
             self.forget(&member.subscriber);
             for (message, group) in session.take_shared() {
                 self.hand_over(message.message().clone(), &group, now).await?;
             }
         }
-        if let Some(will) = closed.due_will {
+        if let Some(will) = closed?.due_will {
             self.publish_will(will, now).await?;
         }
         self.due.notify_one();
@@ -139,9 +145,16 @@ impl Broker {
         self.flush(&mut batch, &mut [], now).await
     }
 
+    /// A will that a full Store does not take is lost, for nobody is there to be told; to try for ever would hold up all others.
     async fn publish_will(&self, will: Will, now: Time) -> Result<(), StoreError> {
         let expires_at = will.expiry_s.map(|seconds| now + Span::seconds(seconds));
-        self.publish(Message { expires_at, ..will.message }, now).await
+        match self.publish(Message { expires_at, ..will.message }, now).await {
+            Err(StoreError::Full) => {
+                Metrics::add(&self.metrics.messages_dropped_queue_full, 1);
+                Ok(())
+            }
+            outcome => outcome,
+        }
     }
 
     /// Ends every connection, for the reason of this fault.

@@ -119,6 +119,11 @@ where
     let assign = || ClientId::new(&format!("mqttd-{}", uuid::Uuid::now_v7().simple()));
     let request = Request::new(&connect, &broker.settings, assign)?;
     let (authentication, data) = authenticate(framing, &mut connect, broker).await?;
+    // A will is a publish: what the Client may not say now it may not say at its end either.
+    let denied = request.will.as_ref().and_then(|will| broker.guard.publish(&request.client_id, &will.message.topic));
+    if let Some(reason) = denied {
+        return Err(Fault::new(reason, "the Client may not publish to its Will Topic").into());
+    }
     let now = broker.clock.now();
     let open = Open { clean_start: request.clean_start, expiry: request.expiry, will: request.will.clone() };
     let opened = broker.open(&request.client_id, open, now).await?;

@@ -141,26 +141,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             end?;
             self.broker.read_queue(&self.member, &mut self.session, now).await?;
             self.broker.read_retained(&self.member, &mut self.session, now).await?;
+            if self.session.retained_read().is_some() {
+                // A page costs up to a millisecond even if nothing in it matches, and there can be thousands.
+                tokio::task::yield_now().await;
+            }
         }
     }
 
     /// Writes first, then waits for whatever comes first: room in the socket, bytes, mail, or a deadline.
     fn poll_wake(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
         let rested = std::mem::take(&mut self.rested);
+        let waiting = self.session.outgoing().len();
         let written = self.framing.poll_flush(self.session.outgoing(), context).map_err(End::Io)?;
         self.count();
         let open = self.session.has_room();
-        if written.is_ready() {
+        // A Client that takes its time takes something.
+        if written.is_ready() || self.session.outgoing().len() < waiting {
             self.stalled = None;
         }
         // A Client that does not read what it is sent is not read from either.
         let reads = self.session.keeps_up() && !self.is_held(context);
         let more = !self.mail.is_empty() || self.session.store_read().is_some() || self.session.retained_read().is_some();
-        if (reads && self.framing.has_batch()) || (open && more) {
+        if reads && self.framing.has_batch() {
             return Poll::Ready(Ok(()));
         }
-        let mut woken =
-            self.member.subscriber.mailbox.poll_ready(self.member.lease.epoch, open && self.mail.is_empty(), context).is_ready();
+        // Whatever there is to send, the socket is read too: the Client may acknowledge, ping, or have enough.
+        let mut woken = open && more;
+        woken |= self.member.subscriber.mailbox.poll_ready(self.member.lease.epoch, open && self.mail.is_empty(), context).is_ready();
         if reads && let Poll::Ready(more) = self.framing.poll_fill(context).map_err(End::Io)? {
             if !more {
                 return Poll::Ready(Err(End::Client("closed without DISCONNECT")));
@@ -272,7 +279,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             true => Committed::default(),
             false => Box::pin(self.broker.commit(&mut self.member, commands, now)).await?,
         };
-        self.held = committed.crowded.map(|crowded| (crowded, now + HOLD));
+        if let Some(crowded) = committed.crowded {
+            self.held = Some((crowded, now + HOLD));
+        }
         self.session.settle(committed.outcomes);
         Ok(())
     }

@@ -11,6 +11,8 @@ pub mod outbound;
 pub mod settings;
 pub mod state;
 pub mod subscribe;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -26,6 +28,7 @@ use crate::session::settings::Settings;
 use crate::session::state::Sequence;
 use crate::subscription::{Selector, Subscription};
 use crate::time::{Span, Time};
+use crate::topic::filter::TopicFilter;
 use crate::topic::name::TopicName;
 
 /// Why a Network Connection must end. The connection turns it into a DISCONNECT with this Reason Code, or a plain close for 3.1.1.
@@ -105,7 +108,8 @@ struct Promise {
 enum Promised {
     Acknowledge(Kind, PacketId, Reason),
     Suback(PacketId),
-    Unsuback(PacketId),
+    /// With the Topic Filters that are not shared.
+    Unsuback(PacketId, Vec<TopicFilter>),
 }
 
 /// What was counted since it was last asked, for the metrics.
@@ -225,7 +229,7 @@ impl Session {
             match promise.packet {
                 Promised::Acknowledge(kind, packet_id, reason) => self.promise_acknowledge(kind, packet_id, reason, outcome),
                 Promised::Suback(packet_id) => self.promise_suback(packet_id, outcome),
-                Promised::Unsuback(packet_id) => self.promise_unsuback(packet_id, outcome),
+                Promised::Unsuback(packet_id, filters) => self.promise_unsuback(packet_id, &filters, outcome),
             }
         }
         self.inbound.turn_over();
