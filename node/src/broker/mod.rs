@@ -10,6 +10,7 @@ pub mod sys;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,13 +18,16 @@ use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::hook::Guard;
-use crate::message::{Message, Run};
+use crate::message::{InRun, Message, Run};
 use crate::metrics::Metrics;
+use crate::packet::QoS;
 use crate::packet::connect::ClientId;
+use crate::session::outbound::Delivery;
 use crate::session::settings::Settings;
 use crate::session::state::{State, Will};
 use crate::session::{Fault, Session};
 use crate::store::{Close, Lease, Open, Store, StoreError};
+use crate::subscription::{ShareGroup, Subscription};
 use crate::time::{Span, Time};
 
 use mailbox::Bounds;
@@ -99,6 +103,9 @@ impl Broker {
         if let Some(ended) = entered.as_ref().and_then(|entered| entered.ended.as_ref()) {
             self.forget(ended);
         }
+        if let (Some(entered), Some(state)) = (&entered, &opened.state) {
+            self.restore(&entered.subscriber, &state.subscriptions);
+        }
         // The Session is open: whatever becomes of the will of the one before, it must have its connection, which will close it.
         if let Some(will) = opened.due_will
             && let Err(error) = self.publish_will(will, now).await
@@ -119,14 +126,15 @@ impl Broker {
     }
 
     /// Gives the Session back. What it owes to others (its will, messages of share groups) goes out.
-    pub async fn close(&self, member: &Member, session: &mut Session, now: Time) -> Result<(), StoreError> {
+    /// `mail` is what the connection had taken from its mailbox and not handed to the Session.
+    pub async fn close(&self, member: &Member, session: &mut Session, mut mail: VecDeque<Delivery>, now: Time) -> Result<(), StoreError> {
         let close = Close { keep_will: session.keep_will(), expiry: session.expiry(), sent: session.sent() };
         let closed = self.store.close(&member.lease, close, now).await;
-        member.subscriber.mailbox.detach(member.lease.epoch);
+        mail.extend(member.subscriber.mailbox.detach(member.lease.epoch));
         // A Session that is not durable ends here, even when it was taken over or the Store does not answer.
         if !session.is_durable() || closed.as_ref().is_ok_and(|closed| closed.ended) {
             self.forget(&member.subscriber);
-            for (message, group) in session.take_shared() {
+            for (message, group) in session.take_shared().into_iter().chain(mail.iter().flat_map(shared)) {
                 self.hand_over(message.message().clone(), &group, now).await?;
             }
         }
@@ -164,8 +172,25 @@ impl Broker {
         }
     }
 
+    /// A Session that this node did not know brings its subscriptions.
+    fn restore(&self, subscriber: &Subscriber, subscriptions: &[Subscription]) {
+        for subscription in subscriptions {
+            let known = subscriber.selectors().as_ref().is_some_and(|selectors| selectors.contains(&subscription.selector));
+            if !known {
+                self.table.subscribe(subscriber, subscription);
+            }
+        }
+    }
+
     fn forget(&self, subscriber: &Arc<Subscriber>) {
         self.table.forget(subscriber);
         self.roster.remove(subscriber);
     }
+}
+
+/// The messages of a delivery that came through a share group and are more than QoS 0.
+fn shared(delivery: &Delivery) -> impl Iterator<Item = (InRun, Arc<ShareGroup>)> + '_ {
+    let group = delivery.grant.group.clone().filter(|_| delivery.grant.qos > QoS::AtMostOnce);
+    let messages = delivery.run.messages().iter().enumerate().filter(|(_, message)| message.qos > QoS::AtMostOnce);
+    messages.filter_map(move |(index, _)| Some((InRun { run: delivery.run.clone(), index: index as u32 }, group.clone()?)))
 }

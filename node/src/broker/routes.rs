@@ -12,7 +12,7 @@ use crate::subscription::{Grant, Selector, ShareGroup, Subscription};
 use crate::topic::name::TopicName;
 
 /// Topic Names whose routes one publisher remembers; at the bound it forgets all and starts again.
-const ROUTES_REMEMBERED_MAX: usize = 256;
+const ROUTES_REMEMBERED_MAX: usize = 1024;
 
 /// The routing table of this node.
 #[derive(Debug, Default)]

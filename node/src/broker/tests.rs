@@ -125,7 +125,7 @@ async fn a_connection_whose_session_has_ended_subscribes_to_nothing() {
     assert_eq!(other.subscriber.key, old.subscriber.key, "the key is used again");
     subscribe(&broker, &mut old, "a").await.unwrap();
     assert_eq!(broker.subscriptions(), 0);
-    broker.close(&old, &mut old_session, broker.clock.now()).await.unwrap();
+    broker.close(&old, &mut old_session, Default::default(), broker.clock.now()).await.unwrap();
     assert!(new.subscriber.mailbox.is_online() && other.subscriber.mailbox.is_online());
     assert!(broker.roster.get(&new.subscriber.client_id).is_some_and(|subscriber| Arc::ptr_eq(&subscriber, &new.subscriber)));
 }
@@ -144,7 +144,7 @@ async fn a_member_that_is_taken_over_hands_over_what_it_has_not_acknowledged() {
     let (mut two, ..) = connect(&broker, "two", 0).await;
     subscribe(&broker, &mut two, "$share/g/a").await.unwrap();
     let _later = connect(&broker, "one", 0).await;
-    broker.close(&one, &mut one_session, broker.clock.now()).await.unwrap();
+    broker.close(&one, &mut one_session, Default::default(), broker.clock.now()).await.unwrap();
     assert_eq!(two.subscriber.mailbox.take(two.lease.epoch, true).deliveries.len(), 1);
 }
 
@@ -161,7 +161,7 @@ async fn large_retained_messages_come_as_the_socket_takes_them() {
     let subscribe = Subscribe { packet_id: PacketId::MIN, subscription_id: None, user_properties: Vec::new(), filters };
     session.handle(Packet::Subscribe(Box::new(subscribe)), |_| None, broker.clock.now()).unwrap();
     let committed = broker.commit(&mut member, session.commands(), broker.clock.now()).await.unwrap();
-    session.settle(committed.outcomes);
+    let _refused = session.settle(committed.outcomes);
     let (mut written, mut pages) = (0, 0);
     while session.retained_read().is_some() {
         broker.read_retained(&member, &mut session, broker.clock.now()).await.unwrap();

@@ -5,6 +5,7 @@ mod handshake;
 
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -81,8 +82,18 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, peer: SocketAdd
     let entered = Box::pin(handshake::enter(&mut framing, peer, &broker, patience)).await;
     let Some(entered) = entered else { return framing.count(&broker.metrics) };
     let mut connection = Connection::new(framing, entered, broker, patience);
-    let end = connection.turns().await;
+    let end = unless_panic(connection.turns()).await;
     Box::pin(connection.leave(end, peer)).await;
+}
+
+/// A panic, in a hook or in our own code, is the end of one connection like any other: its Session is given back.
+async fn unless_panic(turns: impl Future<Output = Result<(), End>>) -> Result<(), End> {
+    let mut turns = std::pin::pin!(turns);
+    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| turns.as_mut().poll(context))) {
+        Ok(poll) => poll,
+        Err(_) => Poll::Ready(Err(End::Fault(Fault::new(Reason::UNSPECIFIED_ERROR, "a fault in this Server")))),
+    })
+    .await
 }
 
 struct Connection<S> {
@@ -282,8 +293,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if let Some(crowded) = committed.crowded {
             self.held = Some((crowded, now + HOLD));
         }
-        self.session.settle(committed.outcomes);
-        Ok(())
+        Ok(self.session.settle(committed.outcomes)?)
     }
 
     fn re_authenticate(&mut self, auth: &crate::packet::auth::Auth) -> Result<(), End> {
@@ -313,7 +323,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.session.send_disconnect(fault);
             }
         }
-        if let Err(error) = self.broker.close(&self.member, &mut self.session, now).await {
+        let mail = std::mem::take(&mut self.mail);
+        if let Err(error) = self.broker.close(&self.member, &mut self.session, mail, now).await {
             tracing::warn!(%client_id, ?error, "the Session could not be given back to the Store");
         }
         let _ = tokio::time::timeout(LINGER, handshake::finish(&mut self.framing, self.session.outgoing())).await;

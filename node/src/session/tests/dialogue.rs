@@ -147,7 +147,7 @@ impl Dialogue {
             outcomes.push(self.outcome(command, outcome));
             told.push(line);
         }
-        self.session.settle(outcomes);
+        self.refused = self.session.settle(outcomes).err();
     }
 
     fn outcome(&mut self, command: Command, outcome: &str) -> Outcome {

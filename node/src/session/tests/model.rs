@@ -209,7 +209,7 @@ impl World {
                 Command::Subscribe(_) | Command::Unsubscribe(_) => unreachable!("the Client does not"),
             }
         }
-        self.session.settle(outcomes);
+        self.session.settle(outcomes).unwrap();
     }
 
     /// The Client takes in the next packet.
