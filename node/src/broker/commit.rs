@@ -112,7 +112,10 @@ impl Broker {
         for (origin, received) in on_record {
             let refused = matches!(outcomes[origin], Outcome::Refused(_));
             // The last word on a Packet Identifier counts.
-            received.into_iter().for_each(|packet_id| drop(if refused { struck.insert(packet_id) } else { struck.remove(&packet_id) }));
+            match refused {
+                true => struck.extend(received),
+                false => struck.retain(|packet_id| !received.contains(packet_id)),
+            }
         }
         if struck.is_empty() {
             return Ok(());

@@ -126,12 +126,16 @@ where
     }
     let now = broker.clock.now();
     let open = Open { clean_start: request.clean_start, expiry: request.expiry, will: request.will.clone() };
-    let opened = broker.open(&request.client_id, open, now).await?;
-    let (member, state) =
-        opened.ok_or(Fault::new(Reason::SESSION_TAKEN_OVER, "another connection with this Client Identifier was faster"))?;
+    let (member, state) = broker.open(&request.client_id, open, now).await?;
     tracing::info!(client_id = %request.client_id, %peer, version = ?connect.version, resumed = state.is_some(), "connected");
     let answered = authentication.as_ref().map(|authentication| (authentication.method.clone(), data));
     let mut session = Box::new(request.accept(state, answered, &broker.settings, now));
+    let Some(member) = member else {
+        // CONNACK has no word for it: the Client was in, and was taken over before it knew [MQTT-3.1.4-3].
+        session.send_disconnect(Fault::new(Reason::SESSION_TAKEN_OVER, "another connection with this Client Identifier was faster"));
+        let _ = tokio::time::timeout(super::LINGER, finish(framing, session.outgoing())).await;
+        return Err(End::Client("taken over before it was in"));
+    };
     if session.outgoing().is_empty() {
         broker.close(&member, &mut session, now).await?;
         return Err(Fault::new(Reason::PACKET_TOO_LARGE, "no CONNACK fits into the Maximum Packet Size of the Client").into());
