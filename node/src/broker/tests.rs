@@ -55,6 +55,10 @@ pub(crate) fn broker(store: memory::Limits) -> Broker {
     Broker::new(Arc::default(), Arc::new(Open24Hours), Store::Memory(Memory::new(store)), limits, Clock::start())
 }
 
+pub(crate) fn is_online(broker: &Broker, client_id: &str) -> bool {
+    broker.roster.get(&ClientId::new(client_id)).is_some_and(|subscriber| subscriber.mailbox.is_online())
+}
+
 async fn connect(broker: &Broker, client_id: &str, expiry_s: u32) -> (Member, Session, Option<State>) {
     let connect = Connect {
         version: Version::V5,

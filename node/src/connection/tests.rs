@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Patience, serve};
-use crate::broker::tests::{broker, message};
+use crate::broker::tests::{broker, is_online, message};
 use crate::packet::QoS;
 use crate::store::memory::Limits;
 
@@ -31,6 +31,7 @@ async fn a_slow_reader_is_neither_stalled_nor_unheard() {
         tokio::time::sleep(Duration::from_millis(40)).await;
         client.read_exact(&mut taken).await.expect("it is not given up");
     }
+    assert!(is_online(&broker, "c"));
     // While most of it waits in the mailbox: what is read before DISCONNECT is heard is less than all.
     client.write_all(b"\xe0\x00").await.unwrap();
     let mut rest = Vec::new();
