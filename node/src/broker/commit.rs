@@ -112,8 +112,9 @@ impl Broker {
         for (origin, received) in on_record {
             let refused = matches!(outcomes[origin], Outcome::Refused(_));
             // The last word on a Packet Identifier counts.
-            for packet_id in received {
-                let _ = if refused { struck.insert(packet_id) } else { struck.remove(&packet_id) };
+            match refused {
+                true => struck.extend(received),
+                false => struck.retain(|packet_id| !received.contains(packet_id)),
             }
         }
         if struck.is_empty() {

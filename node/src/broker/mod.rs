@@ -8,7 +8,7 @@ pub mod routes;
 pub mod share;
 pub mod sys;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -93,8 +93,9 @@ impl Broker {
         self.table.subscriptions()
     }
 
-    /// Opens the Session of a connection: one atomic step in the Store, then this node's roster. `None`: a later connection was faster.
-    pub async fn open(&self, client_id: &ClientId, open: Open, now: Time) -> Result<Option<(Member, Option<State>)>, StoreError> {
+    /// Opens the Session of a connection: one atomic step in the Store, then this node's roster. No member: a later connection was faster
+    /// and has taken the Session over.
+    pub async fn open(&self, client_id: &ClientId, open: Open, now: Time) -> Result<(Option<Member>, Option<State>), StoreError> {
         self.ask_to_leave(client_id).await;
         let lasting = open.expiry != Some(Span(0));
         let opened = self.store.open(client_id, open, now).await?;
@@ -113,7 +114,8 @@ impl Broker {
             tracing::warn!(%client_id, ?error, "a will could not be published");
         }
         let lease = Lease { client_id: client_id.clone(), epoch: opened.epoch };
-        Ok(entered.map(|entered| (Member { subscriber: entered.subscriber, lease, cache: RouteCache::default() }, opened.state)))
+        let member = entered.map(|entered| Member { subscriber: entered.subscriber, lease, cache: RouteCache::default() });
+        Ok((member, opened.state))
     }
 
     /// Lets a connection of the same Client on this node handle what it has received, which may be a DISCONNECT, and leave by itself.

@@ -50,9 +50,13 @@ impl Guard for Open24Hours {
     }
 }
 
-fn broker(store: memory::Limits) -> Broker {
+pub(crate) fn broker(store: memory::Limits) -> Broker {
     let limits = Limits { mailbox: Bounds { messages_max: 1000, bytes_max: 1 << 24 }, subscriptions_per_client_max: 2 };
     Broker::new(Arc::default(), Arc::new(Open24Hours), Store::Memory(Memory::new(store)), limits, Clock::start())
+}
+
+pub(crate) fn is_online(broker: &Broker, client_id: &str) -> bool {
+    broker.roster.get(&ClientId::new(client_id)).is_some_and(|subscriber| subscriber.mailbox.is_online())
 }
 
 async fn connect(broker: &Broker, client_id: &str, expiry_s: u32) -> (Member, Session, Option<State>) {
@@ -68,12 +72,13 @@ async fn connect(broker: &Broker, client_id: &str, expiry_s: u32) -> (Member, Se
     };
     let request = Request::new(&connect, &broker.settings, || unreachable!("it has one")).unwrap();
     let open = Open { clean_start: request.clean_start, expiry: request.expiry, will: None };
-    let (member, state) = broker.open(&request.client_id, open, broker.clock.now()).await.unwrap().unwrap();
+    let (member, state) = broker.open(&request.client_id, open, broker.clock.now()).await.unwrap();
+    let member = member.expect("nobody was faster");
     let session = request.accept(state.clone(), None, &Arc::new(Settings::default()), broker.clock.now());
     (member, session, state)
 }
 
-fn message(topic: &str, qos: QoS, size: usize) -> Message {
+pub(crate) fn message(topic: &str, qos: QoS, size: usize) -> Message {
     let topic = TopicName::new(topic.to_owned().into()).unwrap();
     Message { topic, payload: vec![b'x'; size].into(), qos, retain: false, properties: None, expires_at: None }
 }

@@ -59,7 +59,7 @@ where
     };
     // Outside of that time: who has begun to open a Session must end it. The Store has bounds of its own.
     let entered = match introduced {
-        Ok(introduced) => open(introduced, peer, broker).await,
+        Ok(introduced) => open(framing, introduced, peer, broker).await,
         Err(end) => Err(end),
     };
     let fault = match entered {
@@ -135,16 +135,23 @@ where
 }
 
 /// The Session, from the Store; with CONNACK among its outgoing bytes.
-async fn open(introduced: Introduced, peer: SocketAddr, broker: &Arc<Broker>) -> Result<Entered, End> {
+async fn open<S>(framing: &mut Framing<S>, introduced: Introduced, peer: SocketAddr, broker: &Arc<Broker>) -> Result<Entered, End>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let Introduced { request, authentication, counted } = introduced;
     let now = broker.clock.now();
     let open = Open { clean_start: request.clean_start, expiry: request.expiry, will: request.will.clone() };
-    let opened = broker.open(&request.client_id, open, now).await?;
-    let (member, state) =
-        opened.ok_or(Fault::new(Reason::SESSION_TAKEN_OVER, "another connection with this Client Identifier was faster"))?;
+    let (member, state) = broker.open(&request.client_id, open, now).await?;
     tracing::info!(client_id = %request.client_id, %peer, version = ?request.version, resumed = state.is_some(), "connected");
     let answered = authentication.as_ref().map(|(authentication, data)| (authentication.method.clone(), data.clone()));
     let mut session = Box::new(request.accept(state, answered, &broker.settings, now));
+    let Some(member) = member else {
+        // CONNACK has no word for it: the Client was in, and was taken over before it knew [MQTT-3.1.4-3].
+        session.send_disconnect(Fault::new(Reason::SESSION_TAKEN_OVER, "another connection with this Client Identifier was faster"));
+        let _ = tokio::time::timeout(super::LINGER, finish(framing, session.outgoing())).await;
+        return Err(End::Client("taken over before it was in"));
+    };
     if session.outgoing().is_empty() {
         broker.close(&member, &mut session, Default::default(), now).await?;
         return Err(Fault::new(Reason::PACKET_TOO_LARGE, "no CONNACK fits into the Maximum Packet Size of the Client").into());

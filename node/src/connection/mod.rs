@@ -2,6 +2,8 @@
 
 pub mod framing;
 mod handshake;
+#[cfg(test)]
+mod tests;
 
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;

@@ -138,8 +138,7 @@ impl Dialogue {
     fn commit(&mut self, go: &[&str], told: &mut Vec<String>) {
         let mut outcomes = Vec::new();
         for command in self.session.commands() {
-            let line = command_text(&command);
-            let expected = go.get(told.len()).copied().unwrap_or_default();
+            let (line, expected) = (command_text(&command), go.get(told.len()).copied().unwrap_or_default());
             let (outcome, line) = match expected.rsplit_once(" = ") {
                 Some((before, outcome)) if before == line => (outcome, expected.to_owned()),
                 _ => ("", line),
@@ -147,7 +146,7 @@ impl Dialogue {
             outcomes.push(self.outcome(command, outcome));
             told.push(line);
         }
-        self.refused = self.session.settle(outcomes).err();
+        let _the_end = self.session.settle(outcomes);
     }
 
     fn outcome(&mut self, command: Command, outcome: &str) -> Outcome {
