@@ -1,0 +1,117 @@
+//! Wills and expiries whose time has come.
+//!
+//! The index says when to look at a Session, under its name and epoch: an epoch ends only once, so what is written late about an old one
+//! can only be superfluous. What is due, and to whom it is leased, is decided at the Session itself.
+
+use redis::cmd;
+
+use super::Redis;
+use super::functions::Function;
+use super::keys::DUE_SHARDS;
+use super::reply::Reply;
+use super::sessions::{take_selectors, take_will};
+use crate::packet::connect::ClientId;
+use crate::session::state::Epoch;
+use crate::store::{DUE_LEASE, Due, Lease, StoreError};
+use crate::time::Time;
+
+/// How a Session stands in the index.
+pub(super) fn member(client_id: &ClientId, epoch: Epoch) -> String {
+    format!("{epoch}:{client_id}")
+}
+
+fn take_member(member: &[u8]) -> Option<Lease> {
+    let (epoch, client_id) = std::str::from_utf8(member).ok()?.split_once(':')?;
+    Some(Lease { client_id: ClientId::new(client_id), epoch: epoch.parse().ok()? })
+}
+
+/// What a look at a Session found, and when to look again.
+struct Look {
+    found: Option<Due>,
+    again: Option<Time>,
+}
+
+impl Redis {
+    pub(in crate::store) async fn due(&self, now: Time, limit: usize) -> Result<Vec<Due>, StoreError> {
+        let mut found = Vec::new();
+        for shard in 0..DUE_SHARDS {
+            // Each round moves every item that it saw beyond `now`, or finds that somebody else just did.
+            while found.len() < limit {
+                let wanted = limit - found.len();
+                let mut range = cmd("ZRANGE");
+                range.arg(self.keys.due(shard)).arg("-inf").arg(now.0).arg("BYSCORE").arg("LIMIT").arg(0).arg(wanted);
+                let members = Reply::new(self.command(range).await?)?.all_bytes()?;
+                if members.is_empty() {
+                    break;
+                }
+                for member in &members {
+                    found.extend(self.look(shard, member, now).await?);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Leases what is due of a Session that the index has, and puts the index right.
+    async fn look(&self, shard: u16, member: &[u8], now: Time) -> Result<Option<Due>, StoreError> {
+        let look = match take_member(member) {
+            Some(lease) => self.look_at(lease, now).await?,
+            None => Look { found: None, again: None },
+        };
+        let reply = self.call(Function::Index, &[self.keys.due(shard)], |call| {
+            call.arg(member).arg(look.again.map_or_else(String::new, |at| at.0.to_string())).arg(1);
+        });
+        reply.await?;
+        Ok(look.found)
+    }
+
+    async fn look_at(&self, lease: Lease, now: Time) -> Result<Look, StoreError> {
+        let keys = self.keys.session(&lease.client_id);
+        let until = now + DUE_LEASE;
+        let reply = self.call(Function::Due, &[keys.session(), keys.subscriptions()], |call| {
+            call.arg(lease.epoch).arg(now.0).arg(until.0);
+        });
+        let mut reply = Reply::new(reply.await?)?;
+        let kind = reply.bytes()?;
+        if &kind[..] == b"owned" {
+            // Its owner is about to close it, and may be lost before it has put the index right: somebody looks again.
+            return Ok(Look { found: None, again: Some(until) });
+        }
+        let again = reply.optional_number()?.map(Time);
+        let found = match &kind[..] {
+            b"will" => take_will(&mut reply)?.map(|will| Due::Will { lease, will }),
+            b"end" => {
+                let will = take_will(&mut reply)?;
+                Some(Due::Expired { lease, will, selectors: take_selectors(reply.list()?)? })
+            }
+            _ => None,
+        };
+        Ok(Look { found, again })
+    }
+
+    pub(in crate::store) async fn next_due(&self) -> Result<Option<Time>, StoreError> {
+        let mut next = None;
+        for shard in 0..DUE_SHARDS {
+            let mut first = cmd("ZRANGE");
+            first.arg(self.keys.due(shard)).arg(0).arg(0).arg("WITHSCORES");
+            let mut first = Reply::new(self.command(first).await?)?;
+            if first.len() == 2 {
+                first.bytes()?;
+                let at = Time(first.number()?);
+                next = Some(next.map_or(at, |next: Time| next.min(at)));
+            }
+        }
+        Ok(next)
+    }
+
+    pub(in crate::store) async fn will_done(&self, lease: &Lease) -> Result<(), StoreError> {
+        let keys = self.keys.session(&lease.client_id);
+        let reply = self.call(Function::WillDone, &[keys.session()], |call| drop(call.arg(lease.epoch))).await?;
+        if let Some(mut reply) = Reply::optional(reply)? {
+            // The end may have been put off because of the will.
+            let again = reply.optional_number()?.map(Time);
+            self.index(&keys, &member(&lease.client_id, lease.epoch), again).await?;
+        }
+        Ok(())
+    }
+}
