@@ -13,6 +13,7 @@
 //!   A will is published at least once: who opens a Session in the moment between `due` and `will_done` may get it too.
 
 pub mod memory;
+pub mod redis;
 
 use std::sync::Arc;
 
