@@ -345,13 +345,49 @@ async fn a_subscriber_hears_what_is_published_until_redis_ends() {
     assert!(timeout(PATIENCE, subscriber.next()).await.unwrap().is_none());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_sentinel_tells_where_the_primary_is_now() {
+    let Some(mut primary) = Redis::with(&["--repl-diskless-sync-delay", "0"]) else { return };
+    let Some(replica) = Redis::with(&["--replicaof", "127.0.0.1", &primary.port().to_string()]) else { return };
+    let mut direct = linked(&primary).await.blocking().await.unwrap();
+    let copies = cmd("WAIT").arg(1).arg(PATIENCE.as_millis() as u64).take();
+    assert_eq!(direct.query(&copies, PATIENCE).await, Ok(Value::Int(1)));
+    let Some(sentinel) = Redis::sentinel(&primary) else { return };
+
+    // Of two Sentinels, one is gone.
+    let url = format!("redis+sentinel://127.0.0.1:1,127.0.0.1:{}", sentinel.port());
+    assert!(matches!(open(&format!("{url}/other")).await, Err(StartError::NotReady(why)) if why.contains("other")));
+    let link = open(&format!("{url}/main")).await.unwrap();
+    let before = link.state();
+    assert_eq!(link.call(port()).await, Ok(port_is(&primary)));
+    // WAIT speaks only of what its own connection has written.
+    assert_eq!(direct.query(&push("list", 0), PATIENCE).await, Ok(Value::Int(1)));
+    assert_eq!(direct.query(&copies, PATIENCE).await, Ok(Value::Int(1)));
+
+    primary.kill();
+    until(&link, |state| !state.is_healthy()).await;
+    let after = until(&link, State::is_healthy).await;
+    assert!(after.generation > before.generation);
+    assert_eq!(link.call(port()).await, Ok(port_is(&replica)));
+    assert_eq!(link.write(0, vec![push("list", 1)]).await.unwrap(), [Ok(Value::Int(2))]);
+    assert!(link.subscriber().await.unwrap().subscribe("bell").await.is_ok());
+}
+
+fn port() -> Cmd {
+    cmd("CONFIG").arg("GET").arg("port").take()
+}
+
+fn port_is(redis: &Redis) -> Value {
+    Value::Array(vec![Value::BulkString(b"port".to_vec()), Value::BulkString(redis.port().to_string().into_bytes())])
+}
+
 #[tokio::test]
 async fn an_old_redis_and_none_at_all_are_told_apart() {
     let error = open(&imposter("6.2.14")).await.unwrap_err();
     assert_eq!(error, StartError::Version("6.2.14".to_owned()));
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     assert!(matches!(open(&format!("redis://{nobody}")).await, Err(StartError::Unreachable(_))));
-    for url in ["rediss://localhost", "redis+sentinel://localhost/main", "redis+cluster://localhost"] {
+    for url in ["rediss://localhost", "redis+cluster://localhost"] {
         assert!(matches!(open(url).await, Err(StartError::NotBuilt(_))), "{url}");
     }
 }
