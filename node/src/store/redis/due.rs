@@ -106,7 +106,11 @@ impl Redis {
 
     pub(in crate::store) async fn will_done(&self, lease: &Lease) -> Result<(), StoreError> {
         let keys = self.keys.session(&lease.client_id);
-        let reply = self.call(Function::WillDone, &[keys.session()], |call| drop(call.arg(lease.epoch))).await?;
+        let reply = self
+            .call(Function::WillDone, &[keys.session()], |call| {
+                call.arg(lease.epoch);
+            })
+            .await?;
         if let Some(mut reply) = Reply::optional(reply)? {
             // The end may have been put off because of the will.
             let again = reply.optional_number()?.map(Time);

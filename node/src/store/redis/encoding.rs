@@ -34,10 +34,8 @@ const GROUP: u8 = 0x40; // of a grant
 
 /// What comes before the message in an entry of a queue.
 pub(super) fn put_grant(grant: &Grant, out: &mut BytesMut) {
-    let flags = grant.qos as u8
-        | flag(grant.retain_as_published, RETAIN)
-        | flag(grant.ids.is_some(), IDS)
-        | flag(grant.group.is_some(), GROUP);
+    let flags =
+        grant.qos as u8 | flag(grant.retain_as_published, RETAIN) | flag(grant.ids.is_some(), IDS) | flag(grant.group.is_some(), GROUP);
     out.put_slice(&[VERSION, flags]);
     if let Some(ids) = &grant.ids {
         out.put_u32(ids.len() as u32);

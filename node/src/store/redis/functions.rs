@@ -2,7 +2,8 @@
 
 use redis::{Cmd, Value, cmd};
 
-use super::link::{Link, LinkError};
+use super::link::Link;
+use super::link::error::LinkError;
 
 const LIBRARY: &str = "mqttd_v1";
 const CODE: &str = include_str!("mqttd.lua");
@@ -96,7 +97,21 @@ mod tests {
     fn every_function_is_registered() {
         use Function::*;
         let all = [
-            Open, Close, Due, WillDone, Purge, Subscribe, Unsubscribe, Receive, Forget, Release, Index, Read, Append, Retain, Unretain,
+            Open,
+            Close,
+            Due,
+            WillDone,
+            Purge,
+            Subscribe,
+            Unsubscribe,
+            Receive,
+            Forget,
+            Release,
+            Index,
+            Read,
+            Append,
+            Retain,
+            Unretain,
             PutContext,
         ];
         for function in all {

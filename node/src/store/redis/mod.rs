@@ -30,12 +30,15 @@ use super::{Stats, StoreError};
 use crate::packet::connect::ClientId;
 use functions::Function;
 use keys::Keys;
-use link::{Link, LinkError};
+use link::Link;
+use link::address::Address;
+use link::error::LinkError;
+use link::start::StartError;
 
 /// What a node wants of its Redis.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`
+    /// As [`Address::parse`] reads it.
     pub url: String,
     /// Begins every key.
     pub prefix: String,
@@ -69,9 +72,10 @@ pub struct Redis {
 
 impl Redis {
     /// Connects, and loads the functions.
-    pub async fn connect(settings: Settings) -> Result<Redis, LinkError> {
-        let link = Link::open(&settings.url).await?;
-        functions::load(&link).await?;
+    pub async fn connect(settings: Settings) -> Result<Redis, StartError> {
+        let of_link = link::settings::Settings { prefix: settings.prefix.clone(), ..link::settings::Settings::default() };
+        let link = Link::open(Address::parse(&settings.url)?, of_link).await?;
+        functions::load(&link).await.map_err(|error| StartError::NotReady(error.to_string()))?;
         Ok(Redis {
             link,
             keys: Keys::new(&settings.prefix),

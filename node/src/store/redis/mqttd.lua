@@ -16,7 +16,10 @@
 --   wk  the same of its will; absent too when the will goes with the end
 -- Numbers stay below 2^53, so that Lua's doubles are exact.
 
-local call = redis.call
+-- `redis.call` does not exist yet when the library is loaded.
+local function call(...)
+  return redis.call(...)
+end
 
 local function int(number)
   return string.format('%.0f', number)

@@ -53,7 +53,9 @@ impl Redis {
                     let message = InRun { run: Arc::new(Run::from(message)), index: 0 };
                     stored.push(Stored { sequence, message, grant });
                 }
-                None => tracing::error!(client_id = %lease.client_id, sequence, "a message in the Store is not understood, and is left out"),
+                None => {
+                    tracing::error!(client_id = %lease.client_id, sequence, "a message in the Store is not understood, and is left out")
+                }
             }
         }
         Ok((last, looked_at))

@@ -50,7 +50,11 @@ impl Redis {
 
     /// Removes a retained message, and some whose time is over; with an empty name only those.
     async fn unretain(&self, topic: &str, now: Time) -> Result<(), StoreError> {
-        let expired = self.call(Function::Unretain, &self.keys.retained(), |call| drop(call.arg(now.0).arg(topic))).await?;
+        let expired = self
+            .call(Function::Unretain, &self.keys.retained(), |call| {
+                call.arg(now.0).arg(topic);
+            })
+            .await?;
         self.expired.fetch_add(number(&expired)?, Relaxed);
         Ok(())
     }

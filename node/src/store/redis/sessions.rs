@@ -93,7 +93,11 @@ impl Redis {
 
     pub(in crate::store) async fn purge(&self, lease: &Lease) -> Result<bool, StoreError> {
         let keys = self.keys.session(&lease.client_id);
-        let purged = self.call(Function::Purge, &keys.all(), |call| drop(call.arg(lease.epoch))).await?;
+        let purged = self
+            .call(Function::Purge, &keys.all(), |call| {
+                call.arg(lease.epoch);
+            })
+            .await?;
         let purged = number(&purged)? != 0;
         if purged {
             self.index(&keys, &due::member(&lease.client_id, lease.epoch), None).await?;

@@ -4,17 +4,16 @@
 //! delivers twice rather than not at all.
 
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::Poll;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::future::join_all;
 use redis::{Cmd, RedisError, Value, cmd};
 
 use super::functions::{self, Function};
 use super::keys::SessionKeys;
-use super::link::LinkError;
+use super::link::error::LinkError;
 use super::reply::{Reply, bytes, number};
 use super::{Redis, encoding, failed};
 use crate::message::{Message, Run};
@@ -159,10 +158,9 @@ impl Redis {
         let mut sending = Vec::with_capacity(wave.shards.len());
         let mut meanings = Vec::with_capacity(wave.shards.len());
         for (shard, (commands, meaning)) in wave.shards {
-            sending.push(Box::pin(self.link.write(shard, commands)));
+            sending.push(self.link.write(shard, commands));
             meanings.push(meaning);
         }
-        // All are polled once before any is waited for, so that all are on their way.
         let replies = join_all(sending).await;
         for (replies, meanings) in replies.into_iter().zip(meanings) {
             let replies = replies.map_err(failed)?;
@@ -329,7 +327,9 @@ fn add_acknowledgements(wave: &mut Wave, keys: &SessionKeys, group: &Group<'_>) 
     if !group.acknowledged.is_empty() {
         let mut delete = cmd("XDEL");
         delete.arg(keys.queue());
-        group.acknowledged.iter().for_each(|sequence| drop(delete.arg(format!("0-{sequence}"))));
+        for sequence in &group.acknowledged {
+            delete.arg(format!("0-{sequence}"));
+        }
         wave.add(keys, delete, Meaning::Done);
     }
     if !group.released.is_empty() {
@@ -351,7 +351,9 @@ fn add_received(wave: &mut Wave, keys: &SessionKeys, group: &Group<'_>) {
         let function = if is_received { Function::Receive } else { Function::Forget };
         let mut call = function.on(&[keys.session(), keys.received()]);
         call.arg(lease.epoch);
-        part.iter().for_each(|(_, _, packet_id, _)| drop(call.arg(packet_id.get())));
+        for (_, _, packet_id, _) in part {
+            call.arg(packet_id.get());
+        }
         let meaning = if is_received { Meaning::Received { places: part.iter().map(|one| one.0).collect() } } else { Meaning::Done };
         wave.add(keys, call, meaning);
     }
@@ -365,23 +367,4 @@ fn encode(run: &Run) -> Encoded {
         (message.expires_at.map_or_else(|| "m".to_owned(), |at| at.0.to_string()), out)
     };
     messages.map(entry).collect()
-}
-
-/// Waits for all of them at the same time.
-async fn join_all<F: Future + Unpin>(mut futures: Vec<F>) -> Vec<F::Output> {
-    let mut outputs: Vec<Option<F::Output>> = futures.iter().map(|_| None).collect();
-    std::future::poll_fn(|context| {
-        let mut is_ready = true;
-        for (future, output) in futures.iter_mut().zip(&mut outputs) {
-            if output.is_none() {
-                match Pin::new(future).poll(context) {
-                    Poll::Ready(done) => *output = Some(done),
-                    Poll::Pending => is_ready = false,
-                }
-            }
-        }
-        if is_ready { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-    outputs.into_iter().flatten().collect()
 }
