@@ -3,13 +3,14 @@
 //! The index says when to look at a Session, under its name and epoch: an epoch ends only once, so what is written late about an old one
 //! can only be superfluous. What is due, and to whom it is leased, is decided at the Session itself.
 
+use bytes::Bytes;
 use redis::cmd;
 
-use super::Redis;
 use super::functions::Function;
 use super::keys::DUE_SHARDS;
 use super::reply::Reply;
 use super::sessions::{take_selectors, take_will};
+use super::{Redis, failed};
 use crate::packet::connect::ClientId;
 use crate::session::state::Epoch;
 use crate::store::{DUE_LEASE, Due, Lease, StoreError};
@@ -25,6 +26,17 @@ fn take_member(member: &[u8]) -> Option<Lease> {
     Some(Lease { client_id: ClientId::new(client_id), epoch: epoch.parse().ok()? })
 }
 
+fn take_client_id(member: &[u8]) -> &[u8] {
+    member.splitn(2, |byte| *byte == b':').nth(1).unwrap_or(member)
+}
+
+/// What the index says of a Session.
+struct Indexed {
+    shard: u16,
+    member: Bytes,
+    at: Time,
+}
+
 /// What a look at a Session found, and when to look again.
 struct Look {
     found: Option<Due>,
@@ -34,22 +46,43 @@ struct Look {
 impl Redis {
     pub(in crate::store) async fn due(&self, now: Time, limit: usize) -> Result<Vec<Due>, StoreError> {
         let mut found = Vec::new();
-        for shard in 0..DUE_SHARDS {
-            // Each round moves every item that it saw beyond `now`, or finds that somebody else just did.
-            while found.len() < limit {
-                let wanted = limit - found.len();
-                let mut range = cmd("ZRANGE");
-                range.arg(self.keys.due(shard)).arg("-inf").arg(now.0).arg("BYSCORE").arg("LIMIT").arg(0).arg(wanted);
-                let members = Reply::new(self.command(range).await?)?.all_bytes()?;
-                if members.is_empty() {
-                    break;
-                }
-                for member in &members {
-                    found.extend(self.look(shard, member, now).await?);
-                }
+        // Each round moves every item that it saw beyond `now`, or finds that somebody else just did.
+        while found.len() < limit {
+            let mut seen = self.first_in_index(limit - found.len(), Some(now)).await?;
+            if seen.is_empty() {
+                break;
+            }
+            // The first of all shards: who has waited longest comes first.
+            seen.sort_by(|one, other| (one.at, take_client_id(&one.member)).cmp(&(other.at, take_client_id(&other.member))));
+            seen.truncate(limit - found.len());
+            for item in &seen {
+                found.extend(self.look(item.shard, &item.member, now).await?);
             }
         }
         Ok(found)
+    }
+
+    pub(in crate::store) async fn next_due(&self) -> Result<Option<Time>, StoreError> {
+        Ok(self.first_in_index(1, None).await?.iter().map(|item| item.at).min())
+    }
+
+    /// The first items of each shard, those until a moment or whenever.
+    async fn first_in_index(&self, count: usize, until: Option<Time>) -> Result<Vec<Indexed>, StoreError> {
+        let range = |shard| {
+            let mut range = cmd("ZRANGE");
+            range.arg(self.keys.due(shard)).arg("-inf").arg(until.map_or_else(|| "+inf".to_owned(), |until| until.0.to_string()));
+            range.arg("BYSCORE").arg("LIMIT").arg(0).arg(count).arg("WITHSCORES");
+            range
+        };
+        let replies = self.link.write(0, (0..DUE_SHARDS).map(range).collect()).await.map_err(failed)?;
+        let mut items = Vec::new();
+        for (shard, reply) in (0..).zip(replies) {
+            let mut reply = Reply::new(reply.map_err(|error| failed(error.into()))?)?;
+            while reply.len() >= 2 {
+                items.push(Indexed { shard, member: reply.bytes()?, at: Time(reply.number()?) });
+            }
+        }
+        Ok(items)
     }
 
     /// Leases what is due of a Session that the index has, and puts the index right.
@@ -87,21 +120,6 @@ impl Redis {
             _ => None,
         };
         Ok(Look { found, again })
-    }
-
-    pub(in crate::store) async fn next_due(&self) -> Result<Option<Time>, StoreError> {
-        let mut next = None;
-        for shard in 0..DUE_SHARDS {
-            let mut first = cmd("ZRANGE");
-            first.arg(self.keys.due(shard)).arg(0).arg(0).arg("WITHSCORES");
-            let mut first = Reply::new(self.command(first).await?)?;
-            if first.len() == 2 {
-                first.bytes()?;
-                let at = Time(first.number()?);
-                next = Some(next.map_or(at, |next: Time| next.min(at)));
-            }
-        }
-        Ok(next)
     }
 
     pub(in crate::store) async fn will_done(&self, lease: &Lease) -> Result<(), StoreError> {
