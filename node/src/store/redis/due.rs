@@ -16,6 +16,9 @@ use crate::session::state::Epoch;
 use crate::store::{DUE_LEASE, Due, Lease, StoreError};
 use crate::time::Time;
 
+/// Items that a shard is asked for at a time.
+const ROUND_MAX: usize = 1000;
+
 /// How a Session stands in the index.
 pub(super) fn member(client_id: &ClientId, epoch: Epoch) -> String {
     format!("{epoch}:{client_id}")
@@ -48,7 +51,7 @@ impl Redis {
         let mut found = Vec::new();
         // Each round moves every item that it saw beyond `now`, or finds that somebody else just did.
         while found.len() < limit {
-            let mut seen = self.first_in_index(limit - found.len(), Some(now)).await?;
+            let mut seen = self.first_in_index((limit - found.len()).min(ROUND_MAX), Some(now)).await?;
             if seen.is_empty() {
                 break;
             }
@@ -56,7 +59,7 @@ impl Redis {
             seen.sort_by(|one, other| (one.at, take_client_id(&one.member)).cmp(&(other.at, take_client_id(&other.member))));
             seen.truncate(limit - found.len());
             for item in &seen {
-                found.extend(self.look(item.shard, &item.member, now).await?);
+                found.extend(self.look(item, now).await?);
             }
         }
         Ok(found)
@@ -86,16 +89,22 @@ impl Redis {
     }
 
     /// Leases what is due of a Session that the index has, and puts the index right.
-    async fn look(&self, shard: u16, member: &[u8], now: Time) -> Result<Option<Due>, StoreError> {
-        let look = match take_member(member) {
+    async fn look(&self, item: &Indexed, now: Time) -> Result<Option<Due>, StoreError> {
+        let look = match take_member(&item.member) {
             Some(lease) => self.look_at(lease, now).await?,
             None => Look { found: None, again: None },
         };
-        let reply = self.call(Function::Index, &[self.keys.due(shard)], |call| {
-            call.arg(member).arg(look.again.map_or_else(String::new, |at| at.0.to_string())).arg(1);
-        });
-        reply.await?;
+        self.index(item.shard, &item.member, look.again, Some(item.at)).await?;
         Ok(look.found)
+    }
+
+    /// Writes when a Session is to be looked at, or that it is not; with `seen` only if that is what the index says.
+    pub(super) async fn index(&self, shard: u16, member: &[u8], at: Option<Time>, seen: Option<Time>) -> Result<(), StoreError> {
+        let number = |at: Option<Time>| at.map_or_else(String::new, |at| at.0.to_string());
+        let reply = self.call(Function::Index, &[self.keys.due(shard)], |call| {
+            call.arg(member).arg(number(at)).arg(number(seen));
+        });
+        reply.await.map(drop)
     }
 
     async fn look_at(&self, lease: Lease, now: Time) -> Result<Look, StoreError> {
@@ -132,7 +141,7 @@ impl Redis {
         if let Some(mut reply) = Reply::optional(reply)? {
             // The end may have been put off because of the will.
             let again = reply.optional_number()?.map(Time);
-            self.index(&keys, &member(&lease.client_id, lease.epoch), again).await?;
+            self.index(keys.due_shard(), member(&lease.client_id, lease.epoch).as_bytes(), again, None).await?;
         }
         Ok(())
     }

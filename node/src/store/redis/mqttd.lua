@@ -252,11 +252,11 @@ local function release(keys, args)
   return 1
 end
 
--- keys: due; args: member, score ('': away with it), only when it is there
+-- keys: due; args: member, score ('': away with it), the score that was seen ('': whatever it is). When it has another, somebody knows better.
 -- A function only because a plain ZADD is refused when memory is at its bound, and no will may be lost by that.
 local function index(keys, args)
+  if args[3] ~= '' and tonumber(call('ZSCORE', keys[1], args[1]) or -1) ~= tonumber(args[3]) then return 0 end
   if args[2] == '' then return call('ZREM', keys[1], args[1]) end
-  if args[3] == '1' then return call('ZADD', keys[1], 'XX', args[2], args[1]) end
   return call('ZADD', keys[1], args[2], args[1])
 end
 

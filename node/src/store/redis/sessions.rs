@@ -2,7 +2,6 @@
 
 use super::encoding;
 use super::functions::Function;
-use super::keys::SessionKeys;
 use super::reply::{Reply, number};
 use super::{Redis, due};
 use crate::packet::PacketId;
@@ -31,7 +30,7 @@ impl Redis {
         };
         if let Some(before) = before.filter(|_| !was_owned) {
             // It waited without a connection; what is due of it is void. Left behind by a crash here, `due` finds it void itself.
-            self.index(&keys, &due::member(client_id, before), None).await?;
+            self.index(keys.due_shard(), due::member(client_id, before).as_bytes(), None, None).await?;
         }
         Ok(Opened { epoch, state, was_owned, due_will, ended })
     }
@@ -42,7 +41,7 @@ impl Redis {
         // Whether a will waits is not known before. So that none is lost between the two steps, somebody is to look at once.
         let may_wait = close.expiry != Some(Span(0));
         if may_wait {
-            self.index(&keys, &member, Some(now)).await?;
+            self.index(keys.due_shard(), member.as_bytes(), Some(now), None).await?;
         }
         let reply = self.call(Function::Close, &keys.all(), |call| {
             call.arg(lease.epoch).arg(u8::from(close.keep_will)).arg(span(close.expiry)).arg(close.sent).arg(now.0);
@@ -57,7 +56,7 @@ impl Redis {
             None => (Closed::default(), None),
         };
         if may_wait {
-            self.index(&keys, &member, look_at).await?;
+            self.index(keys.due_shard(), member.as_bytes(), look_at, None).await?;
         }
         Ok(closed)
     }
@@ -100,18 +99,9 @@ impl Redis {
             .await?;
         let purged = number(&purged)? != 0;
         if purged {
-            self.index(&keys, &due::member(&lease.client_id, lease.epoch), None).await?;
+            self.index(keys.due_shard(), due::member(&lease.client_id, lease.epoch).as_bytes(), None, None).await?;
         }
         Ok(purged)
-    }
-
-    /// Writes when this Session is to be looked at, or that it is not.
-    pub(super) async fn index(&self, keys: &SessionKeys, member: &str, at: Option<Time>) -> Result<(), StoreError> {
-        let index = [self.keys.due(keys.due_shard())];
-        let reply = self.call(Function::Index, &index, |call| {
-            call.arg(member).arg(at.map_or_else(String::new, |at| at.0.to_string()));
-        });
-        reply.await.map(drop)
     }
 }
 
