@@ -13,7 +13,7 @@ use crate::auth::guard::House;
 use crate::broker::mailbox::Bounds;
 use crate::broker::{self, Broker};
 use crate::clock::Clock;
-use crate::config::{Config, ListenUrl};
+use crate::config::{Config, ListenUrl, StoreUrl};
 use crate::connection::Patience;
 use crate::listener;
 use crate::packet::QoS;
@@ -22,6 +22,7 @@ use crate::session::Fault;
 use crate::session::settings::Settings;
 use crate::store::Store;
 use crate::store::memory::{self, Memory};
+use crate::store::redis::{self, Redis};
 use crate::topic::filter::TopicFilter;
 
 /// How long connections may take to end when the node ends.
@@ -40,10 +41,10 @@ impl Node {
     /// Puts a node together and binds its listeners. Must be called within a Tokio runtime.
     ///
     /// # Errors
-    /// An address that cannot be resolved or bound.
+    /// An address that cannot be resolved or bound; a Store that cannot be reached or relied on.
     pub async fn bind(config: &Config) -> io::Result<Node> {
         let guard = Arc::new(House::new(house(config)?));
-        let store = Store::Memory(Memory::new(limits(config)));
+        let store = store(config).await?;
         let broker = Arc::new(Broker::new(Arc::new(settings(config)), guard, store, broker_limits(config), Clock::start()));
         let mut listeners = Vec::new();
         for url in &config.listen {
@@ -133,6 +134,21 @@ fn settings(config: &Config) -> Settings {
 fn broker_limits(config: &Config) -> broker::Limits {
     let mailbox = Bounds { messages_max: config.limits.mailbox_messages_max, bytes_max: config.limits.mailbox_bytes_max };
     broker::Limits { mailbox, subscriptions_per_client_max: config.limits.subscriptions_per_client_max }
+}
+
+async fn store(config: &Config) -> io::Result<Store> {
+    let StoreUrl::Redis(url) = &config.store.url else { return Ok(Store::Memory(Memory::new(limits(config)))) };
+    let settings = redis::Settings {
+        url: url.clone(),
+        prefix: config.store.prefix.clone(),
+        // What an earlier process of this name owned is not ours.
+        node: format!("{}.{}", config.node.id.as_deref().unwrap_or("node"), uuid::Uuid::now_v7().simple()),
+        limits: redis::Limits {
+            queue_messages_max: config.session.queue_messages_max as u64,
+            retained_max: config.store.retained_max as u64,
+        },
+    };
+    Redis::connect(settings).await.map(Store::Redis).map_err(|error| io::Error::other(format!("{}: {error}", config.store.url)))
 }
 
 fn limits(config: &Config) -> memory::Limits {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{OnceLock, mpsc};
 use std::thread::JoinHandle;
 
-use mqttd::config::{Config, ListenUrl};
+use mqttd::config::{Config, ListenUrl, StoreUrl};
 use mqttd::node::Node;
 use mqttd::packet::Version;
 use tokio::sync::oneshot;
@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use crate::build::message;
 use crate::client::Client;
 use crate::connecting::Connecting;
+use crate::redis::Redis;
 use crate::unique;
 
 pub struct Broker {
@@ -35,7 +36,7 @@ impl Broker {
         })
     }
 
-    /// A node of its own with the default configuration.
+    /// A node of its own with the default configuration; its Store is on a real Redis when `MQTTD_TEST_STORE=redis`.
     pub fn start() -> Broker {
         Broker::with(|_| {})
     }
@@ -43,6 +44,11 @@ impl Broker {
     /// A node of its own, with what `change` makes of the default configuration. It ends when this value is dropped.
     pub fn with(change: impl FnOnce(&mut Config)) -> Broker {
         let mut config = Config { listen: vec![ListenUrl::tcp("127.0.0.1", 0)], ..Config::default() };
+        if std::env::var("MQTTD_TEST_STORE").is_ok_and(|store| store == "redis") {
+            let redis = Redis::shared().expect("MQTTD_TEST_STORE=redis needs a redis-server on the PATH");
+            config.store.url = StoreUrl::Redis(redis.url());
+            config.store.prefix = unique("test");
+        }
         change(&mut config);
         let (stop, stopped) = oneshot::channel();
         let (bound, address) = mpsc::channel();

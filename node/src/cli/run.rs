@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::signals::Signals;
 use super::{Failure, log};
 use crate::config::environment::FILE_VARIABLE;
-use crate::config::{Config, Effective, Flag, ListenUrl, Sources};
+use crate::config::{Config, Effective, Flag, Sources};
 use crate::node::Node;
 
 /// Read when nobody names another file, if it is there.
@@ -26,7 +26,7 @@ pub(super) struct RunArguments {
     /// Listen on this port of 127.0.0.1
     #[arg(short, long, value_name = "PORT")]
     port: Option<u16>,
-    /// Where sessions and messages are kept [default: memory:]
+    /// Where sessions and messages are kept: memory: or redis://HOST:PORT [default: memory:]
     #[arg(long, value_name = "URL")]
     store: Option<String>,
     /// Where the administration answers, or off [default: off]
@@ -94,7 +94,7 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     let failed = |what: &str, error: &dyn std::fmt::Display| Failure::Runtime(format!("{what}: {error}"));
     // Before the ports are open: whoever sees a port open may send the signal.
     let mut signals = Signals::catch()?;
-    let node = Node::bind(config).await.map_err(|error| failed(&cannot_listen(config), &error))?;
+    let node = Node::bind(config).await.map_err(|error| failed("cannot start", &error))?;
     announce(config, node.addresses());
     node.run_until(async {
         let name = signals.next().await;
@@ -108,11 +108,6 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     .await;
     info!("ended");
     Ok(())
-}
-
-fn cannot_listen(config: &Config) -> String {
-    let urls: Vec<String> = config.listen.iter().map(ListenUrl::to_string).collect();
-    format!("cannot listen on {}", urls.join(", "))
 }
 
 /// What listens where, who may come in, and what to try next.

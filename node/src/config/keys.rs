@@ -131,11 +131,13 @@ keys! {
 
     /// The Store: sessions, their queued messages, and retained messages.
     [store] Store {
-        /// Where it is. `memory:` is this process: what it holds is gone when the process ends.
-        url: StoreUrl = StoreUrl::Memory, Allowed::Form("memory:");
-        /// Queued messages of all sessions together. At the bound new ones for sessions that are away are dropped.
+        /// Where it is. `memory:` is this process: what it holds is gone when the process ends. On Redis the nodes of a cluster share it.
+        url: StoreUrl = StoreUrl::Memory, Allowed::Form(StoreUrl::FORM);
+        /// On Redis, the begin of every key: nodes with the same one share their sessions and messages.
+        prefix: String = "mqttd".to_owned(), Allowed::Text;
+        /// Queued messages of all sessions together; on Redis its maxmemory is the bound. At the bound new ones for sessions that are away are dropped.
         messages_max: usize = 10_000_000, Allowed::Number(1, COUNT_MAX);
-        /// Bytes of payloads and topics, queued and retained together.
+        /// Bytes of payloads and topics, queued and retained together; on Redis its maxmemory is the bound.
         bytes_max: usize = 2048 * MIB, Allowed::Number(1, BYTES_MAX);
         /// Retained messages. At the bound a topic that has none yet gets none.
         retained_max: usize = 5_000_000, Allowed::Number(0, COUNT_MAX);
@@ -171,7 +173,7 @@ keys! {
         v3_expiry_s: u32 = 604_800, Allowed::Number(0, 4_294_967_295);
         /// Messages queued for one session. At the bound new ones are dropped.
         queue_messages_max: usize = 100_000, Allowed::Number(1, COUNT_MAX);
-        /// Bytes queued for one session.
+        /// Bytes queued for one session; not counted on Redis.
         queue_bytes_max: usize = 256 * MIB, Allowed::Number(1, BYTES_MAX);
         /// QoS 1 and 2 messages a client may send without waiting for an acknowledgement, announced as Receive Maximum.
         receive_maximum: u16 = 1024, Allowed::Number(1, 65_535);

@@ -133,12 +133,24 @@ impl Setting for ListenUrl {
 pub enum StoreUrl {
     /// `memory:`: in this process; it is gone when the process ends.
     Memory,
+    /// `redis://…` or `redis+sentinel://…`, with a password in it perhaps. The Store reads it.
+    Redis(String),
 }
 
+impl StoreUrl {
+    pub const FORM: &'static str =
+        "memory:, redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE] or redis+sentinel://HOST[:PORT],…/MASTER[/DATABASE]";
+}
+
+/// Without user and password.
 impl fmt::Display for StoreUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StoreUrl::Memory => f.write_str("memory:"),
+            StoreUrl::Redis(url) => {
+                let (scheme, rest) = url.split_once("://").unwrap_or(("redis", url));
+                write!(f, "{scheme}://{}", rest.rsplit_once('@').map_or(rest, |(_, place)| place))
+            }
         }
     }
 }
@@ -149,15 +161,18 @@ impl Setting for StoreUrl {
         if text == "memory:" || text == "memory" {
             return Ok(StoreUrl::Memory);
         }
-        let planned = ["redis", "rediss", "redis+sentinel", "redis+cluster"];
-        match text.split_once(':') {
-            Some((scheme, _)) if planned.contains(&scheme) => Err(Refusal::Because(format!("{scheme}: is not built yet"))),
+        match text.split_once("://") {
+            Some(("redis" | "redis+sentinel", place)) if !place.is_empty() => Ok(StoreUrl::Redis(text.clone())),
+            Some((scheme @ ("rediss" | "redis+cluster"), _)) => Err(Refusal::Because(format!("{scheme}:// is not built yet"))),
             _ => Err(Refusal::NotAllowed),
         }
     }
 
     fn write(&self) -> Option<Value> {
-        Some(Value::Text(self.to_string()))
+        Some(Value::Text(match self {
+            StoreUrl::Memory => "memory:".to_owned(),
+            StoreUrl::Redis(url) => url.clone(),
+        }))
     }
 }
 

@@ -13,6 +13,8 @@
 //!   A will is published at least once: who opens a Session in the moment between `due` and `will_done` may get it too.
 
 pub mod memory;
+pub mod redis;
+mod seek;
 
 use std::sync::Arc;
 
@@ -34,6 +36,7 @@ pub const DUE_LEASE: Span = Span::seconds(30);
 #[derive(Debug)]
 pub enum Store {
     Memory(memory::Memory),
+    Redis(redis::Redis),
 }
 
 /// Why the Store did not do what it was asked.
@@ -172,10 +175,22 @@ pub struct Stats {
     pub expired: u64,
 }
 
+impl Write {
+    /// Whose Session it is about.
+    fn client_id(&self) -> &ClientId {
+        match self {
+            Write::Append { to: client_id, .. } => client_id,
+            Write::Acknowledge { of, .. } | Write::Release { of, .. } | Write::Complete { of, .. } => of,
+            Write::Receive { of: lease, .. } | Write::Forget { of: lease, .. } => &lease.client_id,
+        }
+    }
+}
+
 macro_rules! each {
-    ($self:ident, $store:ident => $call:expr) => {
+    ($self:ident, $verb:ident($($argument:expr),*)) => {
         match $self {
-            Store::Memory($store) => $call,
+            Store::Memory(store) => store.$verb($($argument),*),
+            Store::Redis(store) => store.$verb($($argument),*).await,
         }
     };
 }
@@ -183,84 +198,87 @@ macro_rules! each {
 impl Store {
     /// Takes the Session of this Client, new or resumed, from whoever had it.
     pub async fn open(&self, client_id: &ClientId, open: Open, now: Time) -> Result<Opened, StoreError> {
-        each!(self, store => store.open(client_id, open, now))
+        each!(self, open(client_id, open, now))
     }
 
     /// Gives the Session back at the end of its connection.
     pub async fn close(&self, lease: &Lease, close: Close, now: Time) -> Result<Closed, StoreError> {
-        each!(self, store => store.close(lease, close, now))
+        each!(self, close(lease, close, now))
     }
 
     /// Adds or replaces subscriptions of a Session.
     pub async fn subscribe(&self, lease: &Lease, subscriptions: &[Subscription]) -> Result<(), StoreError> {
-        each!(self, store => store.subscribe(lease, subscriptions))
+        each!(self, subscribe(lease, subscriptions))
     }
 
     /// Removes subscriptions of a Session.
     pub async fn unsubscribe(&self, lease: &Lease, selectors: &[Selector]) -> Result<(), StoreError> {
-        each!(self, store => store.unsubscribe(lease, selectors))
+        each!(self, unsubscribe(lease, selectors))
     }
 
     /// Does all writes of a turn in their order, with one answer for each.
     pub async fn write(&self, writes: Vec<Write>, now: Time) -> Result<Vec<Written>, StoreError> {
-        each!(self, store => store.write(writes, now))
+        each!(self, write(writes, now))
     }
 
     /// Reads the queue of a Session after `after`: at most `limit` messages, those that expired before they were sent left out and removed.
     /// Messages up to the `sent` mark of the Session are handed out even when expired. Fewer than `limit`: that is the end of the queue.
     /// It works with the newest lease, also after its `close`. When this connection is taken over or lost, everything that was read may have been sent.
     pub async fn read(&self, lease: &Lease, after: Sequence, limit: usize, now: Time) -> Result<Vec<Stored>, StoreError> {
-        each!(self, store => store.read(lease, after, limit, now))
+        each!(self, read(lease, after, limit, now))
     }
 
     /// Sets the retained message of a Topic Name, or removes it. The run has one message, to that Topic Name.
     pub async fn retain(&self, topic: &TopicName, message: Option<Arc<Run>>, now: Time) -> Result<(), StoreError> {
-        each!(self, store => store.retain(topic, message, now))
+        each!(self, retain(topic, message, now))
     }
 
     /// The retained messages that match and have not expired, from the first Topic Name after `after`, at most `limit` (but at least one if
     /// there is one); a page may be short, even empty, and still have a next.
     pub async fn retained(&self, filter: &TopicFilter, after: Option<&TopicName>, limit: usize, now: Time) -> Result<Page, StoreError> {
-        each!(self, store => store.retained(filter, after, limit, now))
+        each!(self, retained(filter, after, limit, now))
     }
 
     /// Leases `count` turns of a share group: the caller may use the returned cursor and the `count - 1` after it.
     pub async fn cursor(&self, share: &ShareName, filter: &TopicFilter, count: u64) -> Result<u64, StoreError> {
-        each!(self, store => store.cursor(share, filter, count))
+        each!(self, cursor(share, filter, count))
     }
 
     /// Wills and expiries whose time has come, at most `limit`.
     pub async fn due(&self, now: Time, limit: usize) -> Result<Vec<Due>, StoreError> {
-        each!(self, store => store.due(now, limit))
+        each!(self, due(now, limit))
     }
 
     /// When `due` is next worth asking; `None` when nothing waits.
     pub async fn next_due(&self) -> Result<Option<Time>, StoreError> {
-        each!(self, store => store.next_due())
+        each!(self, next_due())
     }
 
     /// The will of this lease has been published (one that `due` gave; one that `open` or `close` gave is not kept).
     pub async fn will_done(&self, lease: &Lease) -> Result<(), StoreError> {
-        each!(self, store => store.will_done(lease))
+        each!(self, will_done(lease))
     }
 
     /// Ends an expired Session, unless it was opened again meanwhile (then false).
     pub async fn purge(&self, lease: &Lease) -> Result<bool, StoreError> {
-        each!(self, store => store.purge(lease))
+        each!(self, purge(lease))
     }
 
     /// Keeps the context of a request until it is taken or `ttl` has passed. False when the id is in use: the old one stays.
     pub async fn put_context(&self, id: &str, context: Bytes, ttl: Span, now: Time) -> Result<bool, StoreError> {
-        each!(self, store => store.put_context(id, context, ttl, now))
+        each!(self, put_context(id, context, ttl, now))
     }
 
     /// What it holds now.
     pub async fn stats(&self) -> Result<Stats, StoreError> {
-        each!(self, store => Ok(store.stats()))
+        match self {
+            Store::Memory(store) => Ok(store.stats()),
+            Store::Redis(store) => store.stats().await,
+        }
     }
 
     /// Takes the context of a request: exactly one caller gets it.
     pub async fn take_context(&self, id: &str, now: Time) -> Result<Option<Bytes>, StoreError> {
-        each!(self, store => store.take_context(id, now))
+        each!(self, take_context(id, now))
     }
 }

@@ -8,19 +8,33 @@ use mqttd::packet::QoS;
 use mqttd::packet::connect::ClientId;
 use mqttd::session::state::{Sequence, Will};
 use mqttd::store::memory::Memory;
+use mqttd::store::redis;
 use mqttd::store::{Close, Closed, Lease, Open, Opened, Store, Stored, Write, Written};
 use mqttd::subscription::{Grant, Selector, Subscription};
 use mqttd::time::{Span, Time};
 use mqttd::topic::filter::TopicFilter;
 use mqttd::topic::name::TopicName;
+use mqttd_tests::redis::Redis;
+use mqttd_tests::unique;
 
 pub(super) const NOW: Time = Time(1_700_000_000_000);
 pub(super) const MINUTE: Option<Span> = Some(Span::seconds(60));
 pub(super) const ZERO: Option<Span> = Some(Span(0));
 pub(super) const ALL: usize = 10_000;
 
-pub(super) async fn memory() -> Store {
-    Store::Memory(Memory::default())
+pub(super) async fn memory() -> Option<Store> {
+    Some(Store::Memory(Memory::default()))
+}
+
+/// An empty store, by a prefix of its own, on the Redis of this process.
+pub(super) async fn redis() -> Option<Store> {
+    redis_with(redis::Limits { queue_messages_max: 100_000, retained_max: 1_000_000 }).await
+}
+
+pub(super) async fn redis_with(limits: redis::Limits) -> Option<Store> {
+    let server = Redis::shared()?;
+    let settings = redis::Settings { url: server.url(), prefix: unique("test"), node: "node".to_owned(), limits };
+    Some(Store::Redis(redis::Redis::connect(settings).await.expect("a store on Redis")))
 }
 
 /// The moment so many seconds after [`NOW`].

@@ -14,7 +14,6 @@ use super::record::{Durable, Record};
 use super::sessions::Sessions;
 use crate::message::Run;
 use crate::packet::QoS;
-use crate::packet::connect::ClientId;
 use crate::store::{Write, Written};
 use crate::subscription::Grant;
 use crate::time::Time;
@@ -52,14 +51,6 @@ fn address(write: &Write) -> *const u8 {
 }
 
 impl Write {
-    fn client_id(&self) -> &ClientId {
-        match self {
-            Write::Append { to: client_id, .. } => client_id,
-            Write::Acknowledge { of, .. } | Write::Release { of, .. } | Write::Complete { of, .. } => of,
-            Write::Receive { of: lease, .. } | Write::Forget { of: lease, .. } => &lease.client_id,
-        }
-    }
-
     /// What to say when there is no such Session: only a promise is refused.
     fn without_session(&self) -> Written {
         match self {

@@ -1,0 +1,168 @@
+//! Every key, in one place. What stands in braces decides the hash slot, so that all keys of a function call are in one slot.
+//!
+//! | key | type | what |
+//! |---|---|---|
+//! | `mqttd:{CLIENT}:s` | HASH | the Session: owner, epoch, times, will; its fields are told in `mqttd.lua` |
+//! | `mqttd:{CLIENT}:queue` | STREAM `0-SEQUENCE` | messages; the one field is named by their expiry in ms, or `m` |
+//! | `mqttd:{CLIENT}:rel` | ZSET | sequences whose PUBREL is owed, scored by the order of their PUBREC |
+//! | `mqttd:{CLIENT}:in2` | SET | Packet Identifiers of QoS 2 that were received and not released |
+//! | `mqttd:{CLIENT}:subs` | HASH | `SHARE NUL FILTER` to options and identifier |
+//! | `mqttd:{xK}:due` | ZSET | `EPOCH:CLIENT`, scored by when to look at that Session, in ms; K below [`DUE_SHARDS`] |
+//! | `mqttd:{ret:0}:h` `:z` `:x` | HASH, ZSET, ZSET | retained messages by Topic Name; the names in order; the names by expiry |
+//! | `mqttd:{sh:SHARE/FILTER}:cur` | STRING | whose turn it is in a share group |
+//! | `mqttd:request:ID` | STRING | the context of a request |
+//!
+//! CLIENT and all other names are escaped. The routing table of a cluster (`{routes}`) comes beside these.
+
+use crate::packet::connect::ClientId;
+use crate::topic::filter::{ShareName, TopicFilter};
+
+/// Into how many keys the index of what is due is spread.
+pub(super) const DUE_SHARDS: u16 = 16;
+
+/// What the commands of a batch are spread over: those for one Session stay in their order. A multiple of any sensible number of lanes.
+pub(super) const WRITE_SHARDS: u16 = 16;
+
+#[derive(Debug)]
+pub(super) struct Keys {
+    /// With its colon.
+    prefix: String,
+}
+
+/// The keys of one Session.
+#[derive(Debug)]
+pub(super) struct SessionKeys {
+    /// All of a key but its last word.
+    stem: String,
+    slot: u16,
+}
+
+impl Keys {
+    pub(super) fn new(prefix: &str) -> Keys {
+        Keys { prefix: format!("{}:", escape(prefix)) }
+    }
+
+    pub(super) fn session(&self, client_id: &ClientId) -> SessionKeys {
+        let tag = escape(client_id.as_str());
+        SessionKeys { stem: format!("{}{{{tag}}}:", self.prefix), slot: slot(tag.as_bytes()) }
+    }
+
+    pub(super) fn due(&self, shard: u16) -> String {
+        format!("{}{{x{shard}}}:due", self.prefix)
+    }
+
+    /// Messages, names, expiries.
+    pub(super) fn retained(&self) -> [String; 3] {
+        ["h", "z", "x"].map(|word| format!("{}{{ret:0}}:{word}", self.prefix))
+    }
+
+    pub(super) fn cursor(&self, share: &ShareName, filter: &TopicFilter) -> String {
+        format!("{}{{sh:{}/{}}}:cur", self.prefix, escape(share.as_str()), escape(filter.as_str()))
+    }
+
+    pub(super) fn request(&self, id: &str) -> String {
+        format!("{}request:{}", self.prefix, escape(id))
+    }
+}
+
+impl SessionKeys {
+    pub(super) fn session(&self) -> String {
+        self.key("s")
+    }
+
+    pub(super) fn queue(&self) -> String {
+        self.key("queue")
+    }
+
+    pub(super) fn released(&self) -> String {
+        self.key("rel")
+    }
+
+    pub(super) fn received(&self) -> String {
+        self.key("in2")
+    }
+
+    pub(super) fn subscriptions(&self) -> String {
+        self.key("subs")
+    }
+
+    /// In the order in which the functions want them.
+    pub(super) fn all(&self) -> [String; 5] {
+        [self.session(), self.queue(), self.released(), self.received(), self.subscriptions()]
+    }
+
+    pub(super) fn due_shard(&self) -> u16 {
+        self.slot % DUE_SHARDS
+    }
+
+    pub(super) fn write_shard(&self) -> u16 {
+        self.slot % WRITE_SHARDS
+    }
+
+    fn key(&self, word: &str) -> String {
+        format!("{}{word}", self.stem)
+    }
+}
+
+/// Without braces, so that a name cannot end or begin a hash tag; and never empty, for an empty tag is none.
+fn escape(name: &str) -> String {
+    if name.is_empty() {
+        return "%".to_owned(); // nothing else is escaped to it
+    }
+    let mut escaped = String::with_capacity(name.len());
+    for c in name.chars() {
+        match c {
+            '{' => escaped.push_str("%7B"),
+            '}' => escaped.push_str("%7D"),
+            '%' => escaped.push_str("%25"),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+/// The hash slot of a tag: CRC-16/XMODEM, as Redis Cluster has it.
+fn slot(tag: &[u8]) -> u16 {
+    let step = |crc: u16, byte: &u8| {
+        (0..8).fold(crc ^ u16::from(*byte) << 8, |crc, _| if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 })
+    };
+    tag.iter().fold(0, step) % 16_384
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_those_of_redis() {
+        assert_eq!((slot(b"123456789"), slot(b"foo"), slot(b"")), (0x31C3, 12_182, 0));
+    }
+
+    /// What Redis takes as the tag: between the first `{` and the first `}` after it, unless that is nothing.
+    fn tag(key: &str) -> &str {
+        let (_, rest) = key.split_once('{').unwrap();
+        let (tag, _) = rest.split_once('}').unwrap();
+        assert!(!tag.is_empty());
+        tag
+    }
+
+    #[test]
+    fn all_keys_of_a_session_are_in_one_slot() {
+        let keys = Keys::new("mq}t{td");
+        for id in ["", "%", "}", "{a", "}{", "a}b", "%7B", "__proto__", "é"] {
+            let session = keys.session(&ClientId::new(id));
+            for key in session.all() {
+                assert_eq!(slot(tag(&key).as_bytes()), session.slot, "{key}");
+            }
+        }
+    }
+
+    #[test]
+    fn different_names_have_different_keys() {
+        let names = ["", "%", "%25", "{", "%7B", "}", "%7D"];
+        let mut escaped: Vec<_> = names.iter().map(|name| escape(name)).collect();
+        escaped.sort();
+        escaped.dedup();
+        assert_eq!(escaped.len(), names.len());
+    }
+}

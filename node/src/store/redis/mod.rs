@@ -1,0 +1,139 @@
+//! The Store on Redis 7.0 or newer: the truth of all nodes that share a prefix. Reads no clock.
+//!
+//! - What has to be atomic is a function of `mqttd.lua`; messages are written with plain commands in shared batches.
+//! - Two slots are never written in one step. Where an index (what is [`due`]) and a state (a Session) belong together, the index is written
+//!   first, then the state, then the index is put right; whoever reads the index looks at the state before it believes it.
+//! - Epochs and sequences are taken from Redis's clock, so that they are not used twice even when nothing is left of a Session.
+//!
+//! Bounds beside those of Redis itself (`maxmemory`: [`StoreError::Full`], [`Written::StoreFull`](super::Written)): see [`Limits`].
+
+mod contexts;
+mod due;
+mod encoding;
+mod functions;
+mod keys;
+pub mod link;
+mod queue;
+mod reply;
+mod retained;
+mod sessions;
+mod write;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use redis::{Cmd, Value};
+
+use super::{Stats, StoreError};
+use crate::packet::connect::ClientId;
+use functions::Function;
+use keys::Keys;
+use link::Link;
+use link::address::Address;
+use link::error::LinkError;
+use link::start::StartError;
+
+/// What a node wants of its Redis.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// As [`Address::parse`] reads it.
+    pub url: String,
+    /// Begins every key.
+    pub prefix: String,
+    /// Owns the Sessions that are opened here; not empty, and another after every start.
+    pub node: String,
+    pub limits: Limits,
+}
+
+/// How much may be held. The bytes of a queue and of all queues together are not counted: `maxmemory` bounds them.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Messages in the queue of one Session; new ones that do not fit are dropped. Exact for what is written by way of a function, which is
+    /// everything that comes near the bound; before that a node looks at the length after every write. So a queue can pass the bound only
+    /// by what other nodes, or other connections at the same moment, write between two looks: at most an eighth of it for each of them.
+    pub queue_messages_max: u64,
+    /// Retained messages; beyond it a new Topic Name is refused, a known one can still be replaced. Exact.
+    pub retained_max: u64,
+}
+
+/// The Store of a node that shares its truth with others.
+pub struct Redis {
+    link: Link,
+    keys: Keys,
+    node: String,
+    limits: Limits,
+    /// Sessions whose queues were seen near their bound: they are written by way of a function.
+    crowded: Mutex<HashSet<ClientId>>,
+    dropped_full: AtomicU64,
+    expired: AtomicU64,
+}
+
+impl Redis {
+    /// Connects, and loads the functions.
+    pub async fn connect(settings: Settings) -> Result<Redis, StartError> {
+        let of_link = link::settings::Settings { prefix: settings.prefix.clone(), ..link::settings::Settings::default() };
+        let link = Link::open(Address::parse(&settings.url)?, of_link).await?;
+        functions::load(&link).await.map_err(|error| StartError::NotReady(error.to_string()))?;
+        Ok(Redis {
+            link,
+            keys: Keys::new(&settings.prefix),
+            node: settings.node,
+            limits: settings.limits,
+            crowded: Mutex::default(),
+            dropped_full: AtomicU64::new(0),
+            expired: AtomicU64::new(0),
+        })
+    }
+
+    /// What this node knows: the retained messages of all, and what it has dropped itself. The other numbers would cost a walk over all
+    /// Sessions, and are zero.
+    pub async fn stats(&self) -> Result<Stats, StoreError> {
+        Ok(Stats {
+            retained: self.retained_count().await?,
+            dropped_full: self.dropped_full.load(Relaxed),
+            expired: self.expired.load(Relaxed),
+            ..Stats::default()
+        })
+    }
+
+    /// Calls a function by the control connection. `arguments` adds its arguments.
+    fn call<'a, A: FnOnce(&mut Cmd)>(
+        &'a self,
+        function: Function,
+        keys: &[String],
+        arguments: A,
+    ) -> impl Future<Output = Result<Value, StoreError>> + use<'a, A> {
+        let mut command = function.on(keys);
+        arguments(&mut command);
+        self.command(command)
+    }
+
+    async fn command(&self, command: Cmd) -> Result<Value, StoreError> {
+        match self.link.call(command).await {
+            Err(error) if functions::is_missing(&error) => {
+                // Redis began again with nothing; the next call finds it as it should be.
+                functions::load(&self.link).await.map_err(failed)?;
+                Err(StoreError::Unavailable)
+            }
+            reply => reply.map_err(failed),
+        }
+    }
+}
+
+fn failed(error: LinkError) -> StoreError {
+    match error {
+        LinkError::Full => StoreError::Full,
+        error => {
+            tracing::warn!(%error, "the Store did not do what it was asked");
+            StoreError::Unavailable
+        }
+    }
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redis").field("keys", &self.keys).field("node", &self.node).field("limits", &self.limits).finish_non_exhaustive()
+    }
+}

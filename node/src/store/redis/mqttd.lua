@@ -1,0 +1,389 @@
+#!lua name=mqttd_v1
+-- The steps of the Store that have to be atomic. Each is registered as `mqttd_v1_NAME`; node/src/store/redis/functions.rs calls them.
+--
+-- All keys of a call are in one slot. `now` is the caller's, in ms; what must never come twice (epochs, sequences) is taken from the
+-- clock of Redis, in microseconds: a Session that was purged leaves nothing else to count on from.
+--
+-- A Session is the hash `s`:
+--   e   epoch                               n   the node that owns it; '' while it has no connection
+--   x   expiry in ms; '': never             d   '1': it has a queue and subscriptions
+--   w   will, encoded                       wd  its delay in ms
+--   h   last sequence that may have been sent by an earlier connection
+--   r   last sequence that was read by this one
+-- and while it has no connection:
+--   t   when it ends                        wa  when its will is due
+--   ek  when its end is next to be looked at: later than `t` while somebody has the lease on it
+--   wk  the same of its will; absent too when the will goes with the end
+-- Numbers stay below 2^53, so that Lua's doubles are exact.
+
+-- `redis.call` does not exist yet when the library is loaded.
+local function call(...)
+  return redis.call(...)
+end
+
+local function int(number)
+  return string.format('%.0f', number)
+end
+
+local function micros()
+  local time = call('TIME')
+  return tonumber(time[1]) * 1000000 + tonumber(time[2])
+end
+
+local function load(s)
+  local f = call('HMGET', s, 'e', 'n', 'x', 'd', 'w', 'wd', 'h', 'r', 't', 'wa', 'ek', 'wk')
+  if not f[1] then return nil end
+  local function number(text) return text and tonumber(text) end
+  return {
+    epoch = f[1], node = f[2], expiry = f[3], durable = f[4] == '1', will = f[5], delay = number(f[6]) or 0,
+    sent = number(f[7]) or 0, handed = number(f[8]) or 0, ends = number(f[9]), will_at = number(f[10]),
+    end_key = number(f[11]), will_key = number(f[12]),
+  }
+end
+
+-- The Session, if this epoch is its newest and it has a connection.
+local function owned(s, epoch)
+  local it = load(s)
+  return it and it.epoch == epoch and it.node ~= '' and it or nil
+end
+
+-- When the Session is next to be looked at; false: never.
+local function look_at(it)
+  local next = it.end_key
+  if it.will_key and (not next or it.will_key < next) then next = it.will_key end
+  return next and int(next) or false
+end
+
+-- Writes the fields that have a value and removes the others.
+local function put(s, fields)
+  local set, gone = {}, {}
+  for name, value in pairs(fields) do
+    if value then
+      set[#set + 1] = name
+      set[#set + 1] = type(value) == 'number' and int(value) or value
+    else
+      gone[#gone + 1] = name
+    end
+  end
+  if #set > 0 then call('HSET', s, unpack(set)) end
+  if #gone > 0 then call('HDEL', s, unpack(gone)) end
+end
+
+-- The last sequence that was given to a message.
+local function last_sequence(queue)
+  if call('EXISTS', queue) == 0 then return 0 end
+  local about = call('XINFO', 'STREAM', queue)
+  for place = 1, #about, 2 do
+    if about[place] == 'last-generated-id' then return tonumber(string.sub(about[place + 1], 3)) end
+  end
+  return 0
+end
+
+-- Does `name key ... item item ...` for many items: Lua cannot unpack them all at once.
+local function in_parts(items, from, work)
+  for first = from, #items, 1000 do
+    work(unpack(items, first, math.min(first + 999, #items)))
+  end
+end
+
+-- keys: s queue rel in2 subs; args: node clean expiry will delay now
+-- epoch, was owned, epoch before, due will, resumed, then what is resumed (subscriptions, received, released, sent) or the ended selectors.
+local function open(keys, args)
+  local s, queue, rel, in2, subs = unpack(keys)
+  local node, clean, expiry, will, delay, now = args[1], args[2] == '1', args[3], args[4], args[5], tonumber(args[6])
+  local old = load(s)
+  local was_owned, resumed = false, false
+  local due = old and old.will or false
+  if old then
+    was_owned = old.node ~= ''
+    -- A Session with an expiry of zero ends with its connection, which ends here.
+    local ended = was_owned and old.expiry == '0' or not was_owned and old.ends and old.ends <= now
+    resumed = not clean and not ended
+    -- A delayed will is void when the Session goes on, unless its delay has passed and nobody has published it.
+    local void = was_owned and old.delay > 0 or not was_owned and not (old.will_at and old.will_at <= now)
+    if resumed and void then due = false end
+  end
+  local epoch = math.max(micros(), old and tonumber(old.epoch) + 1 or 0)
+  local reply = { int(epoch), was_owned and 1 or 0, old and old.epoch or false, due, resumed and 1 or 0 }
+  local fields = { e = epoch, n = node, x = expiry, w = false, wd = false, t = false, wa = false, ek = false, wk = false }
+  if will ~= '' then fields.w, fields.wd = will, delay end
+  if resumed then
+    local sent = was_owned and math.max(old.sent, old.handed) or old.sent
+    fields.h, fields.r = sent, sent
+    reply[6] = call('HGETALL', subs)
+    reply[7] = call('SMEMBERS', in2)
+    reply[8] = call('ZRANGE', rel, 0, -1)
+    reply[9] = int(sent)
+  else
+    reply[6] = old and old.durable and call('HKEYS', subs) or {}
+    local base = math.max(epoch, old and old.durable and last_sequence(queue) + 1 or 0)
+    if old then call('UNLINK', unpack(keys)) end
+    fields.d = expiry == '0' and '0' or '1'
+    if expiry ~= '0' then
+      fields.h, fields.r = base, base
+      call('XADD', queue, 'MAXLEN', '=', 0, '0-' .. int(base), 'm', '')
+    end
+  end
+  put(s, fields)
+  return reply
+end
+
+-- keys: s queue rel in2 subs; args: epoch keep_will expiry sent now
+-- ended, the will when it is due at once, when to look at the Session again; nothing for one that is not its owner.
+local function close(keys, args)
+  local s, queue = keys[1], keys[2]
+  local it = owned(s, args[1])
+  if not it then return false end
+  local keep, expiry, sent, now = args[2] == '1', args[3], tonumber(args[4]), tonumber(args[5])
+  local will = keep and it.will
+  -- What began with an expiry of zero cannot be made to last at its end (section 3.14.2.2.2).
+  if it.expiry == '0' or not it.durable or expiry == '0' then
+    call('UNLINK', unpack(keys))
+    return { 1, will, false }
+  end
+  local fields = { n = '', x = expiry }
+  if sent > it.sent then fields.h = math.max(it.sent, math.min(sent, last_sequence(queue))) end
+  it.end_key = expiry ~= '' and now + tonumber(expiry) or nil
+  fields.t, fields.ek = it.end_key, it.end_key
+  local at_once = will and it.delay == 0
+  if will and not at_once then
+    local at = now + it.delay
+    if not it.end_key or at < it.end_key then it.will_key = at end
+    fields.wk, fields.wa = it.will_key, it.will_key or it.end_key
+  else
+    fields.w, fields.wd = false, false
+  end
+  put(s, fields)
+  return { 0, at_once and will, look_at(it) }
+end
+
+-- keys: s subs; args: epoch now lease-until
+-- What of a Session without a connection is due, leased to the caller, and when to look at it again.
+local function due(keys, args)
+  local it = load(keys[1])
+  local now, later = tonumber(args[2]), tonumber(args[3])
+  if not it or it.epoch ~= args[1] then return { 'gone' } end
+  if it.node ~= '' then return { 'owned' } end
+  local found
+  if it.will_key and it.will_key <= now then
+    it.will_key = later
+    -- The end has to wait for who publishes the will, or it would be published twice.
+    if it.end_key and it.end_key <= now then it.end_key = later end
+    found = { 'will', look_at(it), it.will }
+  elseif it.end_key and it.end_key <= now then
+    if it.will_key then
+      it.end_key = it.will_key
+      found = { 'wait', look_at(it) }
+    else
+      it.end_key = later
+      found = { 'end', look_at(it), it.will, call('HKEYS', keys[2]) }
+    end
+  else
+    return { 'wait', look_at(it) }
+  end
+  put(keys[1], { wk = it.will_key or false, ek = it.end_key or false })
+  return found
+end
+
+-- keys: s; args: epoch
+-- When to look at the Session again (false: never); nothing when it was not this epoch's.
+local function will_done(keys, args)
+  local it = load(keys[1])
+  if not it or it.epoch ~= args[1] or it.node ~= '' then return false end
+  local fields = { w = false, wd = false, wa = false }
+  if it.will_key then
+    fields.wk = false
+    it.will_key, it.end_key = nil, it.ends
+    fields.ek = it.ends
+  end
+  put(keys[1], fields)
+  return { look_at(it) }
+end
+
+-- keys: s queue rel in2 subs; args: epoch
+local function purge(keys, args)
+  local it = load(keys[1])
+  if not it or it.epoch ~= args[1] or it.node ~= '' then return 0 end
+  call('UNLINK', unpack(keys))
+  return 1
+end
+
+-- keys: s subs; args: epoch selector value selector value ...
+local function subscribe(keys, args)
+  local it = owned(keys[1], args[1])
+  if not it or not it.durable then return 0 end
+  in_parts(args, 2, function(...) call('HSET', keys[2], ...) end)
+  return 1
+end
+
+-- keys: s subs; args: epoch selector selector ...
+local function unsubscribe(keys, args)
+  if not owned(keys[1], args[1]) then return 0 end
+  in_parts(args, 2, function(...) call('HDEL', keys[2], ...) end)
+  return 1
+end
+
+-- keys: s in2; args: epoch packet-id packet-id ...
+local function receive(keys, args)
+  local it = owned(keys[1], args[1])
+  if not it or not it.durable then return 0 end
+  in_parts(args, 2, function(...) call('SADD', keys[2], ...) end)
+  return 1
+end
+
+-- keys: s in2; args: epoch packet-id packet-id ...
+local function forget(keys, args)
+  if not owned(keys[1], args[1]) then return 0 end
+  in_parts(args, 2, function(...) call('SREM', keys[2], ...) end)
+  return 1
+end
+
+-- keys: queue rel; args: sequence sequence ...
+-- What was in the queue is only owed its PUBREL from now on, in the order of the calls.
+local function release(keys, args)
+  local last = call('ZRANGE', keys[2], -1, -1, 'WITHSCORES')
+  local order = math.max(micros(), last[2] and tonumber(last[2]) + 1 or 0)
+  for _, sequence in ipairs(args) do
+    if call('XDEL', keys[1], '0-' .. sequence) == 1 then
+      call('ZADD', keys[2], int(order), sequence)
+      order = order + 1
+    end
+  end
+  return 1
+end
+
+-- keys: due; args: member, score ('': away with it), the score that was seen ('': whatever it is). When it has another, somebody knows better.
+-- A function only because a plain ZADD is refused when memory is at its bound, and no will may be lost by that.
+local function index(keys, args)
+  if args[3] ~= '' and tonumber(call('ZSCORE', keys[1], args[1]) or -1) ~= tonumber(args[3]) then return 0 end
+  if args[2] == '' then return call('ZREM', keys[1], args[1]) end
+  return call('ZADD', keys[1], args[2], args[1])
+end
+
+-- The name of a stream entry's field is when it expires, in ms; `m`: never.
+local function has_expired(entry, now)
+  local at = tonumber(entry[2][1])
+  return at and at <= now
+end
+
+-- keys: s queue; args: epoch after limit now
+-- the last sequence that was looked at (false: none), how many had expired, then sequence and message of each.
+local function read(keys, args)
+  local it = load(keys[1])
+  if not it or it.epoch ~= args[1] or not it.durable then return { false, 0 } end
+  local now, expired, handed = tonumber(args[4]), {}, it.handed
+  local reply = { false, 0 }
+  for _, entry in ipairs(call('XRANGE', keys[2], '(0-' .. args[2], '+', 'COUNT', args[3])) do
+    local text = string.sub(entry[1], 3)
+    local sequence = tonumber(text)
+    reply[1] = text
+    if sequence > it.sent and has_expired(entry, now) then
+      expired[#expired + 1] = entry[1]
+    else
+      reply[#reply + 1] = text
+      reply[#reply + 1] = entry[2][2]
+      handed = math.max(handed, sequence)
+    end
+  end
+  reply[2] = #expired
+  if #expired > 0 then call('XDEL', keys[2], unpack(expired)) end
+  if handed > it.handed and it.node ~= '' then call('HSET', keys[1], 'r', int(handed)) end
+  return reply
+end
+
+-- Removes what has expired among the oldest messages that nobody has read, and says how much. A few of them: their payloads come along.
+local function sweep(queue, it, now)
+  local ids = {}
+  for _, entry in ipairs(call('XRANGE', queue, '(0-' .. int(math.max(it.sent, it.handed)), '+', 'COUNT', 16)) do
+    if has_expired(entry, now) then ids[#ids + 1] = entry[1] end
+  end
+  if #ids > 0 then call('XDEL', queue, unpack(ids)) end
+  return #ids
+end
+
+-- keys: s queue; args: now messages-max field message field message ...
+-- For a queue that may be near its bound: how many fit, and how many expired ones made room; nothing when there is no such queue.
+local function append(keys, args)
+  local it, now = load(keys[1]), tonumber(args[1])
+  if not it or not it.durable or it.node == '' and it.ends and it.ends <= now then return false end
+  local room = tonumber(args[2]) - call('XLEN', keys[2])
+  local wanted, swept = (#args - 2) / 2, 0
+  if room < wanted then
+    swept = sweep(keys[2], it, now)
+    room = room + swept
+  end
+  local fits = math.max(0, math.min(room, wanted))
+  for place = 3, fits * 2 + 2, 2 do
+    call('XADD', keys[2], 'NOMKSTREAM', '0-*', args[place], args[place + 1])
+  end
+  return { fits, swept }
+end
+
+-- Removes retained messages whose time is over; a call does a bounded part of it.
+local function sweep_retained(keys, now)
+  local topics = call('ZRANGE', keys[3], '-inf', now, 'BYSCORE', 'LIMIT', 0, 100)
+  if #topics > 0 then
+    call('HDEL', keys[1], unpack(topics))
+    call('ZREM', keys[2], unpack(topics))
+    call('ZREM', keys[3], unpack(topics))
+  end
+  return #topics
+end
+
+-- keys: h z x; args: now topic message expires-at('' never) retained-max
+-- 1: kept, 0: there is no room; and how many had expired.
+local function retain(keys, args)
+  local expired = sweep_retained(keys, args[1])
+  local topic, expires = args[2], args[4]
+  local is_new = call('HEXISTS', keys[1], topic) == 0
+  if is_new and call('HLEN', keys[1]) >= tonumber(args[5]) then return { 0, expired } end
+  call('HSET', keys[1], topic, args[3])
+  if is_new then call('ZADD', keys[2], 0, topic) end
+  if expires ~= '' then
+    call('ZADD', keys[3], expires, topic)
+  elseif not is_new then
+    call('ZREM', keys[3], topic)
+  end
+  return { 1, expired }
+end
+
+-- keys: h z x; args: now topic ('': only what has expired)
+local function unretain(keys, args)
+  local topic = args[2]
+  if topic ~= '' and call('HDEL', keys[1], topic) == 1 then
+    call('ZREM', keys[2], topic)
+    call('ZREM', keys[3], topic)
+  end
+  return sweep_retained(keys, args[1])
+end
+
+-- keys: request; args: now ttl context; kept with its end in front, 16 digits in ms.
+local function put_context(keys, args)
+  local now, ttl = tonumber(args[1]), tonumber(args[2])
+  local old = call('GET', keys[1])
+  if old and tonumber(string.sub(old, 1, 16)) > now then return 0 end
+  call('SET', keys[1], string.format('%016.0f', now + ttl) .. args[3], 'PX', math.max(ttl, 1))
+  return 1
+end
+
+-- `allow-oom`: these free memory, or must not fail when there is none left.
+local function register(name, callback, flags)
+  redis.register_function { function_name = 'mqttd_v1_' .. name, callback = callback, flags = flags or {} }
+end
+
+register('open', open)
+register('close', close, { 'allow-oom' })
+register('due', due, { 'allow-oom' })
+register('will_done', will_done, { 'allow-oom' })
+register('purge', purge, { 'allow-oom' })
+register('subscribe', subscribe)
+register('unsubscribe', unsubscribe, { 'allow-oom' })
+register('receive', receive)
+register('forget', forget, { 'allow-oom' })
+register('release', release, { 'allow-oom' })
+register('index', index, { 'allow-oom' })
+register('read', read, { 'allow-oom' })
+register('append', append)
+register('retain', retain)
+register('unretain', unretain, { 'allow-oom' })
+register('put_context', put_context)

@@ -1,0 +1,135 @@
+//! The life of a Session: opened, subscribed, closed, purged.
+
+use super::encoding;
+use super::functions::Function;
+use super::reply::{Reply, number};
+use super::{Redis, due};
+use crate::packet::PacketId;
+use crate::packet::connect::ClientId;
+use crate::session::state::{State, Will};
+use crate::store::{Close, Closed, Lease, Open, Opened, StoreError};
+use crate::subscription::{Selector, Subscription};
+use crate::time::{Span, Time};
+
+impl Redis {
+    pub(in crate::store) async fn open(&self, client_id: &ClientId, open: Open, now: Time) -> Result<Opened, StoreError> {
+        let keys = self.keys.session(client_id);
+        let will = open.will.as_ref().map(encoding::will).unwrap_or_default();
+        let delay = open.will.as_ref().map_or(0, |will| will.delay.0);
+        let reply = self.call(Function::Open, &keys.all(), |call| {
+            call.arg(&self.node).arg(u8::from(open.clean_start)).arg(span(open.expiry)).arg(&will[..]).arg(delay).arg(now.0);
+        });
+        let mut reply = Reply::new(reply.await?)?;
+        let epoch = reply.number()?;
+        let was_owned = reply.flag()?;
+        let before = reply.optional_number()?;
+        let due_will = take_will(&mut reply)?;
+        let (state, ended) = match reply.flag()? {
+            true => (Some(take_state(&mut reply)?), Vec::new()),
+            false => (None, take_selectors(reply.list()?)?),
+        };
+        if let Some(before) = before.filter(|_| !was_owned) {
+            // It waited without a connection; what is due of it is void. Left behind by a crash here, `due` finds it void itself.
+            self.index(keys.due_shard(), due::member(client_id, before).as_bytes(), None, None).await?;
+        }
+        Ok(Opened { epoch, state, was_owned, due_will, ended })
+    }
+
+    pub(in crate::store) async fn close(&self, lease: &Lease, close: Close, now: Time) -> Result<Closed, StoreError> {
+        let keys = self.keys.session(&lease.client_id);
+        let member = due::member(&lease.client_id, lease.epoch);
+        // Whether a will waits is not known before. So that none is lost between the two steps, somebody is to look at once.
+        let may_wait = close.expiry != Some(Span(0));
+        if may_wait {
+            self.index(keys.due_shard(), member.as_bytes(), Some(now), None).await?;
+        }
+        let reply = self.call(Function::Close, &keys.all(), |call| {
+            call.arg(lease.epoch).arg(u8::from(close.keep_will)).arg(span(close.expiry)).arg(close.sent).arg(now.0);
+        });
+        let reply = Reply::optional(reply.await?)?;
+        let (closed, look_at) = match reply {
+            Some(mut reply) => {
+                let ended = reply.flag()?;
+                let due_will = take_will(&mut reply)?;
+                (Closed { was_owner: true, due_will, ended }, reply.optional_number()?.map(Time))
+            }
+            None => (Closed::default(), None),
+        };
+        if may_wait {
+            self.index(keys.due_shard(), member.as_bytes(), look_at, None).await?;
+        }
+        Ok(closed)
+    }
+
+    pub(in crate::store) async fn subscribe(&self, lease: &Lease, subscriptions: &[Subscription]) -> Result<(), StoreError> {
+        if subscriptions.is_empty() {
+            return Ok(());
+        }
+        // Here, after the Session knows it, the routing table of a cluster is written.
+        let keys = self.keys.session(&lease.client_id);
+        let reply = self.call(Function::Subscribe, &[keys.session(), keys.subscriptions()], |call| {
+            call.arg(lease.epoch);
+            for subscription in subscriptions {
+                call.arg(encoding::selector(&subscription.selector)).arg(encoding::subscription(subscription));
+            }
+        });
+        reply.await.map(drop)
+    }
+
+    pub(in crate::store) async fn unsubscribe(&self, lease: &Lease, selectors: &[Selector]) -> Result<(), StoreError> {
+        if selectors.is_empty() {
+            return Ok(());
+        }
+        let keys = self.keys.session(&lease.client_id);
+        let reply = self.call(Function::Unsubscribe, &[keys.session(), keys.subscriptions()], |call| {
+            call.arg(lease.epoch);
+            for selector in selectors {
+                call.arg(encoding::selector(selector));
+            }
+        });
+        reply.await.map(drop)
+    }
+
+    pub(in crate::store) async fn purge(&self, lease: &Lease) -> Result<bool, StoreError> {
+        let keys = self.keys.session(&lease.client_id);
+        let purged = self
+            .call(Function::Purge, &keys.all(), |call| {
+                call.arg(lease.epoch);
+            })
+            .await?;
+        let purged = number(&purged)? != 0;
+        if purged {
+            self.index(keys.due_shard(), due::member(&lease.client_id, lease.epoch).as_bytes(), None, None).await?;
+        }
+        Ok(purged)
+    }
+}
+
+/// An expiry as the functions take it.
+fn span(span: Option<Span>) -> String {
+    span.map_or_else(String::new, |span| span.0.to_string())
+}
+
+/// A will, or nothing; one that is not understood is lost, and said to be.
+pub(super) fn take_will(reply: &mut Reply) -> Result<Option<Will>, StoreError> {
+    let Some(bytes) = reply.optional_bytes()? else { return Ok(None) };
+    let will = encoding::take_will(bytes);
+    if will.is_none() {
+        tracing::error!("a will in the Store is not understood, and is not published");
+    }
+    Ok(will)
+}
+
+pub(super) fn take_selectors(reply: Reply) -> Result<Vec<Selector>, StoreError> {
+    let fields = reply.all_bytes()?;
+    Ok(fields.iter().filter_map(|field| encoding::take_selector(field)).collect())
+}
+
+fn take_state(reply: &mut Reply) -> Result<State, StoreError> {
+    let subscriptions = reply.list()?.all_bytes()?;
+    let (pairs, _) = subscriptions.as_chunks::<2>();
+    let subscriptions = pairs.iter().filter_map(|[selector, value]| encoding::take_subscription(selector, value)).collect();
+    let received = reply.list()?.all_numbers()?;
+    let received = received.into_iter().filter_map(|id| u16::try_from(id).ok().and_then(PacketId::new)).collect();
+    Ok(State { subscriptions, received, released: reply.list()?.all_numbers()?, sent: reply.number()? })
+}

@@ -1,0 +1,370 @@
+//! The writes of a turn: grouped by Session, so that each costs few commands; sent in waves, so that a large fan-out is not in memory twice.
+//!
+//! What is promised to the publisher of a QoS 2 message (`Receive`) is written after the messages themselves: who is cut off between
+//! delivers twice rather than not at all.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::future::join_all;
+use redis::{Cmd, RedisError, Value, cmd};
+
+use super::functions::{self, Function};
+use super::keys::SessionKeys;
+use super::link::error::LinkError;
+use super::reply::{Reply, bytes, number};
+use super::{Redis, encoding, failed};
+use crate::message::{Message, Run};
+use crate::packet::connect::ClientId;
+use crate::packet::{PacketId, QoS};
+use crate::session::state::Sequence;
+use crate::store::{Lease, StoreError, Write, Written};
+use crate::subscription::Grant;
+use crate::time::Time;
+
+/// Bytes of commands that are made before they are sent.
+const WAVE_BYTES: usize = 1 << 20;
+/// Sessions whose queues are known to be near their bound. More are forgotten all at once, and found again by their next write.
+const CROWDED_MAX: usize = 100_000;
+
+/// All writes of a turn to one Session; a place is that of the write in the turn.
+struct Group<'a> {
+    client_id: &'a ClientId,
+    appends: Vec<(usize, &'a Arc<Run>, &'a Grant)>,
+    acknowledged: Vec<Sequence>,
+    released: Vec<Sequence>,
+    completed: Vec<Sequence>,
+    /// Packet Identifiers that are received (true) or forgotten.
+    received: Vec<(usize, &'a Lease, PacketId, bool)>,
+}
+
+/// What a reply means.
+enum Meaning {
+    /// Nothing but that it was done.
+    Done,
+    /// When the Session without a connection ends, for the messages that follow.
+    Ends,
+    /// The sequence of a message of the write at `place`, to the Session of this group.
+    Added { place: usize, group: usize },
+    /// How long a queue is.
+    Length { group: usize },
+    /// How many messages of the write at `place` fitted in.
+    Fitted { place: usize, wanted: u64 },
+    /// Whether the Session took the Packet Identifiers of the writes at these places.
+    Received { places: Vec<usize> },
+}
+
+/// Commands on their way, by their shards.
+#[derive(Default)]
+struct Wave {
+    shards: HashMap<u16, (Vec<Cmd>, Vec<Meaning>)>,
+    bytes: usize,
+}
+
+/// The messages of a run that can be in a queue: the field that says when they expire, and the message.
+type Encoded = Vec<(String, BytesMut)>;
+
+impl Wave {
+    fn add(&mut self, keys: &SessionKeys, command: Cmd, meaning: Meaning) {
+        let (commands, meanings) = self.shards.entry(keys.write_shard()).or_default();
+        commands.push(command);
+        meanings.push(meaning);
+    }
+}
+
+impl Redis {
+    pub(in crate::store) async fn write(&self, writes: Vec<Write>, now: Time) -> Result<Vec<Written>, StoreError> {
+        let groups = group(&writes);
+        let mut written = vec![Written::Done; writes.len()];
+        // By the address of the run, which `writes` keeps alive.
+        let mut encoded: HashMap<usize, Encoded> = HashMap::new();
+        let mut wave = Wave::default();
+        let has_appends = groups.iter().any(|group| !group.appends.is_empty());
+        for (place, group) in groups.iter().enumerate() {
+            let keys = self.keys.session(group.client_id);
+            add_acknowledgements(&mut wave, &keys, group);
+            self.add_appends(&mut wave, &keys, place, group, &mut encoded, now);
+            if !has_appends {
+                add_received(&mut wave, &keys, group);
+            }
+            if wave.bytes >= WAVE_BYTES {
+                self.send(std::mem::take(&mut wave), &groups, &mut written, now).await?;
+            }
+        }
+        self.send(std::mem::take(&mut wave), &groups, &mut written, now).await?;
+        if has_appends {
+            groups.iter().for_each(|group| add_received(&mut wave, &self.keys.session(group.client_id), group));
+            self.send(wave, &groups, &mut written, now).await?;
+        }
+        Ok(written)
+    }
+
+    fn add_appends(
+        &self,
+        wave: &mut Wave,
+        keys: &SessionKeys,
+        group_place: usize,
+        group: &Group<'_>,
+        encoded: &mut HashMap<usize, Encoded>,
+        now: Time,
+    ) {
+        let queue = keys.queue();
+        let messages: usize = group.appends.iter().map(|(_, run, _)| run.messages().len()).sum();
+        let is_plain = self.may_append_plainly(group.client_id, messages as u64);
+        let mut has_added = false;
+        for (place, run, grant) in &group.appends {
+            let entries = encoded.entry(Arc::as_ptr(run).addr()).or_insert_with(|| encode(run));
+            if entries.is_empty() {
+                continue;
+            }
+            let mut head = BytesMut::new();
+            encoding::put_grant(grant, &mut head);
+            let mut call = Function::Append.on(&[keys.session(), queue.clone()]);
+            call.arg(now.0).arg(self.limits.queue_messages_max);
+            if is_plain && !has_added {
+                let mut ends = cmd("HGET");
+                ends.arg(keys.session()).arg("t");
+                wave.add(keys, ends, Meaning::Ends);
+                has_added = true;
+            }
+            for (field, message) in entries.iter() {
+                let mut entry = BytesMut::with_capacity(head.len() + message.len());
+                entry.put_slice(&head);
+                entry.put_slice(message);
+                wave.bytes += entry.len() + 128;
+                if is_plain {
+                    let mut add = cmd("XADD");
+                    add.arg(&queue).arg("NOMKSTREAM").arg("0-*").arg(field).arg(&entry[..]);
+                    wave.add(keys, add, Meaning::Added { place: *place, group: group_place });
+                } else {
+                    call.arg(field).arg(&entry[..]);
+                }
+            }
+            if !is_plain {
+                wave.add(keys, call, Meaning::Fitted { place: *place, wanted: entries.len() as u64 });
+            }
+        }
+        if !group.appends.is_empty() {
+            let mut length = cmd("XLEN");
+            length.arg(&queue);
+            wave.add(keys, length, Meaning::Length { group: group_place });
+        }
+    }
+
+    /// Sends a wave and notes what became of it.
+    async fn send(&self, wave: Wave, groups: &[Group<'_>], written: &mut [Written], now: Time) -> Result<(), StoreError> {
+        let mut sending = Vec::with_capacity(wave.shards.len());
+        let mut meanings = Vec::with_capacity(wave.shards.len());
+        for (shard, (commands, meaning)) in wave.shards {
+            sending.push(self.link.write(shard, commands));
+            meanings.push(meaning);
+        }
+        let replies = join_all(sending).await;
+        for (replies, meanings) in replies.into_iter().zip(meanings) {
+            let replies = replies.map_err(failed)?;
+            if replies.iter().any(|reply| reply.as_ref().is_err_and(functions::is_missing)) {
+                functions::load(&self.link).await.map_err(failed)?;
+                return Err(StoreError::Unavailable); // part of it is done
+            }
+            let mut reading = Reading { store: self, groups, written: &mut *written, now, is_late: false, late: Vec::new() };
+            for (reply, meaning) in replies.into_iter().zip(meanings) {
+                reading.note(reply, meaning)?;
+            }
+            let late = reading.late;
+            self.take_back(late, groups).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes what was put into the queue of a Session that had expired and was not purged yet.
+    async fn take_back(&self, late: Vec<(usize, Bytes)>, groups: &[Group<'_>]) -> Result<(), StoreError> {
+        for (group, id) in late {
+            let mut delete = cmd("XDEL");
+            delete.arg(self.keys.session(groups[group].client_id).queue()).arg(&id[..]);
+            self.command(delete).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether so many messages can be added without a look at the bound.
+    fn may_append_plainly(&self, client_id: &ClientId, messages: u64) -> bool {
+        messages <= self.limits.queue_messages_max / 8 && !self.crowded().contains(client_id)
+    }
+
+    fn note_length(&self, client_id: &ClientId, length: u64) {
+        let mut crowded = self.crowded();
+        if length <= self.limits.queue_messages_max / 2 {
+            crowded.remove(client_id);
+        } else if !crowded.contains(client_id) {
+            if crowded.len() >= CROWDED_MAX {
+                crowded.clear();
+            }
+            crowded.insert(client_id.clone());
+        }
+    }
+
+    fn crowded(&self) -> std::sync::MutexGuard<'_, std::collections::HashSet<ClientId>> {
+        self.crowded.lock().expect("nothing panics while it holds the crowded")
+    }
+}
+
+/// The replies of one shard as they are read.
+struct Reading<'a, 'b> {
+    store: &'a Redis,
+    groups: &'a [Group<'b>],
+    written: &'a mut [Written],
+    now: Time,
+    /// Whether the Session that the next messages are for had expired.
+    is_late: bool,
+    /// Messages that came too late for the Session of their group, by their ids.
+    late: Vec<(usize, Bytes)>,
+}
+
+impl Reading<'_, '_> {
+    fn note(&mut self, reply: Result<Value, RedisError>, meaning: Meaning) -> Result<(), StoreError> {
+        let reply = match reply.map_err(LinkError::from) {
+            Ok(reply) => reply,
+            Err(LinkError::Full) => return self.note_full(meaning),
+            Err(error) => return Err(failed(error)),
+        };
+        match meaning {
+            Meaning::Done => {}
+            Meaning::Ends => self.is_late = reply != Value::Nil && number(&reply)? <= self.now.0,
+            Meaning::Added { place, group } => match reply {
+                Value::Nil => self.written[place] = Written::NoSession,
+                id if self.is_late => {
+                    self.written[place] = Written::NoSession;
+                    self.late.push((group, bytes(id)?));
+                }
+                _ => {}
+            },
+            Meaning::Length { group } => {
+                self.is_late = false;
+                self.store.note_length(self.groups[group].client_id, number(&reply)?);
+            }
+            Meaning::Fitted { place, wanted } => match Reply::optional(reply)? {
+                None => self.written[place] = Written::NoSession,
+                Some(mut reply) => {
+                    let fitted = reply.number()?;
+                    self.store.expired.fetch_add(reply.number()?, Relaxed);
+                    if fitted < wanted {
+                        self.written[place] = Written::QueueFull;
+                        self.store.dropped_full.fetch_add(wanted - fitted, Relaxed);
+                    }
+                }
+            },
+            Meaning::Received { places } if number(&reply)? == 0 => self.say(&places, Written::NoSession),
+            Meaning::Received { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Redis had no memory for it. What frees memory is never refused for that.
+    fn note_full(&mut self, meaning: Meaning) -> Result<(), StoreError> {
+        match meaning {
+            Meaning::Added { place, .. } => self.drop_messages(place, 1),
+            Meaning::Fitted { place, wanted } => self.drop_messages(place, wanted),
+            Meaning::Received { places } => self.say(&places, Written::StoreFull),
+            Meaning::Done | Meaning::Ends | Meaning::Length { .. } => return Err(StoreError::Full),
+        }
+        Ok(())
+    }
+
+    fn drop_messages(&mut self, place: usize, count: u64) {
+        self.written[place] = Written::StoreFull;
+        self.store.dropped_full.fetch_add(count, Relaxed);
+    }
+
+    fn say(&mut self, places: &[usize], answer: Written) {
+        places.iter().for_each(|place| self.written[*place] = answer);
+    }
+}
+
+/// The writes by the Sessions that they are for, in the order of their first.
+fn group(writes: &[Write]) -> Vec<Group<'_>> {
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    for (place, write) in writes.iter().enumerate() {
+        let client_id = write.client_id();
+        let at = *places.entry(client_id.as_str()).or_insert_with(|| {
+            groups.push(Group::new(client_id));
+            groups.len() - 1
+        });
+        groups[at].add(place, write);
+    }
+    groups
+}
+
+impl<'a> Group<'a> {
+    fn new(client_id: &'a ClientId) -> Group<'a> {
+        Group {
+            client_id,
+            appends: Vec::new(),
+            acknowledged: Vec::new(),
+            released: Vec::new(),
+            completed: Vec::new(),
+            received: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, place: usize, write: &'a Write) {
+        match write {
+            Write::Append { grant, .. } if grant.qos == QoS::AtMostOnce => {}
+            Write::Append { run, grant, .. } => self.appends.push((place, run, grant)),
+            Write::Acknowledge { sequence, .. } => self.acknowledged.push(*sequence),
+            Write::Release { sequence, .. } => self.released.push(*sequence),
+            Write::Complete { sequence, .. } => self.completed.push(*sequence),
+            Write::Receive { of, packet_id } => self.received.push((place, of, *packet_id, true)),
+            Write::Forget { of, packet_id } => self.received.push((place, of, *packet_id, false)),
+        }
+    }
+}
+
+/// What leaves the queue: it also makes room for what is added after it.
+fn add_acknowledgements(wave: &mut Wave, keys: &SessionKeys, group: &Group<'_>) {
+    if !group.acknowledged.is_empty() {
+        let mut delete = cmd("XDEL");
+        delete.arg(keys.queue());
+        for sequence in &group.acknowledged {
+            delete.arg(format!("0-{sequence}"));
+        }
+        wave.add(keys, delete, Meaning::Done);
+    }
+    if !group.released.is_empty() {
+        let mut release = Function::Release.on(&[keys.queue(), keys.released()]);
+        release.arg(&group.released);
+        wave.add(keys, release, Meaning::Done);
+    }
+    if !group.completed.is_empty() {
+        let mut complete = cmd("ZREM");
+        complete.arg(keys.released()).arg(&group.completed);
+        wave.add(keys, complete, Meaning::Done);
+    }
+}
+
+/// Packet Identifiers in their order: one may be forgotten and received again in one turn.
+fn add_received(wave: &mut Wave, keys: &SessionKeys, group: &Group<'_>) {
+    for part in group.received.chunk_by(|one, next| one.1.epoch == next.1.epoch && one.3 == next.3) {
+        let (_, lease, _, is_received) = part[0];
+        let function = if is_received { Function::Receive } else { Function::Forget };
+        let mut call = function.on(&[keys.session(), keys.received()]);
+        call.arg(lease.epoch);
+        for (_, _, packet_id, _) in part {
+            call.arg(packet_id.get());
+        }
+        let meaning = if is_received { Meaning::Received { places: part.iter().map(|one| one.0).collect() } } else { Meaning::Done };
+        wave.add(keys, call, meaning);
+    }
+}
+
+fn encode(run: &Run) -> Encoded {
+    let messages = run.messages().iter().filter(|message| message.qos > QoS::AtMostOnce);
+    let entry = |message: &Message| {
+        let mut out = BytesMut::with_capacity(64 + message.topic.as_str().len() + message.payload.len());
+        encoding::put_message(message, &mut out);
+        (message.expires_at.map_or_else(|| "m".to_owned(), |at| at.0.to_string()), out)
+    };
+    messages.map(entry).collect()
+}
