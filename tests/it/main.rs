@@ -39,7 +39,8 @@ mod malformed;
 mod malformed_properties;
 mod neighbours;
 
-// Below the sockets: the Store's contract.
+// Below the sockets: the Store's contract, and the link to Redis.
+mod redis_link;
 mod store;
 
 // Clients of other hands.

@@ -12,6 +12,7 @@ pub mod connecting;
 pub mod expect;
 pub mod flow;
 pub mod hex;
+pub mod redis;
 pub mod scram;
 
 pub use broker::{Broker, client, open, pair, pass};

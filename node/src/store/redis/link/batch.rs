@@ -1,0 +1,105 @@
+//! What is sent together, and who is told. No I/O, reads no clock.
+
+use std::collections::VecDeque;
+
+use redis::{Arg, Cmd, Pipeline, cmd};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::error::LinkError;
+use super::lane::Replies;
+
+pub(super) type Answer = oneshot::Sender<Result<Replies, LinkError>>;
+
+/// What one caller writes in one call.
+pub(super) struct Group {
+    commands: Vec<Cmd>,
+    /// Of the arguments; what the protocol puts around them is not counted.
+    bytes: usize,
+    /// It is not sent any more after this.
+    deadline: Instant,
+    answer: Answer,
+}
+
+impl Group {
+    pub(super) fn new(commands: Vec<Cmd>, deadline: Instant, answer: Answer) -> Group {
+        let bytes =
+            commands.iter().flat_map(Cmd::args_iter).map(|argument| if let Arg::Simple(bytes) = argument { bytes.len() } else { 0 }).sum();
+        Group { commands, bytes, deadline, answer }
+    }
+
+    /// Tells the caller that nothing of it was sent.
+    pub(super) fn refuse(self) {
+        let _ = self.answer.send(Err(LinkError::Unavailable)); // a caller that has gone needs no answer
+    }
+}
+
+/// Groups in the order in which they came, so their deadlines are in order too.
+#[derive(Default)]
+pub(super) struct Batch {
+    groups: VecDeque<Group>,
+    commands: usize,
+    bytes: usize,
+    is_ping: bool,
+}
+
+impl Batch {
+    /// Asks whether the server is there; nobody waits for the reply but the lane.
+    pub(super) fn ping() -> Batch {
+        Batch { is_ping: true, ..Batch::default() }
+    }
+
+    pub(super) fn push(&mut self, group: Group) {
+        self.commands += group.commands.len();
+        self.bytes += group.bytes;
+        self.groups.push_back(group);
+    }
+
+    /// Whether nobody waits for it; a caller without a command waits too.
+    pub(super) fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// In commands.
+    pub(super) fn len(&self) -> usize {
+        self.commands
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// When the first group is late.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.groups.front().map(|group| group.deadline)
+    }
+
+    /// Lets go of the groups that are late.
+    pub(super) fn refuse_late(&mut self, now: Instant) {
+        while let Some(group) = self.groups.pop_front_if(|group| group.deadline <= now) {
+            self.commands -= group.commands.len();
+            self.bytes -= group.bytes;
+            group.refuse();
+        }
+    }
+
+    pub(super) fn refuse(self) {
+        self.groups.into_iter().for_each(Group::refuse);
+    }
+
+    /// All commands, and for each caller how many of the replies are its own.
+    pub(super) fn into_parts(self) -> (Pipeline, Vec<(usize, Answer)>) {
+        let mut pipeline = Pipeline::with_capacity(self.commands + usize::from(self.is_ping));
+        if self.is_ping {
+            pipeline.add_command(cmd("PING"));
+        }
+        let mut callers = Vec::with_capacity(self.groups.len());
+        for group in self.groups {
+            callers.push((group.commands.len(), group.answer));
+            for command in group.commands {
+                pipeline.add_command(command);
+            }
+        }
+        (pipeline, callers)
+    }
+}

@@ -1,0 +1,188 @@
+//! Group commit: one task gathers what many callers write, and sends it in batches over a connection of its own.
+//!
+//! What one caller hands over in one call stays together, and all calls of a lane are done in the order in which they came: batches are
+//! written one after the other, and Redis does what one connection says in its order. Nothing is ever sent twice.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
+use redis::{Cmd, RedisError, Value};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::unconstrained;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::batch::{Answer, Batch, Group};
+use super::error::{LinkError, is_read_only};
+use super::health::Health;
+use super::settings::BATCHES_OUT_MIN;
+use super::wire::Wire;
+
+/// A reply or a refusal for each command, in their order.
+pub type Replies = Vec<Result<Value, RedisError>>;
+
+/// The callers' side.
+#[derive(Debug)]
+pub(super) struct Lane {
+    groups: mpsc::Sender<Group>,
+    health: Arc<Health>,
+}
+
+impl Lane {
+    /// Gives the connection to a task that ends when every `Lane` is gone and what they wrote is done.
+    pub(super) fn start(wire: Wire, health: Arc<Health>) -> Lane {
+        let (sender, groups) = mpsc::channel(health.settings.queue_max);
+        let runner = Runner { groups, waiting: Batch::default(), is_closed: false, health: health.clone() };
+        tokio::spawn(runner.run(wire));
+        Lane { groups: sender, health }
+    }
+
+    /// From the moment it first waits for the reply, this goes on whether or not anybody waits for it.
+    pub(super) async fn write(&self, commands: Vec<Cmd>) -> Result<Replies, LinkError> {
+        let deadline = Instant::now() + self.health.settings.deadline;
+        let (answer, answered) = oneshot::channel();
+        match timeout_at(deadline, self.groups.reserve()).await {
+            Ok(Ok(place)) => place.send(Group::new(commands, deadline, answer)),
+            Ok(Err(_)) | Err(_) => return Err(LinkError::Unavailable),
+        }
+        // A batch that is lost drops its callers without a word: it was sent, and nobody knows more.
+        answered.await.unwrap_or(Err(LinkError::Unknown))
+    }
+}
+
+/// The lane's task.
+struct Runner {
+    groups: mpsc::Receiver<Group>,
+    /// The batch that is being gathered.
+    waiting: Batch,
+    is_closed: bool,
+    health: Arc<Health>,
+}
+
+/// Why the connection is of no use any more.
+struct Lost(&'static str);
+
+impl Runner {
+    async fn run(mut self, mut wire: Wire) {
+        while let Err(Lost(why)) = self.serve(wire).await {
+            self.health.lost(why);
+            // They were behind writes of which nobody knows the outcome: done now, they might overtake them.
+            self.refuse_all();
+            match self.redial().await {
+                Some(again) => wire = again,
+                None => return,
+            }
+        }
+    }
+
+    /// Sends batches until there is nobody left to send for, or the connection is lost. Batches that are out are dropped then.
+    async fn serve(&mut self, mut wire: Wire) -> Result<(), Lost> {
+        let mut out = FuturesOrdered::new();
+        loop {
+            self.gather();
+            while self.is_time_to_send(out.len()) {
+                let batch = std::mem::take(&mut self.waiting);
+                out.push_back(self.send(batch, &wire));
+            }
+            if self.is_closed && out.is_empty() {
+                return Ok(());
+            }
+            let ping_at = Instant::now() + self.health.settings.ping_after;
+            tokio::select! {
+                // Batches come first: each is in line on the connection as soon as it was polled once, and they are polled in their order.
+                biased;
+                Some(sent) = out.next() => settle(sent)?,
+                group = self.groups.recv(), if !self.is_full() && !self.is_closed => self.take(group),
+                () = wire.closed() => return Err(Lost("the connection was closed")),
+                () = sleep_until(ping_at), if out.is_empty() => out.push_back(self.send(Batch::ping(), &wire)),
+            }
+        }
+    }
+
+    /// Takes what callers have queued, as much as fits.
+    fn gather(&mut self) {
+        while !self.is_full()
+            && let Ok(group) = self.groups.try_recv()
+        {
+            self.waiting.push(group);
+        }
+    }
+
+    fn take(&mut self, group: Option<Group>) {
+        match group {
+            Some(group) => self.waiting.push(group),
+            None => self.is_closed = true,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        let settings = &self.health.settings;
+        self.waiting.len() >= settings.batch_commands_max || self.waiting.bytes() >= settings.batch_bytes_max
+    }
+
+    /// A small batch waits for company while others are on their way. A full one gains nothing by that: when Redis answers late
+    /// (`appendfsync always`), more of them on their way are what keeps it busy.
+    fn is_time_to_send(&self, out: usize) -> bool {
+        let max = if self.is_full() { self.health.settings.batches_out_max } else { BATCHES_OUT_MIN };
+        !self.waiting.is_empty() && out < max
+    }
+
+    fn send(&self, mut batch: Batch, wire: &Wire) -> impl Future<Output = Sent> + use<> {
+        batch.refuse_late(Instant::now());
+        let deadline = Instant::now() + self.health.settings.deadline;
+        let mut redis = wire.redis.clone();
+        // Without the runtime's allowance, which may run out between two batches and let the second pass the first.
+        unconstrained(async move {
+            let (pipeline, callers) = batch.into_parts();
+            let replies = match pipeline.len() {
+                0 => Ok(Vec::new()),
+                count => match timeout_at(deadline, redis.send_packed_commands(&pipeline, 0, count)).await {
+                    Ok(replies) => replies.map_err(|_| Lost("the connection was closed")),
+                    Err(_) => Err(Lost("no answer in time")),
+                },
+            };
+            (callers, replies)
+        })
+    }
+
+    /// Nothing of this was sent.
+    fn refuse_all(&mut self) {
+        std::mem::take(&mut self.waiting).refuse();
+        while let Ok(group) = self.groups.try_recv() {
+            group.refuse();
+        }
+    }
+
+    /// Connects again. Who comes meanwhile waits, but not longer than the deadline. `None`: nobody is left to connect for.
+    async fn redial(&mut self) -> Option<Wire> {
+        let health = self.health.clone();
+        let mut redialed = std::pin::pin!(health.redial());
+        loop {
+            if self.is_closed && self.waiting.is_empty() {
+                return None;
+            }
+            let late_at = self.waiting.deadline();
+            tokio::select! {
+                wire = &mut redialed => return Some(wire),
+                group = self.groups.recv(), if !self.is_full() && !self.is_closed => self.take(group),
+                () = sleep_until(late_at.unwrap_or_else(Instant::now)), if late_at.is_some() => self.waiting.refuse_late(Instant::now()),
+            }
+        }
+    }
+}
+
+/// The callers of a batch with the number of their commands, and a reply for each.
+type Sent = (Vec<(usize, Answer)>, Result<Vec<Value>, Lost>);
+
+/// Gives every caller its own replies.
+fn settle((callers, replies): Sent) -> Result<(), Lost> {
+    let mut replies = replies?.into_iter().map(Value::extract_error);
+    let mut is_replica = false;
+    for (count, answer) in callers {
+        let own: Replies = replies.by_ref().take(count).collect();
+        is_replica |= own.iter().any(|reply| reply.as_ref().is_err_and(is_read_only));
+        let _ = answer.send(Ok(own)); // the caller may have gone; what it asked for is done all the same
+    }
+    if is_replica { Err(Lost("it is a replica now")) } else { Ok(()) }
+}

@@ -1,0 +1,160 @@
+//! One connection to the primary, and how it is made.
+
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Cmd, ErrorKind, ProtocolVersion, RedisConnectionInfo, RedisError, Value, cmd};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::address::{Address, Host, Place};
+
+/// Requests between a caller and the socket; more than the batches of a lane that are out, so that a batch is in line when its future
+/// was polled once.
+const REQUESTS_MAX: usize = 64;
+
+/// Bytes that are encoded before the socket is waited for.
+const WRITE_BUFFER_BYTES: usize = 64 * 1024;
+
+/// A connection whose end is seen at once. Dropping it closes the socket; whoever waits for a reply on it gets an I/O error.
+#[derive(Debug)]
+pub(super) struct Wire {
+    pub(super) redis: MultiplexedConnection,
+    pub(super) server: Server,
+    driver: JoinHandle<()>,
+}
+
+/// What a server says of itself (INFO).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Server {
+    pub(super) version: String,
+    /// Changes with every start of the server.
+    pub(super) run_id: String,
+    /// Names the history of the data: changes when a replica is promoted.
+    pub(super) replication_id: String,
+    role: String,
+    pub(super) maxmemory_policy: String,
+    pub(super) is_append_only: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum DialError {
+    Unreachable(String),
+    /// The user name or the password is wrong, or the user may not do what the link needs.
+    Denied(String),
+    /// A replica, or a primary that is still loading its data.
+    NotReady(String),
+    NotBuilt(&'static str),
+}
+
+impl Wire {
+    /// Connects to the primary, as far as a reply to INFO and PING; gives up after `deadline`.
+    pub(super) async fn dial(address: &Address, deadline: Duration) -> Result<Wire, DialError> {
+        let dialed = timeout(deadline, async {
+            let stream = connect(address).await?;
+            let config = AsyncConnectionConfig::new()
+                .set_response_timeout(None) // the link has deadlines of its own, which close what does not answer
+                .set_pipeline_buffer_size(REQUESTS_MAX)
+                .set_write_backpressure_boundary(WRITE_BUFFER_BYTES);
+            let (redis, driver) = MultiplexedConnection::new_with_config(&login(address), stream, config).await?;
+            let mut wire = Wire { redis, server: Server::default(), driver: tokio::spawn(driver) };
+            wire.server = wire.ask().await?;
+            Ok(wire)
+        });
+        dialed.await.unwrap_or_else(|_| Err(DialError::Unreachable(format!("no answer within {deadline:?}"))))
+    }
+
+    async fn ask(&mut self) -> Result<Server, DialError> {
+        let mut server = Server::default();
+        for section in ["server", "replication", "memory", "persistence"] {
+            if let Value::BulkString(text) = self.query(cmd("INFO").arg(section)).await? {
+                server.read(&String::from_utf8_lossy(&text));
+            }
+        }
+        self.query(&cmd("PING")).await?; // refused while the data is loaded
+        if server.role == "slave" { Err(DialError::NotReady("it is a replica".to_owned())) } else { Ok(server) }
+    }
+
+    pub(super) async fn query(&mut self, cmd: &Cmd) -> Result<Value, RedisError> {
+        self.redis.send_packed_command(cmd).await?.extract_error()
+    }
+
+    /// Returns when the connection has ended, whoever ended it.
+    pub(super) async fn closed(&mut self) {
+        // A driver that panicked has ended too.
+        let _ = (&mut self.driver).await;
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+impl Server {
+    fn read(&mut self, info: &str) {
+        for (name, value) in info.lines().filter_map(|line| line.trim_end().split_once(':')) {
+            match name {
+                "redis_version" => self.version = value.to_owned(),
+                "run_id" => self.run_id = value.to_owned(),
+                "master_replid" => self.replication_id = value.to_owned(),
+                "role" => self.role = value.to_owned(),
+                "maxmemory_policy" => self.maxmemory_policy = value.to_owned(),
+                "aof_enabled" => self.is_append_only = value == "1",
+                _ => {}
+            }
+        }
+    }
+}
+
+pub(super) fn login(address: &Address) -> RedisConnectionInfo {
+    let mut login = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP2).set_db(address.database);
+    if let Some(username) = &address.username {
+        login = login.set_username(username);
+    }
+    match &address.password {
+        Some(password) => login.set_password(password),
+        None => login,
+    }
+}
+
+/// A socket to the primary.
+pub(super) async fn connect(address: &Address) -> Result<TcpStream, DialError> {
+    match &address.place {
+        _ if address.tls => Err(DialError::NotBuilt("TLS to Redis (rediss://) is not built yet: use redis://")),
+        Place::Standalone(host) => open(host).await,
+        Place::Sentinel { .. } => Err(DialError::NotBuilt("Sentinel (redis+sentinel://) is not built yet: use redis://")),
+        Place::Cluster(_) => Err(DialError::NotBuilt("Redis Cluster (redis+cluster://) is not built yet: use redis://")),
+    }
+}
+
+async fn open(host: &Host) -> Result<TcpStream, DialError> {
+    let stream = TcpStream::connect((host.name.as_str(), host.port)).await.map_err(unreachable)?;
+    stream.set_nodelay(true).map_err(unreachable)?; // a batch is written at once and waits for no other
+    Ok(stream)
+}
+
+fn unreachable(error: std::io::Error) -> DialError {
+    DialError::Unreachable(error.to_string())
+}
+
+impl From<RedisError> for DialError {
+    fn from(error: RedisError) -> DialError {
+        match (error.kind(), error.code()) {
+            (ErrorKind::AuthenticationFailed, _) | (_, Some("NOAUTH" | "WRONGPASS" | "NOPERM")) => DialError::Denied(error.to_string()),
+            (_, Some(_)) => DialError::NotReady(error.to_string()),
+            (_, None) => DialError::Unreachable(error.to_string()),
+        }
+    }
+}
+
+impl std::fmt::Display for DialError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            DialError::Unreachable(text) | DialError::Denied(text) | DialError::NotReady(text) => f.write_str(text),
+            DialError::NotBuilt(text) => f.write_str(text),
+        }
+    }
+}

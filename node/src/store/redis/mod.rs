@@ -1,0 +1,3 @@
+//! The truth in Redis 7.0 or newer, shared by all nodes of a cluster.
+
+pub mod link;

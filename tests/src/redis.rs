@@ -1,0 +1,124 @@
+//! A real Redis for a test: its own process, port and folder, gone when it is dropped.
+
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use crate::unique;
+
+/// How many free ports are tried: another process may take one between the look and the start.
+const PORTS_TRIED_MAX: usize = 10;
+
+pub struct Redis {
+    server: Child,
+    port: u16,
+    folder: PathBuf,
+    options: Vec<String>,
+}
+
+impl Redis {
+    /// Without persistence. `None`, and a word about it, when there is no `redis-server` on the PATH; `MQTTD_REQUIRE_REDIS=1` makes
+    /// that a failure.
+    pub fn start() -> Option<Redis> {
+        Redis::with(&[])
+    }
+
+    /// With these options of its command line (`--maxmemory 1mb`); they win over those of [`Redis::start`].
+    pub fn with(options: &[&str]) -> Option<Redis> {
+        if !is_installed() {
+            assert!(
+                std::env::var_os("MQTTD_REQUIRE_REDIS").is_none(),
+                "MQTTD_REQUIRE_REDIS is set, and there is no redis-server on the PATH"
+            );
+            println!("skipped: no redis-server");
+            return None;
+        }
+        let folder = std::env::temp_dir().join(unique("mqttd-redis-"));
+        std::fs::create_dir_all(&folder).expect("a folder for Redis");
+        let options: Vec<_> = options.iter().map(|option| (*option).to_owned()).collect();
+        for _ in 0..PORTS_TRIED_MAX {
+            let port = free_port();
+            if let Some(server) = launch(port, &folder, &options) {
+                return Some(Redis { server, port, folder, options });
+            }
+        }
+        panic!("redis-server does not start, see above");
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Ends it without a farewell: SIGKILL.
+    pub fn kill(&mut self) {
+        // It fails for one that has ended already, which is as good.
+        let _ = self.server.kill();
+        self.server.wait().expect("a child can be waited for");
+    }
+
+    /// Starts it again on its port, after [`Redis::kill`].
+    pub fn revive(&mut self) {
+        self.server = launch(self.port, &self.folder, &self.options).expect("redis-server starts again");
+    }
+
+    /// SIGSTOP: it keeps its connections and says nothing.
+    pub fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let command = format!("kill -{name} {}", self.server.id());
+        assert!(Command::new("sh").arg("-c").arg(command).status().expect("sh runs").success());
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.kill(); // also one that is paused
+        // What is left in the folder of temporary files does no harm.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn is_installed() -> bool {
+    Command::new("redis-server").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+}
+
+/// Comes back when it serves; `None` when it ended instead.
+fn launch(port: u16, folder: &PathBuf, options: &[String]) -> Option<Child> {
+    let mut server = Command::new("redis-server")
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--logfile", ""])
+        .arg("--dir")
+        .arg(folder)
+        .args(options)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("redis-server runs");
+    let mut log = BufReader::new(server.stdout.take().expect("its log")).lines();
+    let mut said = Vec::new();
+    for line in log.by_ref().map_while(Result::ok) {
+        if line.contains("Ready to accept connections") {
+            // Somebody has to read on, or it would wait for room in the pipe one day.
+            std::thread::spawn(move || log.for_each(drop));
+            return Some(server);
+        }
+        said.push(line);
+    }
+    server.wait().expect("a child can be waited for");
+    println!("redis-server ended at once:\n{}", said.join("\n"));
+    None
+}
