@@ -230,6 +230,20 @@ impl PublishProperties {
         *self == PublishProperties::default()
     }
 
+    /// Appends the properties with their Property Length as a PUBLISH has them, but without those that belong to one destination or moment:
+    /// Message Expiry Interval, Topic Alias, Subscription Identifiers. `None` is a length of zero.
+    pub fn encode(properties: Option<&PublishProperties>, out: &mut BytesMut) {
+        Writer::new(out).properties(|writer| write_properties(properties, &OwnProperties::default(), writer));
+    }
+
+    /// Takes properties with their Property Length from the front of `bytes`.
+    pub fn take(bytes: &mut Bytes) -> Result<Option<Box<PublishProperties>>, DecodeError> {
+        let mut reader = Reader::new(std::mem::take(bytes));
+        let properties = PublishProperties::decode(&mut reader)?;
+        *bytes = reader.rest();
+        Ok(properties)
+    }
+
     #[inline]
     fn decode(reader: &mut Reader) -> Result<Option<Box<PublishProperties>>, DecodeError> {
         if reader.skip_zero() { Ok(None) } else { PublishProperties::decode_all(reader) }

@@ -101,7 +101,8 @@ impl Subscribe {
 }
 
 impl SubscriptionOptions {
-    fn from_bits(version: Version, bits: u8) -> Result<SubscriptionOptions, DecodeError> {
+    /// Takes the options byte apart (section 3.8.3.1).
+    pub fn from_bits(version: Version, bits: u8) -> Result<SubscriptionOptions, DecodeError> {
         // 5.0 [MQTT-3.8.3-5], 3.1.1 [v3:MQTT-3.8.3-4]
         let reserved = if version == Version::V5 { 0xC0 } else { 0xFC };
         if bits & reserved != 0 {
@@ -118,7 +119,8 @@ impl SubscriptionOptions {
         Ok(SubscriptionOptions { qos, no_local: bits & 0x04 != 0, retain_as_published: bits & 0x08 != 0, retain_handling })
     }
 
-    fn bits(self) -> u8 {
+    /// The options byte of 5.0.
+    pub fn bits(self) -> u8 {
         self.qos as u8 | u8::from(self.no_local) << 2 | u8::from(self.retain_as_published) << 3 | (self.retain_handling as u8) << 4
     }
 }
