@@ -12,6 +12,7 @@
 //! - `due` hands each item to one caller for the length of [`DUE_LEASE`], then to another if `will_done` or `purge` did not come.
 //!   A will is published at least once: who opens a Session in the moment between `due` and `will_done` may get it too.
 
+pub mod cluster;
 pub mod memory;
 pub mod redis;
 mod seek;

@@ -1,0 +1,77 @@
+//! What the nodes of a cluster tell each other through the Store. A store that only one node uses has none of it.
+
+use std::sync::Arc;
+
+use crate::message::Run;
+use crate::packet::connect::ClientId;
+use crate::session::state::Epoch;
+use crate::subscription::{Grant, Selector, Subscription};
+
+/// One incarnation of a node: its configured name and something that no other incarnation has.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(Arc<str>);
+
+impl NodeId {
+    pub fn new(text: &str) -> NodeId {
+        NodeId(text.into())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Whose subscriptions a route stands for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Who {
+    /// A Session. `node` names the one it lives and dies with; a durable Session has none: messages above QoS 0 go to its queue.
+    Session { client_id: ClientId, node: Option<NodeId> },
+    /// All Sessions that are connected to a node: it wants what they subscribe to. The options say what for: `no_local` is set when only
+    /// QoS 0 is wanted, because all of them are durable and have the rest from their queues.
+    Node(NodeId),
+}
+
+/// A change of the routing table, in the order of its version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RouteChange {
+    /// Adds subscriptions, or replaces those with the same selector.
+    Set { who: Who, subscriptions: Vec<Subscription> },
+    Unset { who: Who, selectors: Vec<Selector> },
+    /// The Session has ended, or the node is dead: all its subscriptions go.
+    End { who: Who },
+}
+
+/// Counts the changes of the routing table.
+pub type RouteVersion = u64;
+
+/// Messages that one node has for the live subscribers of another.
+#[derive(Clone, Debug)]
+pub struct Post {
+    pub run: Arc<Run>,
+    /// One member of a share group that was chosen, with what it is granted; `None`: everybody there whose filters match.
+    pub to: Option<(ClientId, Grant)>,
+    /// Who published it, for No Local.
+    pub publisher: Option<ClientId>,
+}
+
+/// What a node hears from the others.
+#[derive(Debug)]
+pub enum News {
+    /// Apply these, then say [`applied`](crate::store::redis::cluster::Cluster::applied) with the version.
+    Routes { version: RouteVersion, changes: Vec<RouteChange> },
+    /// Changes were missed (the log was trimmed, or Redis is another one): the table is to be loaded again.
+    RoutesLost,
+    Posts(Vec<Post>),
+    /// Posts were lost before they were read: live Sessions that rely on them must end (0x97), durable ones read their queues.
+    PostsLost,
+    /// The queue of a Session here has something new.
+    Bell(ClientId),
+    /// Bells may have been missed: every durable Session here looks into its queue.
+    BellsLost,
+    /// A connection on another node owns this Session since this epoch.
+    Kick { client_id: ClientId, epoch: Epoch },
+    /// A node is dead, and it is this node that shall clean up after it.
+    NodeDead(NodeId),
+    /// This node was taken for dead, or cannot tell: its connections end, and it joins again as another incarnation.
+    Expelled,
+}

@@ -1,0 +1,54 @@
+//! The bounds of a cluster, each with its default and its reason.
+
+use std::time::Duration;
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How often a node says that it lives.
+    pub beat: Duration,
+    /// A node that was not heard of for so long is suspected. Long against a pause of the node or a failover of Redis.
+    pub lease: Duration,
+    /// How long after its last beat a node may still promise anything to its clients: shorter than the lease, so that it has stopped
+    /// before another node takes over.
+    pub promise: Duration,
+    /// A suspect is dead when it is still one so long after the first look.
+    pub looks_apart: Duration,
+    /// Nobody is declared dead before Redis was steady for so long: an outage of Redis is no death of nodes.
+    pub steady: Duration,
+    /// How long the cleaning up after a dead node belongs to one node; each page of its Sessions makes it last so long again.
+    pub burial: Duration,
+    /// Without Redis for so long, a node gives its connections up.
+    pub outage_max: Duration,
+    /// How long a SUBACK waits for the other nodes at most.
+    pub visibility: Duration,
+    /// Batches in the inbox of a node; when it reads too slowly, the oldest are lost, and it is told.
+    pub inbox_length_max: usize,
+    /// Changes in the log of routes; a node that is further behind loads the whole table again.
+    pub log_length_max: usize,
+    /// Bytes of a batch of posts, unless one alone is larger.
+    pub post_bytes_max: usize,
+    /// Messages at QoS 0 that wait to be sent to other nodes, counted as calls; beyond it they are dropped and counted.
+    pub outbox_max: usize,
+    /// News that wait to be taken.
+    pub news_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            beat: Duration::from_secs(1),
+            lease: Duration::from_secs(10),
+            promise: Duration::from_secs(7),
+            looks_apart: Duration::from_secs(5),
+            steady: Duration::from_secs(20),
+            burial: Duration::from_secs(30),
+            outage_max: Duration::from_secs(30),
+            visibility: Duration::from_secs(1),
+            inbox_length_max: 100_000,
+            log_length_max: 200_000,
+            post_bytes_max: 16 * 1024,
+            outbox_max: 4096,
+            news_max: 4096,
+        }
+    }
+}
