@@ -26,6 +26,10 @@ pub struct Metrics {
     /// Sessions whose Session Expiry Interval has passed.
     pub sessions_expired: AtomicU64,
     pub messages_too_large: AtomicU64,
+    /// SUBACKs that left before all nodes were known to have the subscription.
+    pub routes_unseen: AtomicU64,
+    /// Dead nodes that this one cleaned up after.
+    pub nodes_buried: AtomicU64,
     /// Lost because the mailbox of a slow Client was full.
     pub messages_dropped_slow: AtomicU64,
     /// Not stored because a queue or the Store was full.

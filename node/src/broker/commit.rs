@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::broker::mailbox::Pushed;
-use crate::broker::roster::Subscriber;
+use crate::broker::inbox::Outbox;
+use crate::broker::roster::{Place, Subscriber};
 use crate::broker::routes::RouteCache;
 use crate::broker::{Broker, Member};
 use crate::message::Run;
@@ -29,7 +30,9 @@ pub struct Batch {
     /// The command that each write belongs to.
     origins: Vec<usize>,
     deliveries: Vec<(Arc<Subscriber>, Delivery)>,
-    rings: Vec<Arc<Subscriber>>,
+    pub(super) rings: Vec<Arc<Subscriber>>,
+    /// What other nodes are to have.
+    pub(super) outbox: Outbox,
     /// Whoever has so much mail that the publisher should wait a moment.
     crowded: Option<Arc<Subscriber>>,
 }
@@ -49,6 +52,9 @@ impl Batch {
     }
 
     pub(super) fn deliver(&mut self, to: &Arc<Subscriber>, run: &Arc<Run>, grant: &Grant, origin: usize) {
+        if to.place != Place::Here {
+            return self.outbox.add(to, run, grant, false, None);
+        }
         let highest = run.highest_qos().min(grant.qos);
         if to.is_durable() && highest > QoS::AtMostOnce {
             self.write(Write::Append { to: to.client_id.clone(), run: run.clone(), grant: grant.clone() }, origin);
@@ -159,9 +165,13 @@ impl Broker {
         }
         let origin = publisher.map_or(0, |(_, origin)| origin);
         let routes = self.table.routes(cache, run.topic(), &self.roster, self.guard.as_ref());
+        let publisher = publisher.map(|(client_id, _)| client_id);
         for (subscriber, target) in &routes.direct {
-            let is_own = publisher.is_some_and(|(client_id, _)| *client_id == subscriber.client_id);
-            if let Some(grant) = target.grant_for(is_own) {
+            if matches!(subscriber.place, Place::Node(_)) {
+                batch.outbox.add(subscriber, run, &target.grant, target.grant_for(true).is_none(), publisher);
+                continue;
+            }
+            if let Some(grant) = target.grant_for(publisher == Some(&subscriber.client_id)) {
                 batch.deliver(subscriber, run, grant, origin);
             }
         }
@@ -191,6 +201,7 @@ impl Broker {
                 }
             }
         }
+        self.send(batch).await?;
         for (subscriber, delivery) in batch.deliveries.drain(..) {
             if self.push(&subscriber, delivery) == Pushed::Crowded {
                 batch.crowded = Some(subscriber);
@@ -203,7 +214,7 @@ impl Broker {
     }
 
     /// A full mailbox loses QoS 0 messages. A Session that lives only as long as its connection ends rather than lose more than that.
-    fn push(&self, subscriber: &Subscriber, delivery: Delivery) -> Pushed {
+    pub(super) fn push(&self, subscriber: &Subscriber, delivery: Delivery) -> Pushed {
         let messages = delivery.run.messages().len() as u64;
         let lossy = subscriber.is_durable() || delivery.run.highest_qos().min(delivery.grant.qos) == QoS::AtMostOnce;
         let pushed = subscriber.mailbox.push(delivery, self.mailbox);
@@ -216,7 +227,7 @@ impl Broker {
         pushed
     }
 
-    async fn subscribe(&self, member: &Member, requests: Vec<Result<Subscription, Reason>>) -> Result<Outcome, StoreError> {
+    async fn subscribe(&self, member: &mut Member, requests: Vec<Result<Subscription, Reason>>) -> Result<Outcome, StoreError> {
         let count = member.subscriber.selectors().as_ref().map_or(0, |known| known.len());
         let mut room = self.subscriptions_per_client_max.saturating_sub(count);
         let replaces = |selector: &Selector| member.subscriber.selectors().as_ref().is_some_and(|known| known.contains(selector));
@@ -231,22 +242,25 @@ impl Broker {
             Ok(subscription)
         };
         let requests: Vec<_> = requests.into_iter().map(|request| request.and_then(&mut admit)).collect();
+        let granted: Vec<_> = requests.iter().flatten().cloned().collect();
         if member.subscriber.is_durable() {
-            let granted: Vec<_> = requests.iter().flatten().cloned().collect();
             self.store.subscribe(&member.lease, &granted).await?;
         }
         let subscribed = requests.into_iter().map(|subscription| {
             let existed = subscription.as_ref().is_ok_and(|subscription| self.table.subscribe(&member.subscriber, subscription));
             Subscribed { subscription, existed }
         });
-        Ok(Outcome::Subscribed(subscribed.collect()))
+        let subscribed = subscribed.collect();
+        self.tell_subscribed(member, &granted).await?;
+        Ok(Outcome::Subscribed(subscribed))
     }
 
-    async fn unsubscribe(&self, member: &Member, requests: Vec<Result<Selector, Reason>>) -> Result<Outcome, StoreError> {
+    async fn unsubscribe(&self, member: &mut Member, requests: Vec<Result<Selector, Reason>>) -> Result<Outcome, StoreError> {
+        let selectors: Vec<_> = requests.iter().flatten().cloned().collect();
         if member.subscriber.is_durable() {
-            let selectors: Vec<_> = requests.iter().flatten().cloned().collect();
             self.store.unsubscribe(&member.lease, &selectors).await?;
         }
+        self.tell_unsubscribed(member, &selectors).await?;
         let reasons = requests.into_iter().map(|request| match request {
             Err(reason) => reason,
             Ok(selector) if self.table.unsubscribe(&member.subscriber, &selector) => Reason::SUCCESS,

@@ -169,6 +169,15 @@ impl Mailbox {
         self.tell(|state| state.kicked = Some(fault));
     }
 
+    /// Ends the connection that has the mailbox if its epoch is older than this.
+    pub fn kick_before(&self, epoch: Epoch) {
+        self.tell(|state| {
+            if state.epoch < epoch {
+                state.kicked = Some(TAKEN_OVER);
+            }
+        });
+    }
+
     fn tell(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.lock();
         change(&mut state);

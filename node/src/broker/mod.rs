@@ -1,8 +1,10 @@
 //! What every connection of this node shares: who is here, who subscribes to what, and the way of a message to all of them.
 
 pub mod commit;
+pub mod inbox;
 pub mod mailbox;
 pub mod reaper;
+pub mod replica;
 pub mod roster;
 pub mod routes;
 pub mod share;
@@ -10,7 +12,7 @@ pub mod sys;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +31,7 @@ use crate::session::{Fault, Session};
 use crate::store::{Close, Lease, Open, Store, StoreError};
 use crate::subscription::{ShareGroup, Subscription};
 use crate::time::{Span, Time};
+use crate::topic::filter::TopicFilter;
 
 use mailbox::Bounds;
 use roster::{Roster, Subscriber};
@@ -47,6 +50,7 @@ pub struct Broker {
     table: Table,
     roster: Roster,
     cursors: share::Cursors,
+    interest: replica::Interest,
     mailbox: Bounds,
     subscriptions_per_client_max: usize,
     /// Wakes the reaper when something may be due earlier than it thought.
@@ -66,6 +70,8 @@ pub struct Member {
     pub subscriber: Arc<Subscriber>,
     pub lease: Lease,
     cache: RouteCache,
+    /// What the other nodes of a cluster were told that this Session wants.
+    wants: BTreeMap<TopicFilter, replica::Want>,
 }
 
 impl Broker {
@@ -79,6 +85,7 @@ impl Broker {
             table: Table::default(),
             roster: Roster::default(),
             cursors: share::Cursors::default(),
+            interest: replica::Interest::default(),
             mailbox: limits.mailbox,
             subscriptions_per_client_max: limits.subscriptions_per_client_max,
             due: Notify::new(),
@@ -98,6 +105,12 @@ impl Broker {
     pub async fn open(&self, client_id: &ClientId, open: Open, now: Time) -> Result<(Option<Member>, Option<State>), StoreError> {
         self.ask_to_leave(client_id).await;
         let lasting = open.expiry != Some(Span(0));
+        if let Some(cluster) = self.store.cluster() {
+            cluster.add_session(client_id).await?;
+            if lasting || !open.clean_start {
+                cluster.listen(client_id).await?;
+            }
+        }
         let opened = self.store.open(client_id, open, now).await?;
         let resumed = opened.state.is_some();
         let entered = self.roster.enter(client_id, opened.epoch, resumed, lasting || resumed);
@@ -114,7 +127,17 @@ impl Broker {
             tracing::warn!(%client_id, ?error, "a will could not be published");
         }
         let lease = Lease { client_id: client_id.clone(), epoch: opened.epoch };
-        let member = entered.map(|entered| Member { subscriber: entered.subscriber, lease, cache: RouteCache::default() });
+        if let Some(cluster) = self.store.cluster().filter(|_| opened.was_owned) {
+            cluster.kick(client_id, opened.epoch).await?;
+        }
+        if !opened.ended.is_empty() {
+            self.tell_ended(client_id, true, opened.epoch).await?;
+        }
+        let (cache, wants) = Default::default();
+        let mut member = entered.map(|entered| Member { subscriber: entered.subscriber, lease, cache, wants });
+        if let (Some(member), Some(state)) = (&mut member, &opened.state) {
+            self.tell_resumed(member, &state.subscriptions).await?;
+        }
         Ok((member, opened.state))
     }
 
@@ -129,10 +152,11 @@ impl Broker {
 
     /// Gives the Session back. What it owes to others (its will, messages of share groups) goes out.
     /// `mail` is what the connection had taken from its mailbox and not handed to the Session.
-    pub async fn close(&self, member: &Member, session: &mut Session, mut mail: VecDeque<Delivery>, now: Time) -> Result<(), StoreError> {
+    pub async fn close(&self, member: &mut Member, session: &mut Session, mut mail: VecDeque<Delivery>, now: Time) -> Result<(), StoreError> {
         let close = Close { keep_will: session.keep_will(), expiry: session.expiry(), sent: session.sent() };
         let closed = self.store.close(&member.lease, close, now).await;
         mail.extend(member.subscriber.mailbox.detach(member.lease.epoch));
+        self.leave_cluster(member, session.is_durable(), closed.as_ref().is_ok_and(|closed| closed.ended)).await?;
         // A Session that is not durable ends here, even when it was taken over or the Store does not answer.
         if !session.is_durable() || closed.as_ref().is_ok_and(|closed| closed.ended) {
             self.forget(&member.subscriber);
@@ -144,6 +168,22 @@ impl Broker {
             self.publish_will(will, now).await?;
         }
         self.due.notify_one();
+        Ok(())
+    }
+
+    /// The other nodes are told that this connection is gone, and its Session if it has ended.
+    async fn leave_cluster(&self, member: &mut Member, durable: bool, ended: bool) -> Result<(), StoreError> {
+        let Some(cluster) = self.store.cluster() else { return Ok(()) };
+        let client_id = member.lease.client_id.clone();
+        self.tell_left(member).await?;
+        let shares = member.subscriber.selectors().iter().flatten().any(|selector| selector.share.is_some());
+        if (durable && ended) || (!durable && shares) {
+            self.tell_ended(&client_id, durable, member.lease.epoch).await?;
+        }
+        if !self.roster.get(&client_id).is_some_and(|subscriber| subscriber.mailbox.is_online()) {
+            cluster.unlisten(&client_id).await;
+            cluster.remove_session(&client_id).await?;
+        }
         Ok(())
     }
 

@@ -1,23 +1,36 @@
 //! The Sessions that this node knows, by Client Identifier and by the key under which the router has them.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::broker::mailbox::Mailbox;
 use crate::packet::connect::ClientId;
 use crate::session::state::Epoch;
+use crate::store::cluster::NodeId;
 use crate::subscription::Selector;
 
 /// Stands for a subscriber in the routing table: four bytes there, whatever the length of the Client Identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(u32);
 
+/// Where the messages of a subscriber go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// To its mailbox, and above QoS 0 to its queue in the Store if it is durable, whatever node it is connected to.
+    Here,
+    /// To the node that it is connected to, and ends with: a member of a share group.
+    Member(NodeId),
+    /// To a node, which gives them to all its Sessions whose filters match. It has no Client Identifier.
+    Node(NodeId),
+}
+
 /// A Session as this node sees it: where its mail goes, and what it subscribes to.
 #[derive(Debug)]
 pub struct Subscriber {
     pub key: Key,
     pub client_id: ClientId,
+    pub place: Place,
     pub mailbox: Mailbox,
     /// Messages above QoS 0 go to its queue in the Store.
     durable: AtomicBool,
@@ -28,6 +41,11 @@ pub struct Subscriber {
 impl Subscriber {
     pub fn is_durable(&self) -> bool {
         self.durable.load(Ordering::Relaxed)
+    }
+
+    /// Whether somebody is there to take a message now, as far as this node knows.
+    pub fn is_reachable(&self) -> bool {
+        self.mailbox.is_online() || matches!(self.place, Place::Member(_))
     }
 
     pub fn selectors(&self) -> std::sync::MutexGuard<'_, Option<BTreeSet<Selector>>> {
@@ -43,6 +61,7 @@ pub struct Roster {
 #[derive(Debug, Default)]
 struct Members {
     by_id: HashMap<ClientId, Arc<Subscriber>>,
+    nodes: BTreeMap<NodeId, Arc<Subscriber>>,
     by_key: Vec<Option<Arc<Subscriber>>>,
     free: Vec<u32>,
 }
@@ -58,9 +77,9 @@ pub struct Entered {
 impl Roster {
     /// Enters a connection that the Store gave this epoch. `None` when a later connection is there already.
     pub fn enter(&self, client_id: &ClientId, epoch: Epoch, resumed: bool, durable: bool) -> Option<Entered> {
-        let mut members = self.members.write().unwrap_or_else(PoisonError::into_inner);
+        let mut members = self.write();
         let known = members.by_id.get(client_id).cloned();
-        if let Some(subscriber) = known.as_ref() {
+        if let Some(subscriber) = known.as_ref().filter(|known| known.place == Place::Here) {
             if !subscriber.mailbox.attach(epoch) {
                 return None;
             }
@@ -69,29 +88,53 @@ impl Roster {
                 return Some(Entered { subscriber: subscriber.clone(), ended: None });
             }
         }
-        let key = members.free.pop().unwrap_or(members.by_key.len() as u32);
-        let (mailbox, durable, selectors) = (Mailbox::default(), durable.into(), Mutex::new(Some(BTreeSet::new())));
-        let subscriber = Arc::new(Subscriber { key: Key(key), client_id: client_id.clone(), mailbox, durable, selectors });
+        let subscriber = members.add(client_id.clone(), Place::Here, durable);
         subscriber.mailbox.attach(epoch);
-        let at = key as usize;
-        if at == members.by_key.len() {
-            members.by_key.push(None);
-        }
-        members.by_key[at] = Some(subscriber.clone());
-        members.by_id.insert(client_id.clone(), subscriber.clone());
         Some(Entered { subscriber, ended: known })
+    }
+
+    /// The durable Session of this Client, or a member of a share group elsewhere, as other nodes tell of them; the second is one of
+    /// another kind that it takes the place of.
+    pub fn elsewhere(&self, client_id: &ClientId, place: Place) -> (Arc<Subscriber>, Option<Arc<Subscriber>>) {
+        let mut members = self.write();
+        let known = members.by_id.get(client_id).cloned();
+        match known {
+            Some(known) if known.place == place && (known.place != Place::Here || known.is_durable()) => (known, None),
+            known => (members.add(client_id.clone(), place, true), known),
+        }
+    }
+
+    /// What stands for another node.
+    pub fn node(&self, node: &NodeId) -> Arc<Subscriber> {
+        let mut members = self.write();
+        if let Some(known) = members.nodes.get(node) {
+            return known.clone();
+        }
+        members.add(ClientId::new(""), Place::Node(node.clone()), false)
+    }
+
+    /// Everyone of whom other nodes told: all that are not connected here.
+    pub fn told_of(&self) -> Vec<Arc<Subscriber>> {
+        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
+        members.by_id.values().chain(members.nodes.values()).filter(|subscriber| !subscriber.mailbox.is_online()).cloned().collect()
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Members> {
+        self.members.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The Session has ended and its subscriptions are gone: its key is free.
     pub fn remove(&self, subscriber: &Arc<Subscriber>) {
-        let mut members = self.members.write().unwrap_or_else(PoisonError::into_inner);
+        let mut members = self.write();
         let Key(key) = subscriber.key;
         let place = &mut members.by_key[key as usize];
         if place.as_ref().is_some_and(|other| Arc::ptr_eq(other, subscriber)) {
             *place = None;
             members.free.push(key);
         }
-        if members.by_id.get(&subscriber.client_id).is_some_and(|other| Arc::ptr_eq(other, subscriber)) {
+        if let Place::Node(node) = &subscriber.place {
+            members.nodes.remove(node);
+        } else if members.by_id.get(&subscriber.client_id).is_some_and(|other| Arc::ptr_eq(other, subscriber)) {
             members.by_id.remove(&subscriber.client_id);
         }
     }
@@ -121,5 +164,24 @@ impl Roster {
     pub fn online(&self) -> Vec<Arc<Subscriber>> {
         let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
         members.by_id.values().filter(|subscriber| subscriber.mailbox.is_online()).cloned().collect()
+    }
+}
+
+impl Members {
+    /// A subscriber under a key of its own.
+    fn add(&mut self, client_id: ClientId, place: Place, durable: bool) -> Arc<Subscriber> {
+        let key = self.free.pop().unwrap_or(self.by_key.len() as u32);
+        let (mailbox, durable, selectors) = (Mailbox::default(), durable.into(), Mutex::new(Some(BTreeSet::new())));
+        let subscriber = Arc::new(Subscriber { key: Key(key), client_id, place, mailbox, durable, selectors });
+        let at = key as usize;
+        if at == self.by_key.len() {
+            self.by_key.push(None);
+        }
+        self.by_key[at] = Some(subscriber.clone());
+        match &subscriber.place {
+            Place::Node(node) => self.nodes.insert(node.clone(), subscriber.clone()),
+            _ => self.by_id.insert(subscriber.client_id.clone(), subscriber.clone()),
+        };
+        subscriber
     }
 }

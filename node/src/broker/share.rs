@@ -52,7 +52,7 @@ impl Broker {
         }
         let turn = (self.turn(&route.group).await? % count as u64) as usize;
         let in_turn = || (turn..count).chain(0..turn);
-        let online = in_turn().find(|&member| route.members[member].0.mailbox.is_online());
+        let online = in_turn().find(|&member| route.members[member].0.is_reachable());
         Ok(online.or_else(|| in_turn().find(|&member| route.members[member].0.is_durable())))
     }
 

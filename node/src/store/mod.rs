@@ -13,6 +13,7 @@
 //!   A will is published at least once: who opens a Session in the moment between `due` and `will_done` may get it too.
 
 pub mod cluster;
+pub mod cluster;
 pub mod memory;
 pub mod redis;
 mod seek;
@@ -197,6 +198,22 @@ macro_rules! each {
 }
 
 impl Store {
+    /// What joins this node with others; a store of one process has none.
+    pub fn cluster(&self) -> Option<&redis::cluster::Cluster> {
+        match self {
+            Store::Memory(_) => None,
+            Store::Redis(store) => Some(store.cluster()),
+        }
+    }
+
+    /// Gives back the Session of a Client that a dead node owned, as `close` would have. `None`: somebody else has it by now.
+    pub async fn reap(&self, client_id: &ClientId, node: &cluster::NodeId, now: Time) -> Result<Option<(Lease, Closed)>, StoreError> {
+        match self {
+            Store::Memory(_) => Ok(None),
+            Store::Redis(store) => store.reap(client_id, node, now).await,
+        }
+    }
+
     /// Takes the Session of this Client, new or resumed, from whoever had it.
     pub async fn open(&self, client_id: &ClientId, open: Open, now: Time) -> Result<Opened, StoreError> {
         each!(self, open(client_id, open, now))

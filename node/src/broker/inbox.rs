@@ -1,0 +1,166 @@
+//! What other nodes have for this one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use crate::broker::Broker;
+use crate::broker::commit::Batch;
+use crate::broker::roster::{Place, Subscriber};
+use crate::broker::routes::RouteCache;
+use crate::message::Run;
+use crate::metrics::Metrics;
+use crate::packet::QoS;
+use crate::packet::connect::ClientId;
+use crate::packet::reason::Reason;
+use crate::session::Fault;
+use crate::session::outbound::Delivery;
+use crate::store::StoreError;
+use crate::store::cluster::{News, NodeId, Post};
+use crate::subscription::Grant;
+
+/// Sessions of a dead node that are given back at a time.
+const BURY_BATCH: usize = 256;
+
+const POSTS_LOST: Fault = Fault::new(Reason::QUOTA_EXCEEDED, "messages of other nodes were lost before they were read");
+const EXPELLED: Fault = Fault::new(Reason::SERVER_UNAVAILABLE, "this node has lost its place in the cluster");
+
+/// Messages for other nodes, until the batch is flushed.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    /// The second for those that are acknowledged to their publisher.
+    posts: BTreeMap<NodeId, [Vec<Post>; 2]>,
+}
+
+impl Outbox {
+    /// Adds what a node, or a Session there, is to have. A node that wants only QoS 0 has the rest from its Sessions' queues.
+    pub(super) fn add(&mut self, to: &Subscriber, run: &Arc<Run>, grant: &Grant, only_qos_0: bool, publisher: Option<&ClientId>) {
+        let (node, member) = match &to.place {
+            Place::Here => return,
+            Place::Node(node) => (node, None),
+            Place::Member(node) => (node, Some((to.client_id.clone(), grant.clone()))),
+        };
+        if only_qos_0 && run.messages().iter().all(|message| message.qos > QoS::AtMostOnce) {
+            return;
+        }
+        let reliable = run.highest_qos().min(grant.qos) > QoS::AtMostOnce;
+        let post = Post { run: run.clone(), to: member, publisher: publisher.cloned() };
+        self.posts.entry(node.clone()).or_default()[usize::from(reliable)].push(post);
+    }
+}
+
+/// Hears the news until the node ends. Returns when this node has lost its place.
+pub async fn run(broker: Arc<Broker>, mut news: mpsc::Receiver<News>) {
+    let mut cache = RouteCache::default();
+    while let Some(item) = news.recv().await {
+        match item {
+            News::Routes { version, changes } => {
+                changes.into_iter().for_each(|change| broker.apply(change));
+                broker.store.cluster().into_iter().for_each(|cluster| cluster.applied(version));
+            }
+            News::RoutesLost => broker.reload_routes().await,
+            News::Posts(posts) => posts.into_iter().for_each(|post| broker.take_post(post, &mut cache)),
+            News::PostsLost => broker.each_online(|subscriber| match subscriber.is_durable() {
+                true => subscriber.mailbox.ring(),
+                false => subscriber.mailbox.kick(POSTS_LOST),
+            }),
+            News::Bell(client_id) => broker.roster.get(&client_id).into_iter().for_each(|subscriber| subscriber.mailbox.ring()),
+            News::BellsLost => broker.each_online(|subscriber| subscriber.mailbox.ring()),
+            News::Kick { client_id, epoch } => {
+                broker.roster.get(&client_id).into_iter().for_each(|subscriber| subscriber.mailbox.kick_before(epoch));
+            }
+            News::NodeDead(node) => {
+                tokio::spawn(bury(broker.clone(), node));
+            }
+            News::Expelled => {
+                tracing::error!("this node was taken for dead by the others, and ends");
+                broker.kick_all(EXPELLED);
+                return;
+            }
+        }
+    }
+}
+
+/// Gives back the Sessions of a dead node: their wills are due, and their expiry begins.
+async fn bury(broker: Arc<Broker>, node: NodeId) {
+    tracing::warn!(node = node.as_str(), "a node is dead; its Sessions are given back");
+    if let Err(error) = broker.bury(&node).await {
+        tracing::warn!(node = node.as_str(), ?error, "not all Sessions of a dead node were given back; another node will go on");
+    }
+}
+
+impl Broker {
+    fn each_online(&self, tell: impl Fn(&Subscriber)) {
+        self.roster.online().iter().for_each(|subscriber| tell(subscriber));
+    }
+
+    async fn reload_routes(&self) {
+        while let Err(error) = self.load_routes().await {
+            tracing::warn!(?error, "the routing table could not be loaded again");
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Gives a message of another node to Sessions here.
+    fn take_post(&self, post: Post, cache: &mut RouteCache) {
+        let Post { run, to, publisher } = post;
+        if let Some((client_id, grant)) = to {
+            if let Some(subscriber) = self.roster.get(&client_id) {
+                self.push(&subscriber, Delivery { run, grant });
+            }
+            return;
+        }
+        let routes = self.table.routes(cache, run.topic(), &self.roster, self.guard.as_ref());
+        for (subscriber, target) in routes.direct.iter().filter(|(subscriber, _)| subscriber.mailbox.is_online()) {
+            let is_own = publisher.as_ref() == Some(&subscriber.client_id);
+            if let Some(grant) = target.grant_for(is_own) {
+                // Of a durable Session it takes the QoS 0 part; the rest is in its queue.
+                self.push(subscriber, Delivery { run: run.clone(), grant: grant.clone() });
+            }
+        }
+    }
+
+    /// Sends what a batch has for other nodes. What was acknowledged by then is in their inboxes.
+    pub(super) async fn send(&self, batch: &mut Batch) -> Result<(), StoreError> {
+        let Some(cluster) = self.store.cluster() else { return Ok(()) };
+        for (node, [fast, sure]) in std::mem::take(&mut batch.outbox.posts) {
+            for (posts, reliable) in [(sure, true), (fast, false)] {
+                if !posts.is_empty() {
+                    cluster.post(&node, posts, reliable).await?;
+                }
+            }
+        }
+        let away = batch.rings.iter().filter(|subscriber| !subscriber.mailbox.is_online());
+        let away: Vec<_> = away.map(|subscriber| subscriber.client_id.clone()).collect();
+        if !away.is_empty() {
+            cluster.bell(away).await?;
+        }
+        Ok(())
+    }
+
+    async fn bury(&self, node: &NodeId) -> Result<(), StoreError> {
+        let Some(cluster) = self.store.cluster() else { return Ok(()) };
+        loop {
+            let clients = cluster.sessions_of(node, BURY_BATCH).await?;
+            if clients.is_empty() {
+                break;
+            }
+            for client_id in &clients {
+                let now = self.clock.now();
+                if let Some((lease, closed)) = self.store.reap(client_id, node, now).await? {
+                    if let Some(will) = closed.due_will {
+                        self.publish_will(will, now).await?;
+                    }
+                    if closed.ended {
+                        self.tell_ended(client_id, true, lease.epoch).await?;
+                    }
+                }
+            }
+            cluster.forget_sessions(node, &clients).await?;
+            self.due.notify_one();
+        }
+        Metrics::add(&self.metrics.nodes_buried, 1);
+        cluster.bury(node).await
+    }
+}
