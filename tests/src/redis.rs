@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::unique;
@@ -14,7 +14,9 @@ pub struct Redis {
     server: Child,
     port: u16,
     folder: PathBuf,
-    options: Vec<String>,
+    arguments: Vec<String>,
+    /// What its log says when it is of use.
+    ready: &'static str,
 }
 
 impl Redis {
@@ -26,6 +28,25 @@ impl Redis {
 
     /// With these options of its command line (`--maxmemory 1mb`); they win over those of [`Redis::start`].
     pub fn with(options: &[&str]) -> Option<Redis> {
+        let arguments = ["--save", "", "--appendonly", "no"].iter().chain(options).map(|argument| (*argument).to_owned()).collect();
+        Redis::launch(folder("redis"), arguments, "Ready to accept connections")
+    }
+
+    /// A Sentinel that knows this primary under the name `main`, and promotes its replica soon after it stops answering. It comes back
+    /// when it has seen the replica.
+    pub fn sentinel(primary: &Redis) -> Option<Redis> {
+        let folder = folder("sentinel");
+        let file = folder.join("sentinel.conf"); // it writes to it
+        let watch = format!(
+            "sentinel monitor main 127.0.0.1 {} 1\nsentinel down-after-milliseconds main 500\nsentinel failover-timeout main 5000\n",
+            primary.port
+        );
+        std::fs::write(&file, watch).expect("its configuration");
+        let arguments = vec![file.to_str().expect("a path of text").to_owned(), "--sentinel".to_owned()];
+        Redis::launch(folder, arguments, "+slave slave")
+    }
+
+    fn launch(folder: PathBuf, arguments: Vec<String>, ready: &'static str) -> Option<Redis> {
         if !is_installed() {
             assert!(
                 std::env::var_os("MQTTD_REQUIRE_REDIS").is_none(),
@@ -34,13 +55,10 @@ impl Redis {
             println!("skipped: no redis-server");
             return None;
         }
-        let folder = std::env::temp_dir().join(unique("mqttd-redis-"));
-        std::fs::create_dir_all(&folder).expect("a folder for Redis");
-        let options: Vec<_> = options.iter().map(|option| (*option).to_owned()).collect();
         for _ in 0..PORTS_TRIED_MAX {
             let port = free_port();
-            if let Some(server) = launch(port, &folder, &options) {
-                return Some(Redis { server, port, folder, options });
+            if let Some(server) = launch(port, &folder, &arguments, ready) {
+                return Some(Redis { server, port, folder, arguments, ready });
             }
         }
         panic!("redis-server does not start, see above");
@@ -63,7 +81,7 @@ impl Redis {
 
     /// Starts it again on its port, after [`Redis::kill`].
     pub fn revive(&mut self) {
-        self.server = launch(self.port, &self.folder, &self.options).expect("redis-server starts again");
+        self.server = launch(self.port, &self.folder, &self.arguments, self.ready).expect("redis-server starts again");
     }
 
     /// SIGSTOP: it keeps its connections and says nothing.
@@ -98,20 +116,25 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
 }
 
-/// Comes back when it serves; `None` when it ended instead.
-fn launch(port: u16, folder: &PathBuf, options: &[String]) -> Option<Child> {
+fn folder(stem: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(unique(&format!("mqttd-{stem}-")));
+    std::fs::create_dir_all(&folder).expect("a folder for Redis");
+    folder
+}
+
+/// Comes back when its log says `ready`; `None` when it ended instead.
+fn launch(port: u16, folder: &Path, arguments: &[String], ready: &str) -> Option<Child> {
     let mut server = Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--logfile", ""])
-        .arg("--dir")
+        .args(arguments)
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--logfile", "", "--dir"])
         .arg(folder)
-        .args(options)
         .stdout(Stdio::piped())
         .spawn()
         .expect("redis-server runs");
     let mut log = BufReader::new(server.stdout.take().expect("its log")).lines();
     let mut said = Vec::new();
     for line in log.by_ref().map_while(Result::ok) {
-        if line.contains("Ready to accept connections") {
+        if line.contains(ready) {
             // Somebody has to read on, or it would wait for room in the pipe one day.
             std::thread::spawn(move || log.for_each(drop));
             return Some(server);

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::error::LinkError;
+use super::find;
 use super::health::Health;
 use super::wire::{Wire, connect, login};
 
@@ -56,8 +57,8 @@ impl Subscriber {
     pub(super) async fn open(health: &Health) -> Result<Subscriber, LinkError> {
         let address = health.address();
         let opened = timeout(health.settings.connect_deadline, async {
-            let stream = connect(address).await.ok()?;
-            PubSub::new(&login(address), stream).await.ok()
+            let host = find::primaries(address, health.settings.connect_deadline / 2).await.ok()?.into_iter().next()?;
+            PubSub::new(&login(address), connect(&host).await.ok()?).await.ok()
         });
         let (redis, stream) = opened.await.ok().flatten().ok_or(LinkError::Unavailable)?.split();
         let (sender, messages) = mpsc::channel(MESSAGES_MAX);

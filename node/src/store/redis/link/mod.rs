@@ -13,6 +13,7 @@ pub mod apart;
 mod batch;
 mod control;
 pub mod error;
+mod find;
 pub mod health;
 pub mod lane;
 pub mod settings;

@@ -8,7 +8,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::address::{Address, Host, Place};
+use super::address::{Address, Host};
+use super::find;
 
 /// Requests between a caller and the socket; more than the batches of a lane that are out, so that a batch is in line when its future
 /// was polled once.
@@ -52,17 +53,33 @@ impl Wire {
     /// Connects to the primary, as far as a reply to INFO and PING; gives up after `deadline`.
     pub(super) async fn dial(address: &Address, deadline: Duration) -> Result<Wire, DialError> {
         let dialed = timeout(deadline, async {
-            let stream = connect(address).await?;
-            let config = AsyncConnectionConfig::new()
-                .set_response_timeout(None) // the link has deadlines of its own, which close what does not answer
-                .set_pipeline_buffer_size(REQUESTS_MAX)
-                .set_write_backpressure_boundary(WRITE_BUFFER_BYTES);
-            let (redis, driver) = MultiplexedConnection::new_with_config(&login(address), stream, config).await?;
-            let mut wire = Wire { redis, server: Server::default(), driver: tokio::spawn(driver) };
-            wire.server = wire.ask().await?;
-            Ok(wire)
+            let mut why = DialError::NotReady("no Sentinel knows a primary".to_owned());
+            // Where Sentinels disagree, only the hosts themselves know which of them is the primary.
+            for host in find::primaries(address, deadline / 2).await? {
+                match Wire::to(&host, login(address)).await {
+                    Ok(wire) => return Ok(wire),
+                    Err(error) => why = error,
+                }
+            }
+            Err(why)
         });
         dialed.await.unwrap_or_else(|_| Err(DialError::Unreachable(format!("no answer within {deadline:?}"))))
+    }
+
+    async fn to(host: &Host, login: RedisConnectionInfo) -> Result<Wire, DialError> {
+        let mut wire = Wire::open(host, login).await?;
+        wire.server = wire.ask().await?;
+        Ok(wire)
+    }
+
+    /// Any server, whatever its state.
+    pub(super) async fn open(host: &Host, login: RedisConnectionInfo) -> Result<Wire, DialError> {
+        let config = AsyncConnectionConfig::new()
+            .set_response_timeout(None) // the link has deadlines of its own, which close what does not answer
+            .set_pipeline_buffer_size(REQUESTS_MAX)
+            .set_write_backpressure_boundary(WRITE_BUFFER_BYTES);
+        let (redis, driver) = MultiplexedConnection::new_with_config(&login, connect(host).await?, config).await?;
+        Ok(Wire { redis, server: Server::default(), driver: tokio::spawn(driver) })
     }
 
     async fn ask(&mut self) -> Result<Server, DialError> {
@@ -120,17 +137,7 @@ pub(super) fn login(address: &Address) -> RedisConnectionInfo {
     }
 }
 
-/// A socket to the primary.
-pub(super) async fn connect(address: &Address) -> Result<TcpStream, DialError> {
-    match &address.place {
-        _ if address.tls => Err(DialError::NotBuilt("TLS to Redis (rediss://) is not built yet: use redis://")),
-        Place::Standalone(host) => open(host).await,
-        Place::Sentinel { .. } => Err(DialError::NotBuilt("Sentinel (redis+sentinel://) is not built yet: use redis://")),
-        Place::Cluster(_) => Err(DialError::NotBuilt("Redis Cluster (redis+cluster://) is not built yet: use redis://")),
-    }
-}
-
-async fn open(host: &Host) -> Result<TcpStream, DialError> {
+pub(super) async fn connect(host: &Host) -> Result<TcpStream, DialError> {
     let stream = TcpStream::connect((host.name.as_str(), host.port)).await.map_err(unreachable)?;
     stream.set_nodelay(true).map_err(unreachable)?; // a batch is written at once and waits for no other
     Ok(stream)
