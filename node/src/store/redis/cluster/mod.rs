@@ -25,7 +25,7 @@ pub mod settings;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use redis::{Cmd, cmd};
 use tokio::sync::{mpsc, watch};
@@ -80,6 +80,7 @@ impl Cluster {
             outbox,
             dropped: AtomicU64::new(0),
             promise: Promise::new(),
+            has_left: AtomicBool::new(false),
         });
         core.make_inbox().await?;
         let version = core.history(0).await?;
@@ -185,7 +186,9 @@ impl Cluster {
     async fn list(&self, node: &NodeId, verb: &str, clients: &[ClientId]) -> Result<(), StoreError> {
         let mut list = cmd(verb);
         list.arg(self.core().keys.sessions(node));
-        clients.iter().for_each(|client_id| drop(list.arg(client_id.as_str())));
+        for client_id in clients {
+            list.arg(client_id.as_str());
+        }
         self.core().write(node.as_str(), vec![list]).await.map(drop)
     }
 
