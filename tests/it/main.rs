@@ -40,6 +40,7 @@ mod malformed_properties;
 mod neighbours;
 
 // Below the sockets: the Store's contract, and the link to Redis.
+mod redis_cluster;
 mod redis_link;
 mod store;
 

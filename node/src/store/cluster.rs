@@ -35,10 +35,18 @@ pub enum Who {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouteChange {
     /// Adds subscriptions, or replaces those with the same selector.
-    Set { who: Who, subscriptions: Vec<Subscription> },
-    Unset { who: Who, selectors: Vec<Selector> },
+    Set {
+        who: Who,
+        subscriptions: Vec<Subscription>,
+    },
+    Unset {
+        who: Who,
+        selectors: Vec<Selector>,
+    },
     /// The Session has ended, or the node is dead: all its subscriptions go.
-    End { who: Who },
+    End {
+        who: Who,
+    },
 }
 
 /// Counts the changes of the routing table.
@@ -58,7 +66,10 @@ pub struct Post {
 #[derive(Debug)]
 pub enum News {
     /// Apply these, then say [`applied`](crate::store::redis::cluster::Cluster::applied) with the version.
-    Routes { version: RouteVersion, changes: Vec<RouteChange> },
+    Routes {
+        version: RouteVersion,
+        changes: Vec<RouteChange>,
+    },
     /// Changes were missed (the log was trimmed, or Redis is another one): the table is to be loaded again.
     RoutesLost,
     Posts(Vec<Post>),
@@ -69,7 +80,10 @@ pub enum News {
     /// Bells may have been missed: every durable Session here looks into its queue.
     BellsLost,
     /// A connection on another node owns this Session since this epoch.
-    Kick { client_id: ClientId, epoch: Epoch },
+    Kick {
+        client_id: ClientId,
+        epoch: Epoch,
+    },
     /// A node is dead, and it is this node that shall clean up after it.
     NodeDead(NodeId),
     /// This node was taken for dead, or cannot tell: its connections end, and it joins again as another incarnation.

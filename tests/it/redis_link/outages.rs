@@ -84,6 +84,28 @@ async fn who_comes_in_a_short_outage_is_served_after_it() {
 }
 
 #[tokio::test]
+async fn what_waited_behind_lost_writes_is_not_sent() {
+    let Some(mut redis) = Redis::start() else { return };
+    let settings = Settings { deadline: PATIENCE, ..Settings::default() };
+    let link = Link::open(Address::parse(&redis.url()).unwrap(), settings).await.unwrap();
+    redis.pause();
+    let mut writes = Vec::new();
+    for number in 0..3 {
+        writes.push(begin(link.write(0, vec![push("list", number)])).await);
+        tokio::task::yield_now().await; // the lane sends it, if it may
+    }
+    redis.kill();
+    redis.revive();
+    let mut ends = Vec::new();
+    for write in writes {
+        ends.push(write.await.unwrap_err());
+    }
+    assert_eq!(ends, [LinkError::Unknown, LinkError::Unknown, LinkError::Unavailable]);
+    link.write(0, vec![push("list", 3)]).await.unwrap();
+    assert_eq!(list(&link, "list").await, ["3"]);
+}
+
+#[tokio::test]
 async fn a_paused_redis_is_an_error_in_time() {
     let Some(redis) = Redis::start() else { return };
     let link = linked(&redis).await;

@@ -21,6 +21,8 @@ pub struct Settings {
     pub outage_max: Duration,
     /// How long a SUBACK waits for the other nodes at most.
     pub visibility: Duration,
+    /// How long Redis may take to confirm that a Session is listened for.
+    pub listen_deadline: Duration,
     /// Batches in the inbox of a node; when it reads too slowly, the oldest are lost, and it is told.
     pub inbox_length_max: usize,
     /// Changes in the log of routes; a node that is further behind loads the whole table again.
@@ -44,6 +46,7 @@ impl Default for Settings {
             burial: Duration::from_secs(30),
             outage_max: Duration::from_secs(30),
             visibility: Duration::from_secs(1),
+            listen_deadline: Duration::from_secs(4),
             inbox_length_max: 100_000,
             log_length_max: 200_000,
             post_bytes_max: 16 * 1024,

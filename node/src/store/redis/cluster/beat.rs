@@ -1,0 +1,189 @@
+//! Who lives: every node says so again and again, and one of the others cleans up after those that do not (REDIS.md 3.4).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use redis::{Cmd, Value};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::core::Core;
+use super::functions::{self, Function};
+use super::reply;
+use crate::store::StoreError;
+use crate::store::cluster::{News, NodeId, RouteVersion};
+use crate::store::redis::link::apart::Blocking;
+
+/// What one beat tells.
+#[derive(Debug)]
+struct Heard {
+    is_listed: bool,
+    members: Vec<Member>,
+    /// Dead, and whoever wanted to clean up after them did not come to the end.
+    orphans: Vec<NodeId>,
+}
+
+#[derive(Debug)]
+struct Member {
+    node: NodeId,
+    /// Since its last beat, by Redis's clock.
+    silent: Duration,
+    applied: RouteVersion,
+}
+
+/// The beat's task.
+pub(super) struct Beat {
+    core: Arc<Core>,
+    /// Of its own: it is not behind anything else.
+    connection: Option<Blocking>,
+    last: Instant,
+    /// Redis has been reached since then, and was the same.
+    steady_since: Instant,
+    generation: u64,
+    /// Suspects, and when each became one.
+    suspects: HashMap<NodeId, Instant>,
+}
+
+impl Beat {
+    /// Becomes a member.
+    pub(super) async fn join(core: Arc<Core>) -> Result<Beat, StoreError> {
+        let now = Instant::now();
+        let generation = core.link.state().generation;
+        let mut beat = Beat { core, connection: None, last: now, steady_since: now, generation, suspects: HashMap::new() };
+        functions::load(&beat.core.link).await?;
+        beat.once(true).await?;
+        Ok(beat)
+    }
+
+    /// Returns when this node is no member any more.
+    pub(super) async fn run(mut self) {
+        let mut ticks = interval(self.core.settings.beat);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            match self.once(false).await {
+                Ok(heard) if heard.is_listed => self.look(&heard).await,
+                Ok(_) if self.core.has_left.load(Relaxed) => return,
+                Ok(_) => break,
+                Err(_) if self.last.elapsed() > self.core.settings.outage_max => break,
+                Err(_) => {
+                    self.connection = None;
+                    self.steady_since = Instant::now();
+                }
+            }
+        }
+        tracing::warn!(node = self.core.node.as_str(), "this node was taken for dead, or has been without Redis for too long");
+        self.core.promise.end();
+        let _ = self.core.news.send(News::Expelled).await; // nobody is there to be expelled
+    }
+
+    async fn once(&mut self, join: bool) -> Result<Heard, StoreError> {
+        let sent = Instant::now(); // Redis hears it later, so the lease begins later there
+        let heard = self.say(join).await?;
+        if heard.is_listed {
+            self.last = sent;
+            self.core.promise.set_until(sent + self.core.settings.promise);
+            let lease = self.core.settings.lease;
+            let live = heard.members.iter().filter(|member| member.silent <= lease);
+            let live: Vec<_> = live.map(|member| (member.node.clone(), member.applied)).collect();
+            self.core.peers.send_modify(|peers| peers.beat(live));
+        }
+        Ok(heard)
+    }
+
+    async fn say(&mut self, join: bool) -> Result<Heard, StoreError> {
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => none.insert(self.core.link.blocking().await?),
+        };
+        let applied = *self.core.applied.borrow();
+        let applied = if applied == 0 { String::new() } else { applied.to_string() };
+        let mut beat = Function::Beat.on(&self.core.keys.members());
+        beat.arg(self.core.node.as_str()).arg(u8::from(join)).arg(applied);
+        match connection.query(&beat, Duration::ZERO).await {
+            Err(error) if functions::is_missing(&error) => {
+                functions::load(&self.core.link).await?;
+                hear(connection.query(&beat, Duration::ZERO).await?)
+            }
+            reply => hear(reply?),
+        }
+    }
+
+    /// Looks who is dead, and takes care of them.
+    async fn look(&mut self, heard: &Heard) {
+        let now = Instant::now();
+        let generation = self.core.link.state().generation;
+        if generation != self.generation {
+            (self.generation, self.steady_since) = (generation, now);
+            self.suspects.clear();
+        }
+        let settings = &self.core.settings;
+        let silent = |member: &&Member| member.silent > settings.lease;
+        let silent: Vec<_> = heard.members.iter().filter(silent).map(|member| member.node.clone()).collect();
+        self.suspects.retain(|node, _| silent.contains(node));
+        for node in &silent {
+            self.suspects.entry(node.clone()).or_insert(now);
+        }
+
+        let is_steady = self.steady_since + settings.steady <= now;
+        // When most are silent, it is not they who are dead. Of two, one has no majority to ask.
+        let are_few = heard.members.len() <= 2 || silent.len() * 2 <= heard.members.len();
+        let are_seen_twice = |since: &Instant| *since + settings.looks_apart <= now;
+        let dead = self.suspects.iter().filter(|(_, since)| is_steady && are_few && are_seen_twice(since));
+        let dead: Vec<_> = dead.map(|(node, _)| node.clone()).chain(heard.orphans.iter().cloned()).collect();
+        for node in dead {
+            self.claim(node).await;
+        }
+    }
+
+    /// Tells that a node is dead, if this one is the first to claim it.
+    async fn claim(&mut self, node: NodeId) {
+        self.suspects.remove(&node);
+        let (keys, settings) = (self.core.keys.members(), &self.core.settings);
+        let mut claim = Function::Claim.on(&keys);
+        claim.arg(node.as_str()).arg(settings.lease.as_millis() as u64).arg(settings.burial.as_millis() as u64);
+        let claimed = functions::call(&self.core.link, claim).await;
+        if claimed.is_ok_and(|claimed| claimed == Value::Int(1)) {
+            tracing::warn!(node = node.as_str(), "a node is dead; this one cleans up after it");
+            let news = self.core.news.clone();
+            // The beat waits for nobody; when this comes too late, the claim has run out, and the next look finds the node again.
+            tokio::spawn(async move { news.send(News::NodeDead(node)).await });
+        }
+    }
+}
+
+impl Core {
+    /// The claim on a dead node lasts as long again from now.
+    pub(super) async fn claim_on(&self, dead: &NodeId) -> Result<(), StoreError> {
+        let mut claim: Cmd = Function::ClaimOn.on(&[self.keys.dead()]);
+        claim.arg(dead.as_str()).arg(self.settings.burial.as_millis() as u64);
+        functions::call(&self.link, claim).await?;
+        Ok(())
+    }
+
+    pub(super) async fn end_membership(&self) -> Result<(), StoreError> {
+        self.has_left.store(true, Relaxed);
+        self.promise.end();
+        functions::call(&self.link, Function::Leave.on(&self.keys.members()).arg(self.node.as_str()).take()).await?;
+        Ok(())
+    }
+}
+
+fn hear(reply: Value) -> Result<Heard, StoreError> {
+    let [listed, members, orphans] =
+        <[Value; 3]>::try_from(reply::list(reply)?).map_err(|found| reply::unexpected(&Value::Array(found)))?;
+    let members = reply::list(members)?.chunks(3).map(member).collect::<Result<Vec<_>, _>>()?;
+    let orphans = reply::list(orphans)?.into_iter().map(node).collect::<Result<Vec<_>, _>>()?;
+    Ok(Heard { is_listed: listed == Value::Int(1), members, orphans })
+}
+
+fn member(parts: &[Value]) -> Result<Member, StoreError> {
+    let [name, silent, applied] = parts else { return Err(StoreError::Unavailable) };
+    let applied = if *applied == Value::BulkString(Vec::new()) { 0 } else { reply::number(applied)? };
+    Ok(Member { node: node(name.clone())?, silent: Duration::from_millis(reply::number(silent)?), applied })
+}
+
+fn node(name: Value) -> Result<NodeId, StoreError> {
+    Ok(NodeId::new(&reply::text(name)?))
+}
