@@ -16,7 +16,12 @@ impl Clock {
     pub fn start() -> Clock {
         #[allow(clippy::disallowed_methods, reason = "this is the clock")]
         let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Clock { started: Instant::now(), started_at: Time(unix.as_millis() as u64) }
+        Clock::start_at(Time(unix.as_millis() as u64))
+    }
+
+    /// Sets the clock by another one, which all nodes of a cluster go by.
+    pub fn start_at(now: Time) -> Clock {
+        Clock { started: Instant::now(), started_at: now }
     }
 
     pub fn now(&self) -> Time {

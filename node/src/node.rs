@@ -45,7 +45,12 @@ impl Node {
     pub async fn bind(config: &Config) -> io::Result<Node> {
         let guard = Arc::new(House::new(house(config)?));
         let store = store(config).await?;
-        let broker = Arc::new(Broker::new(Arc::new(settings(config)), guard, store, broker_limits(config), Clock::start()));
+        let clock = match store.cluster() {
+            Some(cluster) => Clock::start_at(cluster.time().await.map_err(|error| io::Error::other(format!("{error:?}")))?),
+            None => Clock::start(),
+        };
+        let broker = Arc::new(Broker::new(Arc::new(settings(config)), guard, store, broker_limits(config), clock));
+        broker.join().await.map_err(|error| io::Error::other(format!("the routing table cannot be loaded: {error:?}")))?;
         let mut listeners = Vec::new();
         for url in &config.listen {
             for address in resolve(url).await? {
@@ -81,10 +86,22 @@ impl Node {
             tokio::spawn(listener::run(listener, self.broker.clone(), self.patience, stopped.clone(), open.clone()));
         }
         drop((open, stopped));
-        stop.await;
+        let expelled = async {
+            match self.broker.store().take_news() {
+                Some(news) => broker::inbox::run(self.broker.clone(), news).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = stop => {}
+            () = expelled => {}
+        }
         let _ = stopping.send(true);
         self.broker.kick_all(Fault::new(Reason::SERVER_SHUTTING_DOWN, "this Server is shutting down"));
         let _ = tokio::time::timeout(DRAIN, all_closed.recv()).await;
+        if let Some(cluster) = self.broker.store().cluster() {
+            let _ = cluster.leave().await;
+        }
     }
 }
 
@@ -141,8 +158,7 @@ async fn store(config: &Config) -> io::Result<Store> {
     let settings = redis::Settings {
         url: url.clone(),
         prefix: config.store.prefix.clone(),
-        // What an earlier process of this name owned is not ours.
-        node: format!("{}.{}", config.node.id.as_deref().unwrap_or("node"), uuid::Uuid::now_v7().simple()),
+        node: config.node.id.clone().unwrap_or_else(|| "node".to_owned()),
         limits: redis::Limits {
             queue_messages_max: config.session.queue_messages_max as u64,
             retained_max: config.store.retained_max as u64,

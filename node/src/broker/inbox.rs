@@ -153,7 +153,8 @@ impl Broker {
                         self.publish_will(will, now).await?;
                     }
                     if closed.ended {
-                        self.tell_ended(client_id, true, lease.epoch).await?;
+                        self.tell_ended(client_id, None, lease.epoch).await?;
+                        self.tell_ended(client_id, Some(node), lease.epoch).await?;
                     }
                 }
             }

@@ -107,9 +107,7 @@ impl Broker {
         let lasting = open.expiry != Some(Span(0));
         if let Some(cluster) = self.store.cluster() {
             cluster.add_session(client_id).await?;
-            if lasting || !open.clean_start {
-                cluster.listen(client_id).await?;
-            }
+            cluster.listen(client_id).await?;
         }
         let opened = self.store.open(client_id, open, now).await?;
         let resumed = opened.state.is_some();
@@ -131,7 +129,10 @@ impl Broker {
             cluster.kick(client_id, opened.epoch).await?;
         }
         if !opened.ended.is_empty() {
-            self.tell_ended(client_id, true, opened.epoch).await?;
+            self.tell_ended(client_id, None, opened.epoch).await?;
+        }
+        if let (Some(cluster), None) = (self.store.cluster(), &entered) {
+            cluster.unlisten(client_id).await;
         }
         let (cache, wants) = Default::default();
         let mut member = entered.map(|entered| Member { subscriber: entered.subscriber, lease, cache, wants });
@@ -178,10 +179,10 @@ impl Broker {
         self.tell_left(member).await?;
         let shares = member.subscriber.selectors().iter().flatten().any(|selector| selector.share.is_some());
         if (durable && ended) || (!durable && shares) {
-            self.tell_ended(&client_id, durable, member.lease.epoch).await?;
+            self.tell_ended(&client_id, Some(cluster.node()).filter(|_| !durable), member.lease.epoch).await?;
         }
+        cluster.unlisten(&client_id).await;
         if !self.roster.get(&client_id).is_some_and(|subscriber| subscriber.mailbox.is_online()) {
-            cluster.unlisten(&client_id).await;
             cluster.remove_session(&client_id).await?;
         }
         Ok(())

@@ -74,7 +74,7 @@ impl Broker {
         if let Some(subscriber) = subscriber {
             self.forget(&subscriber);
         }
-        self.tell_ended(&lease.client_id, true, lease.epoch).await?;
+        self.tell_ended(&lease.client_id, None, lease.epoch).await?;
         for (message, group) in shared {
             self.hand_over(message.message().clone(), &group, now).await?;
         }

@@ -13,7 +13,7 @@ use crate::packet::connect::ClientId;
 use crate::packet::subscribe::SubscriptionOptions;
 use crate::session::state::Epoch;
 use crate::store::StoreError;
-use crate::store::cluster::{RouteChange, RouteVersion, Who};
+use crate::store::cluster::{NodeId, RouteChange, RouteVersion, Who};
 use crate::subscription::{Selector, Subscription};
 use crate::topic::filter::TopicFilter;
 
@@ -104,11 +104,10 @@ impl Broker {
         self.tell_interest(member, wants).await.map(drop)
     }
 
-    /// A Session has ended.
-    pub(super) async fn tell_ended(&self, client_id: &ClientId, durable: bool, epoch: Epoch) -> Result<(), StoreError> {
+    /// A Session has ended: a durable one, or one that lived on a node.
+    pub(super) async fn tell_ended(&self, client_id: &ClientId, node: Option<&NodeId>, epoch: Epoch) -> Result<(), StoreError> {
         let Some(cluster) = self.store.cluster() else { return Ok(()) };
-        let node = (!durable).then(|| cluster.node().clone());
-        let who = Who::Session { client_id: client_id.clone(), node };
+        let who = Who::Session { client_id: client_id.clone(), node: node.cloned() };
         cluster.route(RouteChange::End { who }, epoch).await.map(drop)
     }
 
@@ -154,6 +153,11 @@ impl Broker {
         Ok(version)
     }
 
+    /// Takes part in the cluster, before the first Client comes.
+    pub async fn join(&self) -> Result<(), StoreError> {
+        self.load_routes().await
+    }
+
     /// Loads the whole table, at the start and whenever changes were missed.
     pub(super) async fn load_routes(&self) -> Result<(), StoreError> {
         let Some(cluster) = self.store.cluster() else { return Ok(()) };
@@ -171,7 +175,9 @@ impl Broker {
                 None => self.forget(&known),
                 Some(selectors) => {
                     let gone: Vec<_> = known.selectors().iter().flatten().filter(|selector| !selectors.contains(selector)).cloned().collect();
-                    gone.iter().for_each(|selector| drop(self.table.unsubscribe(&known, selector)));
+                    for selector in &gone {
+                        self.table.unsubscribe(&known, selector);
+                    }
                 }
             }
         }

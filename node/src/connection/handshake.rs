@@ -146,14 +146,14 @@ where
     tracing::info!(client_id = %request.client_id, %peer, version = ?request.version, resumed = state.is_some(), "connected");
     let answered = authentication.as_ref().map(|(authentication, data)| (authentication.method.clone(), data.clone()));
     let mut session = Box::new(request.accept(state, answered, &broker.settings, now));
-    let Some(member) = member else {
+    let Some(mut member) = member else {
         // CONNACK has no word for it: the Client was in, and was taken over before it knew [MQTT-3.1.4-3].
         session.send_disconnect(Fault::new(Reason::SESSION_TAKEN_OVER, "another connection with this Client Identifier was faster"));
         let _ = tokio::time::timeout(super::LINGER, finish(framing, session.outgoing())).await;
         return Err(End::Client("taken over before it was in"));
     };
     if session.outgoing().is_empty() {
-        broker.close(&member, &mut session, Default::default(), now).await?;
+        broker.close(&mut member, &mut session, Default::default(), now).await?;
         return Err(Fault::new(Reason::PACKET_TOO_LARGE, "no CONNACK fits into the Maximum Packet Size of the Client").into());
     }
     Ok(Entered {

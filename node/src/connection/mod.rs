@@ -334,7 +334,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         }
         let mail = std::mem::take(&mut self.mail);
-        if let Err(error) = self.broker.close(&self.member, &mut self.session, mail, now).await {
+        if let Err(error) = self.broker.close(&mut self.member, &mut self.session, mail, now).await {
             tracing::warn!(%client_id, ?error, "the Session could not be given back to the Store");
         }
         let _ = tokio::time::timeout(LINGER, handshake::finish(&mut self.framing, self.session.outgoing())).await;

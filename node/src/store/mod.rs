@@ -13,7 +13,6 @@
 //!   A will is published at least once: who opens a Session in the moment between `due` and `will_done` may get it too.
 
 pub mod cluster;
-pub mod cluster;
 pub mod memory;
 pub mod redis;
 mod seek;
@@ -203,6 +202,14 @@ impl Store {
         match self {
             Store::Memory(_) => None,
             Store::Redis(store) => Some(store.cluster()),
+        }
+    }
+
+    /// What other nodes have for this one; only the first caller gets it.
+    pub fn take_news(&self) -> Option<tokio::sync::mpsc::Receiver<cluster::News>> {
+        match self {
+            Store::Memory(_) => None,
+            Store::Redis(store) => store.take_news(),
         }
     }
 

@@ -26,9 +26,12 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use redis::{Cmd, Value};
+use tokio::sync::mpsc;
 
+use super::cluster::News;
 use super::{Stats, StoreError};
 use crate::packet::connect::ClientId;
+use cluster::Cluster;
 use functions::Function;
 use keys::Keys;
 use link::Link;
@@ -43,7 +46,7 @@ pub struct Settings {
     pub url: String,
     /// Begins every key.
     pub prefix: String,
-    /// Owns the Sessions that are opened here; not empty, and another after every start.
+    /// The name of this node; what it owned under an earlier start is another's.
     pub node: String,
     pub limits: Limits,
 }
@@ -63,7 +66,9 @@ pub struct Limits {
 pub struct Redis {
     link: Link,
     keys: Keys,
-    node: String,
+    cluster: Cluster,
+    /// What other nodes have for this one, until somebody takes it.
+    news: Mutex<Option<mpsc::Receiver<News>>>,
     limits: Limits,
     /// Sessions whose queues were seen near their bound: they are written by way of a function.
     crowded: Mutex<HashSet<ClientId>>,
@@ -77,15 +82,28 @@ impl Redis {
         let of_link = link::settings::Settings { prefix: settings.prefix.clone(), ..link::settings::Settings::default() };
         let link = Link::open(Address::parse(&settings.url)?, of_link).await?;
         functions::load(&link).await.map_err(|error| StartError::NotReady(error.to_string()))?;
+        let joined = Cluster::join(link.clone(), &settings.node, cluster::settings::Settings::default()).await;
+        let (cluster, news) = joined.map_err(|error| StartError::NotReady(format!("the cluster cannot be joined: {error:?}")))?;
         Ok(Redis {
             link,
             keys: Keys::new(&settings.prefix),
-            node: settings.node,
+            cluster,
+            news: Mutex::new(Some(news)),
             limits: settings.limits,
             crowded: Mutex::default(),
             dropped_full: AtomicU64::new(0),
             expired: AtomicU64::new(0),
         })
+    }
+
+    /// What joins this node with the others of its prefix.
+    pub fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    /// What other nodes have for this one; only the first caller gets it.
+    pub fn take_news(&self) -> Option<mpsc::Receiver<News>> {
+        self.news.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
     }
 
     /// What this node knows: the retained messages of all, and what it has dropped itself. The other numbers would cost a walk over all
@@ -135,6 +153,6 @@ fn failed(error: LinkError) -> StoreError {
 
 impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Redis").field("keys", &self.keys).field("node", &self.node).field("limits", &self.limits).finish_non_exhaustive()
+        f.debug_struct("Redis").field("keys", &self.keys).field("node", self.cluster.node()).field("limits", &self.limits).finish_non_exhaustive()
     }
 }

@@ -6,6 +6,7 @@ use super::reply::{Reply, number};
 use super::{Redis, due};
 use crate::packet::PacketId;
 use crate::packet::connect::ClientId;
+use crate::store::cluster::NodeId;
 use crate::session::state::{State, Will};
 use crate::store::{Close, Closed, Lease, Open, Opened, StoreError};
 use crate::subscription::{Selector, Subscription};
@@ -17,7 +18,7 @@ impl Redis {
         let will = open.will.as_ref().map(encoding::will).unwrap_or_default();
         let delay = open.will.as_ref().map_or(0, |will| will.delay.0);
         let reply = self.call(Function::Open, &keys.all(), |call| {
-            call.arg(&self.node).arg(u8::from(open.clean_start)).arg(span(open.expiry)).arg(&will[..]).arg(delay).arg(now.0);
+            call.arg(self.cluster.node().as_str()).arg(u8::from(open.clean_start)).arg(span(open.expiry)).arg(&will[..]).arg(delay).arg(now.0);
         });
         let mut reply = Reply::new(reply.await?)?;
         let epoch = reply.number()?;
@@ -59,6 +60,28 @@ impl Redis {
             self.index(keys.due_shard(), member.as_bytes(), look_at, None).await?;
         }
         Ok(closed)
+    }
+
+    /// As `close` by a node that cannot say it any more. Read first and closed then: the epoch makes sure that it is the same Session.
+    pub(in crate::store) async fn reap(
+        &self,
+        client_id: &ClientId,
+        node: &NodeId,
+        now: Time,
+    ) -> Result<Option<(Lease, Closed)>, StoreError> {
+        let keys = self.keys.session(client_id);
+        let mut fields = redis::cmd("HMGET");
+        fields.arg(keys.session()).arg(&["n", "e", "x", "r"]);
+        let mut reply = Reply::new(self.command(fields).await?)?;
+        let owner = reply.optional_bytes()?;
+        let (epoch, expiry, handed) = (reply.optional_number()?, reply.optional_bytes()?, reply.optional_number()?);
+        // Empty: for ever, as the functions take it.
+        let expiry = expiry.and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok());
+        let Some(epoch) = epoch.filter(|_| owner.as_deref() == Some(node.as_str().as_bytes())) else { return Ok(None) };
+        let lease = Lease { client_id: client_id.clone(), epoch };
+        let close = Close { keep_will: true, expiry: expiry.map(Span), sent: handed.unwrap_or(0) };
+        let closed = self.close(&lease, close, now).await?;
+        Ok(closed.was_owner.then_some((lease, closed)))
     }
 
     pub(in crate::store) async fn subscribe(&self, lease: &Lease, subscriptions: &[Subscription]) -> Result<(), StoreError> {
