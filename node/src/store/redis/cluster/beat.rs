@@ -85,7 +85,9 @@ impl Beat {
             self.last = sent;
             self.core.promise.set_until(sent + self.core.settings.promise);
             let lease = self.core.settings.lease;
-            let live = heard.members.iter().filter(|member| member.silent <= lease);
+            // After an outage nobody has been heard of yet: all who are listed may live.
+            let is_new = self.steady_since.elapsed() < lease;
+            let live = heard.members.iter().filter(|member| is_new || member.silent <= lease);
             let live: Vec<_> = live.map(|member| (member.node.clone(), member.applied)).collect();
             self.core.peers.send_modify(|peers| peers.beat(live));
         }

@@ -4,7 +4,10 @@
 -- All keys of a call are in one slot. Every time is that of Redis, in ms; versions begin with its microseconds, so that they stay above
 -- all earlier ones when Redis has lost some. Numbers stay below 2^53, so that Lua's doubles are exact.
 
-local call = redis.call
+-- While the library is loaded there is no `redis.call` yet.
+local function call(...)
+  return redis.call(...)
+end
 
 -- The epoch of an owner that has ended is kept for so long, because a late change of it may still be on its way.
 local ENDED_KEPT = 60000

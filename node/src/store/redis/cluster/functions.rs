@@ -50,7 +50,7 @@ pub(super) async fn call(link: &Link, command: Cmd) -> Result<Value, LinkError> 
             load(link).await?;
             link.call(command).await
         }
-        reply => reply,
+        reply => reply.inspect_err(|error| tracing::warn!(%error, "a function of the cluster was not done")),
     }
 }
 

@@ -65,7 +65,7 @@ mod tests {
     fn who_has_just_come_is_not_forgotten_by_an_older_beat() {
         let [a, b] = ["a", "b"].map(NodeId::new);
         let mut peers = Peers::default();
-        peers.hear(b.clone(), 1);
+        peers.hear(b, 1);
         peers.beat([(a.clone(), 2)]);
         assert!(!peers.have(2));
         peers.beat([(a.clone(), 2)]);
