@@ -54,7 +54,7 @@ impl Redis {
                     stored.push(Stored { sequence, message, grant });
                 }
                 None => {
-                    tracing::error!(client_id = %lease.client_id, sequence, "a message in the Store is not understood, and is left out")
+                    tracing::error!(client_id = %lease.client_id, sequence, "a message in the Store is not understood, and is left out");
                 }
             }
         }

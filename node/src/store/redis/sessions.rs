@@ -2,6 +2,7 @@
 
 use super::encoding;
 use super::functions::Function;
+use super::keys::SessionKeys;
 use super::reply::{Reply, number};
 use super::{Redis, due};
 use crate::packet::PacketId;
@@ -30,8 +31,8 @@ impl Redis {
             false => (None, take_selectors(reply.list()?)?),
         };
         if let Some(before) = before.filter(|_| !was_owned) {
-            // It waited without a connection; what is due of it is void. Left behind by a crash here, `due` finds it void itself.
-            self.index(keys.due_shard(), due::member(client_id, before).as_bytes(), None, None).await?;
+            // It waited without a connection; what is due of it is void.
+            self.mend_index(&keys, &due::member(client_id, before), None).await;
         }
         Ok(Opened { epoch, state, was_owned, due_will, ended })
     }
@@ -57,7 +58,7 @@ impl Redis {
             None => (Closed::default(), None),
         };
         if may_wait {
-            self.index(keys.due_shard(), member.as_bytes(), look_at, None).await?;
+            self.mend_index(&keys, &member, look_at).await;
         }
         Ok(closed)
     }
@@ -122,9 +123,16 @@ impl Redis {
             .await?;
         let purged = number(&purged)? != 0;
         if purged {
-            self.index(keys.due_shard(), due::member(&lease.client_id, lease.epoch).as_bytes(), None, None).await?;
+            self.mend_index(&keys, &due::member(&lease.client_id, lease.epoch), None).await;
         }
         Ok(purged)
+    }
+
+    /// Puts the index right after the state. Where this fails or is cut off, the index says to look at once, and whoever looks mends it: so a
+    /// failure here must not hide what the step before has done.
+    async fn mend_index(&self, keys: &SessionKeys, member: &str, at: Option<Time>) {
+        let mended = self.index(keys.due_shard(), member.as_bytes(), at, None).await;
+        mended.unwrap_or_else(|error| tracing::debug!(?error, "the index of what is due is left as it was"));
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use futures_util::future::join_all;
 use redis::{Cmd, RedisError, Value, cmd};
 
@@ -26,6 +26,8 @@ use crate::time::Time;
 
 /// Bytes of commands that are made before they are sent.
 const WAVE_BYTES: usize = 1 << 20;
+/// What a command has beside its message, about.
+const COMMAND_OVERHEAD: usize = 128;
 /// Sessions whose queues are known to be near their bound. More are forgotten all at once, and found again by their next write.
 const CROWDED_MAX: usize = 100_000;
 
@@ -113,40 +115,32 @@ impl Redis {
         let queue = keys.queue();
         let messages: usize = group.appends.iter().map(|(_, run, _)| run.messages().len()).sum();
         let is_plain = self.may_append_plainly(group.client_id, messages as u64);
-        let mut has_added = false;
+        if is_plain && messages > 0 {
+            let mut ends = cmd("HGET");
+            ends.arg(keys.session()).arg("t");
+            wave.add(keys, ends, Meaning::Ends);
+        }
         for (place, run, grant) in &group.appends {
             let entries = encoded.entry(Arc::as_ptr(run).addr()).or_insert_with(|| encode(run));
-            if entries.is_empty() {
-                continue;
-            }
             let mut head = BytesMut::new();
             encoding::put_grant(grant, &mut head);
-            let mut call = Function::Append.on(&[keys.session(), queue.clone()]);
-            call.arg(now.0).arg(self.limits.queue_messages_max);
-            if is_plain && !has_added {
-                let mut ends = cmd("HGET");
-                ends.arg(keys.session()).arg("t");
-                wave.add(keys, ends, Meaning::Ends);
-                has_added = true;
-            }
-            for (field, message) in entries.iter() {
-                let mut entry = BytesMut::with_capacity(head.len() + message.len());
-                entry.put_slice(&head);
-                entry.put_slice(message);
-                wave.bytes += entry.len() + 128;
-                if is_plain {
+            wave.bytes += entries.iter().map(|(_, message)| head.len() + message.len() + COMMAND_OVERHEAD).sum::<usize>();
+            if is_plain {
+                for (field, message) in entries {
                     let mut add = cmd("XADD");
-                    add.arg(&queue).arg("NOMKSTREAM").arg("0-*").arg(field).arg(&entry[..]);
+                    add.arg(&queue).arg("NOMKSTREAM").arg("0-*").arg(field).arg(&entry(&head, message)[..]);
                     wave.add(keys, add, Meaning::Added { place: *place, group: group_place });
-                } else {
-                    call.arg(field).arg(&entry[..]);
                 }
-            }
-            if !is_plain {
-                wave.add(keys, call, Meaning::Fitted { place: *place, wanted: entries.len() as u64 });
+            } else if !entries.is_empty() {
+                let mut append = Function::Append.on(&[keys.session(), queue.clone()]);
+                append.arg(now.0).arg(self.limits.queue_messages_max);
+                for (field, message) in entries.iter() {
+                    append.arg(field).arg(&entry(&head, message)[..]);
+                }
+                wave.add(keys, append, Meaning::Fitted { place: *place, wanted: entries.len() as u64 });
             }
         }
-        if !group.appends.is_empty() {
+        if messages > 0 {
             let mut length = cmd("XLEN");
             length.arg(&queue);
             wave.add(keys, length, Meaning::Length { group: group_place });
@@ -357,6 +351,11 @@ fn add_received(wave: &mut Wave, keys: &SessionKeys, group: &Group<'_>) {
         let meaning = if is_received { Meaning::Received { places: part.iter().map(|one| one.0).collect() } } else { Meaning::Done };
         wave.add(keys, call, meaning);
     }
+}
+
+/// What an entry of a queue holds.
+fn entry(head: &[u8], message: &[u8]) -> Vec<u8> {
+    [head, message].concat()
 }
 
 fn encode(run: &Run) -> Encoded {

@@ -29,9 +29,9 @@ fn share() -> impl Strategy<Value = ShareName> {
 
 /// Only what a stored message can have; never all absent, for that is `None`.
 fn properties() -> impl Strategy<Value = Box<PublishProperties>> {
-    let optional = proptest::option::of;
+    use proptest::option::of;
     let pairs = proptest::collection::vec((text(), text()), 1..3);
-    (optional(any::<bool>()), optional(text()), optional(data()), optional(text()), pairs).prop_map(
+    (of(any::<bool>()), of(text()), of(data()), of(text()), pairs).prop_map(
         |(payload_is_utf8, response_topic, correlation_data, content_type, user_properties)| {
             Box::new(PublishProperties {
                 payload_is_utf8,
