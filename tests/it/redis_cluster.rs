@@ -354,6 +354,29 @@ async fn a_dead_node_is_cleaned_up_after_by_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_outage_of_redis_is_no_death_of_nodes() {
+    let Some(redis) = Redis::start() else { return };
+    // When the promise is over, so is the lease.
+    let hasty = Settings { promise: Duration::from_millis(2500), ..mortal() };
+    let mut nodes = [Node::join(&redis, "a", hasty.clone()).await, Node::join(&redis, "b", hasty).await];
+    let mut tries = interval(Duration::from_millis(20));
+    redis.pause();
+    while nodes.iter().any(|node| node.cluster.may_promise()) {
+        tries.tick().await;
+    }
+    redis.resume();
+    while !nodes.iter().all(|node| node.cluster.may_promise()) {
+        tries.tick().await;
+    }
+    for node in &mut nodes {
+        while let Ok(news) = timeout(WATCH, node.news.recv()).await {
+            assert!(matches!(news, Some(News::BellsLost)), "{news:?}");
+        }
+        assert_eq!(node.cluster.live().len(), 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn who_was_taken_for_dead_is_told() {
     let Some(redis) = Redis::start() else { return };
     let mut a = Node::join(&redis, "a", settings()).await;

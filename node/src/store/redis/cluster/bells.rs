@@ -213,7 +213,10 @@ impl Ear {
     fn hear(&mut self, message: &Msg) {
         let (channel, payload) = (message.get_channel_name(), message.get_payload_bytes());
         if let Some(client) = self.core.keys.rung(channel) {
-            self.ring(ClientId::new(&keys::unescape(client)), payload);
+            // It may be unlistened already, and Redis not know it yet.
+            if self.listening.contains_key(channel) {
+                self.ring(ClientId::new(&keys::unescape(client)), payload);
+            }
         } else if channel == self.core.keys.applied() {
             self.note_applied(payload);
         } else {
