@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mqttd::message::{Message, Run};
 use mqttd::packet::{PacketId, QoS};
 use mqttd::store::redis::{Limits, Redis as OnRedis, Settings};
-use mqttd::store::{Due, Store, StoreError, Write, Written};
+use mqttd::store::{Due, Open, Store, StoreError, Write, Written};
 use mqttd::time::Span;
 use mqttd_tests::redis::Redis;
 use mqttd_tests::unique;
@@ -108,9 +108,45 @@ async fn two_nodes_share_a_prefix_and_no_others() {
     close(&one, &lease, MINUTE, 0, NOW).await;
     assert_eq!(two.due(after(5), ALL).await.unwrap().len(), 1);
     assert_eq!(one.due(after(5), ALL).await.unwrap(), [], "the other has it");
-    assert!(two.open(&lease.client_id, mqttd::store::Open { clean_start: false, expiry: MINUTE, will: None }, NOW + Span(1)).await.is_ok());
+    assert!(two.open(&lease.client_id, Open { clean_start: false, expiry: MINUTE, will: None }, NOW + Span(1)).await.is_ok());
     assert_eq!(one.next_due().await.unwrap(), None);
 
     let other = connect(&unique("test")).await.expect("it was there a moment ago");
     assert!(resume(&other, "c").await.1.state.is_none());
+}
+
+#[tokio::test]
+async fn without_memory_nothing_is_added_and_everything_can_end() {
+    let Some(server) = Redis::start() else { return };
+    let limits = Limits { queue_messages_max: 100_000, retained_max: 100_000 };
+    let settings = Settings { url: server.url(), prefix: "test".to_owned(), node: "node".to_owned(), limits };
+    let store = Store::Redis(OnRedis::connect(settings).await.expect("a store on Redis"));
+    let (lease, _) = open(&store, "c", false, MINUTE, Some(will(5)), NOW).await;
+    let large = "x".repeat(100_000);
+    let big = run(&[&large]);
+    for _ in 0..40 {
+        assert_eq!(write(&store, append(&lease, &big)).await, Written::Done);
+    }
+    // Less than is held: nothing is added from here on.
+    let admin = redis::Client::open(server.url()).unwrap();
+    let limit = async |bytes: &str| {
+        let mut connection = admin.get_multiplexed_async_connection().await.unwrap();
+        redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg(bytes).exec_async(&mut connection).await.unwrap();
+    };
+    limit("2mb").await;
+    assert_eq!(write(&store, append(&lease, &big)).await, Written::StoreFull);
+    let refused = Open { clean_start: false, expiry: MINUTE, will: None };
+    assert_eq!(store.open(&client("new"), refused, NOW).await.unwrap_err(), StoreError::Full);
+    assert_eq!(write(&store, Write::Receive { of: lease.clone(), packet_id: PacketId::MAX }).await, Written::StoreFull);
+
+    close(&store, &lease, MINUTE, 0, NOW).await;
+    assert_eq!(store.due(after(5), ALL).await.unwrap().len(), 1);
+    store.will_done(&lease).await.unwrap();
+    let queue = sequences(&store.read(&lease, 0, 4, NOW).await.unwrap());
+    let writes = vec![release(&lease, queue[0]), acknowledge(&lease, queue[1]), acknowledge(&lease, queue[2]), complete(&lease, queue[0])];
+    assert_eq!(store.write(writes, NOW).await.unwrap(), [Written::Done; 4]);
+    limit("100mb").await;
+    assert_eq!(write(&store, append(&lease, &run(&["1"]))).await, Written::Done, "there is room again");
+    assert!(store.purge(&lease).await.unwrap());
+    assert_eq!(store.next_due().await.unwrap(), None);
 }
