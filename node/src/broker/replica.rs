@@ -174,7 +174,8 @@ impl Broker {
             match now.get(&who) {
                 None => self.forget(&known),
                 Some(selectors) => {
-                    let gone: Vec<_> = known.selectors().iter().flatten().filter(|selector| !selectors.contains(selector)).cloned().collect();
+                    let gone: Vec<_> =
+                        known.selectors().iter().flatten().filter(|selector| !selectors.contains(selector)).cloned().collect();
                     for selector in &gone {
                         self.table.unsubscribe(&known, selector);
                     }

@@ -153,6 +153,10 @@ fn failed(error: LinkError) -> StoreError {
 
 impl fmt::Debug for Redis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Redis").field("keys", &self.keys).field("node", self.cluster.node()).field("limits", &self.limits).finish_non_exhaustive()
+        f.debug_struct("Redis")
+            .field("keys", &self.keys)
+            .field("node", self.cluster.node())
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
     }
 }
