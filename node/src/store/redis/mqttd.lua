@@ -116,8 +116,7 @@ local function open(keys, args)
     reply[9] = int(sent)
   else
     reply[6] = old and old.durable and call('HKEYS', subs) or {}
-    -- A multiple of 65535: the first message has Packet Identifier 1.
-    local base = math.ceil(math.max(epoch, old and old.durable and last_sequence(queue) + 1 or 0) / 65535) * 65535
+    local base = math.max(epoch, old and old.durable and last_sequence(queue) + 1 or 0)
     if old then call('UNLINK', unpack(keys)) end
     fields.d = expiry == '0' and '0' or '1'
     if expiry ~= '0' then
