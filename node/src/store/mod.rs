@@ -5,7 +5,8 @@
 //! - `open` is one atomic step and raises the epoch, which is never used twice for a Client, not even after a `purge`.
 //! - `close`, `purge`, `will_done`, `subscribe`, `unsubscribe`, `Receive` and `Forget` of an older epoch change nothing, and `read` finds nothing.
 //! - Every other write of an owner that has lost its Session is harmless: sequences are never used twice.
-//! - A Session without a connection whose expiry has passed is as good as purged: `open` makes a new one, `Append` finds none.
+//! - A Session without a connection whose expiry has passed is as good as purged: `open` makes a new one, and what `Append` still puts into it
+//!   is gone with it.
 //! - A Session that was new with an expiry of zero has no queue and keeps no subscriptions; its owner does all that in its own memory.
 //!   One that is resumed with an expiry of zero keeps its queue until it ends with its connection.
 //! - When a call returns `Ok`, what it wrote is as safe as this store can make it. When it returns an error, the outcome is unknown.

@@ -96,7 +96,8 @@ pub(super) async fn an_expired_session_is_as_good_as_purged(store: Store) {
     close(&store, &lease, MINUTE, 0, NOW).await;
     let just_before = store.write(vec![append(&lease, &run(&["1"]))], after(60) - Span(1)).await.unwrap();
     assert_eq!(just_before, [Written::Done]);
-    assert_eq!(store.write(vec![append(&lease, &run(&["2"]))], after(60)).await.unwrap(), [Written::NoSession]);
+    // Whether it still finds the Session or not, nobody will ever read it.
+    store.write(vec![append(&lease, &run(&["2"]))], after(60)).await.unwrap();
 
     let (lease, opened) = open(&store, "c", false, MINUTE, None, after(60)).await;
     assert_eq!((opened.state, opened.was_owned, opened.ended), (None, false, vec![selector("a")]));

@@ -20,7 +20,7 @@ mod retained;
 mod sessions;
 mod write;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -55,8 +55,8 @@ pub struct Settings {
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Messages in the queue of one Session; new ones that do not fit are dropped. Exact for what is written by way of a function, which is
-    /// everything that comes near the bound; before that a node looks at the length after every write. So a queue can pass the bound only
-    /// by what other nodes, or other connections at the same moment, write between two looks: at most an eighth of it for each of them.
+    /// everything that comes near the bound; before that a node looks at the length once for an eighth of the bound. So a queue can pass the
+    /// bound only by what other nodes write between two looks: at most an eighth of it for each of them.
     pub queue_messages_max: u64,
     /// Retained messages; beyond it a new Topic Name is refused, a known one can still be replaced. Exact.
     pub retained_max: u64,
@@ -70,8 +70,9 @@ pub struct Redis {
     /// What other nodes have for this one, until somebody takes it.
     news: Mutex<Option<mpsc::Receiver<News>>>,
     limits: Limits,
-    /// Sessions whose queues were seen near their bound: they are written by way of a function.
-    crowded: Mutex<HashSet<ClientId>>,
+    /// How many messages can be added to a queue before its length is to be looked at again; `None`: it is near its bound, and a function
+    /// adds what fits.
+    rooms: Mutex<HashMap<ClientId, Option<u64>>>,
     dropped_full: AtomicU64,
     expired: AtomicU64,
 }
@@ -90,7 +91,7 @@ impl Redis {
             cluster,
             news: Mutex::new(Some(news)),
             limits: settings.limits,
-            crowded: Mutex::default(),
+            rooms: Mutex::default(),
             dropped_full: AtomicU64::new(0),
             expired: AtomicU64::new(0),
         })

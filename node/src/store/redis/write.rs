@@ -7,14 +7,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use futures_util::future::join_all;
 use redis::{Cmd, RedisError, Value, cmd};
 
 use super::functions::{self, Function};
 use super::keys::SessionKeys;
 use super::link::error::LinkError;
-use super::reply::{Reply, bytes, number};
+use super::reply::{Reply, number};
 use super::{Redis, encoding, failed};
 use crate::message::{Message, Run};
 use crate::packet::connect::ClientId;
@@ -28,8 +28,8 @@ use crate::time::Time;
 const WAVE_BYTES: usize = 1 << 20;
 /// What a command has beside its message, about.
 const COMMAND_OVERHEAD: usize = 128;
-/// Sessions whose queues are known to be near their bound. More are forgotten all at once, and found again by their next write.
-const CROWDED_MAX: usize = 100_000;
+/// Sessions of whose queues it is known how much room there is. More are forgotten all at once, and looked at again by their next write.
+const ROOMS_MAX: usize = 100_000;
 
 /// All writes of a turn to one Session; a place is that of the write in the turn.
 struct Group<'a> {
@@ -42,14 +42,23 @@ struct Group<'a> {
     received: Vec<(usize, &'a Lease, PacketId, bool)>,
 }
 
+/// How messages are added to a queue.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// There is room for sure.
+    Plain,
+    /// There is room, but the length is to be looked at.
+    Look,
+    /// As many as fit.
+    Function,
+}
+
 /// What a reply means.
 enum Meaning {
     /// Nothing but that it was done.
     Done,
-    /// When the Session without a connection ends, for the messages that follow.
-    Ends,
-    /// The sequence of a message of the write at `place`, to the Session of this group.
-    Added { place: usize, group: usize },
+    /// The sequence of a message of the write at `place`.
+    Added { place: usize },
     /// How long a queue is.
     Length { group: usize },
     /// How many messages of the write at `place` fitted in.
@@ -92,13 +101,13 @@ impl Redis {
                 add_received(&mut wave, &keys, group);
             }
             if wave.bytes >= WAVE_BYTES {
-                self.send(std::mem::take(&mut wave), &groups, &mut written, now).await?;
+                self.send(std::mem::take(&mut wave), &groups, &mut written).await?;
             }
         }
-        self.send(std::mem::take(&mut wave), &groups, &mut written, now).await?;
+        self.send(std::mem::take(&mut wave), &groups, &mut written).await?;
         if has_appends {
             groups.iter().for_each(|group| add_received(&mut wave, &self.keys.session(group.client_id), group));
-            self.send(wave, &groups, &mut written, now).await?;
+            self.send(wave, &groups, &mut written).await?;
         }
         Ok(written)
     }
@@ -114,12 +123,11 @@ impl Redis {
     ) {
         let queue = keys.queue();
         let messages: usize = group.appends.iter().map(|(_, run, _)| run.messages().len()).sum();
-        let is_plain = self.may_append_plainly(group.client_id, messages as u64);
-        if is_plain && messages > 0 {
-            let mut ends = cmd("HGET");
-            ends.arg(keys.session()).arg("t");
-            wave.add(keys, ends, Meaning::Ends);
+        if messages == 0 {
+            return;
         }
+        let way = self.way(group.client_id, messages as u64);
+        let is_plain = way != Way::Function;
         for (place, run, grant) in &group.appends {
             let entries = encoded.entry(Arc::as_ptr(run).addr()).or_insert_with(|| encode(run));
             let mut head = BytesMut::new();
@@ -129,7 +137,7 @@ impl Redis {
                 for (field, message) in entries {
                     let mut add = cmd("XADD");
                     add.arg(&queue).arg("NOMKSTREAM").arg("0-*").arg(field).arg(&entry(&head, message)[..]);
-                    wave.add(keys, add, Meaning::Added { place: *place, group: group_place });
+                    wave.add(keys, add, Meaning::Added { place: *place });
                 }
             } else if !entries.is_empty() {
                 let mut append = Function::Append.on(&[keys.session(), queue.clone()]);
@@ -140,7 +148,7 @@ impl Redis {
                 wave.add(keys, append, Meaning::Fitted { place: *place, wanted: entries.len() as u64 });
             }
         }
-        if messages > 0 {
+        if way != Way::Plain {
             let mut length = cmd("XLEN");
             length.arg(&queue);
             wave.add(keys, length, Meaning::Length { group: group_place });
@@ -148,7 +156,7 @@ impl Redis {
     }
 
     /// Sends a wave and notes what became of it.
-    async fn send(&self, wave: Wave, groups: &[Group<'_>], written: &mut [Written], now: Time) -> Result<(), StoreError> {
+    async fn send(&self, wave: Wave, groups: &[Group<'_>], written: &mut [Written]) -> Result<(), StoreError> {
         let mut sending = Vec::with_capacity(wave.shards.len());
         let mut meanings = Vec::with_capacity(wave.shards.len());
         for (shard, (commands, meaning)) in wave.shards {
@@ -162,45 +170,42 @@ impl Redis {
                 functions::load(&self.link).await.map_err(failed)?;
                 return Err(StoreError::Unavailable); // part of it is done
             }
-            let mut reading = Reading { store: self, groups, written: &mut *written, now, is_late: false, late: Vec::new() };
+            let mut reading = Reading { store: self, groups, written: &mut *written };
             for (reply, meaning) in replies.into_iter().zip(meanings) {
                 reading.note(reply, meaning)?;
             }
-            let late = reading.late;
-            self.take_back(late, groups).await?;
         }
         Ok(())
     }
 
-    /// Removes what was put into the queue of a Session that had expired and was not purged yet.
-    async fn take_back(&self, late: Vec<(usize, Bytes)>, groups: &[Group<'_>]) -> Result<(), StoreError> {
-        for (group, id) in late {
-            let mut delete = cmd("XDEL");
-            delete.arg(self.keys.session(groups[group].client_id).queue()).arg(&id[..]);
-            self.command(delete).await?;
+    /// How so many messages are added: the bound of a queue is looked at once for an eighth of it, as long as it is less than half full.
+    fn way(&self, client_id: &ClientId, messages: u64) -> Way {
+        let share = self.limits.queue_messages_max / 8;
+        if messages > share {
+            return Way::Function;
         }
-        Ok(())
-    }
-
-    /// Whether so many messages can be added without a look at the bound.
-    fn may_append_plainly(&self, client_id: &ClientId, messages: u64) -> bool {
-        messages <= self.limits.queue_messages_max / 8 && !self.crowded().contains(client_id)
+        match self.rooms().get_mut(client_id) {
+            None => Way::Look,
+            Some(None) => Way::Function,
+            Some(Some(left)) if *left < messages => Way::Look,
+            Some(Some(left)) => {
+                *left -= messages;
+                Way::Plain
+            }
+        }
     }
 
     fn note_length(&self, client_id: &ClientId, length: u64) {
-        let mut crowded = self.crowded();
-        if length <= self.limits.queue_messages_max / 2 {
-            crowded.remove(client_id);
-        } else if !crowded.contains(client_id) {
-            if crowded.len() >= CROWDED_MAX {
-                crowded.clear();
-            }
-            crowded.insert(client_id.clone());
+        let bound = self.limits.queue_messages_max;
+        let mut rooms = self.rooms();
+        if rooms.len() >= ROOMS_MAX {
+            rooms.clear();
         }
+        rooms.insert(client_id.clone(), (length <= bound / 2).then_some(bound / 8));
     }
 
-    fn crowded(&self) -> std::sync::MutexGuard<'_, std::collections::HashSet<ClientId>> {
-        self.crowded.lock().expect("nothing panics while it holds the crowded")
+    fn rooms(&self) -> std::sync::MutexGuard<'_, HashMap<ClientId, Option<u64>>> {
+        self.rooms.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -209,11 +214,6 @@ struct Reading<'a, 'b> {
     store: &'a Redis,
     groups: &'a [Group<'b>],
     written: &'a mut [Written],
-    now: Time,
-    /// Whether the Session that the next messages are for had expired.
-    is_late: bool,
-    /// Messages that came too late for the Session of their group, by their ids.
-    late: Vec<(usize, Bytes)>,
 }
 
 impl Reading<'_, '_> {
@@ -225,19 +225,9 @@ impl Reading<'_, '_> {
         };
         match meaning {
             Meaning::Done => {}
-            Meaning::Ends => self.is_late = reply != Value::Nil && number(&reply)? <= self.now.0,
-            Meaning::Added { place, group } => match reply {
-                Value::Nil => self.written[place] = Written::NoSession,
-                id if self.is_late => {
-                    self.written[place] = Written::NoSession;
-                    self.late.push((group, bytes(id)?));
-                }
-                _ => {}
-            },
-            Meaning::Length { group } => {
-                self.is_late = false;
-                self.store.note_length(self.groups[group].client_id, number(&reply)?);
-            }
+            Meaning::Added { place } if reply == Value::Nil => self.written[place] = Written::NoSession,
+            Meaning::Added { .. } => {}
+            Meaning::Length { group } => self.store.note_length(self.groups[group].client_id, number(&reply)?),
             Meaning::Fitted { place, wanted } => match Reply::optional(reply)? {
                 None => self.written[place] = Written::NoSession,
                 Some(mut reply) => {
@@ -258,10 +248,10 @@ impl Reading<'_, '_> {
     /// Redis had no memory for it. What frees memory is never refused for that.
     fn note_full(&mut self, meaning: Meaning) -> Result<(), StoreError> {
         match meaning {
-            Meaning::Added { place, .. } => self.drop_messages(place, 1),
+            Meaning::Added { place } => self.drop_messages(place, 1),
             Meaning::Fitted { place, wanted } => self.drop_messages(place, wanted),
             Meaning::Received { places } => self.say(&places, Written::StoreFull),
-            Meaning::Done | Meaning::Ends | Meaning::Length { .. } => return Err(StoreError::Full),
+            Meaning::Done | Meaning::Length { .. } => return Err(StoreError::Full),
         }
         Ok(())
     }
