@@ -42,6 +42,9 @@ mod neighbours;
 // Below the sockets: the Store's contract.
 mod store;
 
+// Clients of other hands.
+mod rumqttc;
+
 // The books: every statement is cited, or has a reason not to be.
 mod statements;
 

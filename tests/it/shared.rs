@@ -96,20 +96,21 @@ fn a_shared_filter_may_have_wildcards() {
 
 /// `[MQTT-4.8.2-1]` `[MQTT-4.8.2-2]` What a Share Name and its filter may not be.
 #[test]
-fn bad_shared_filters_are_refused() {
+fn bad_shared_filters_end_the_connection() {
+    let shares = ["$share/group", "$share/group/", "$share//a", "$share/", "$share/g+/a", "$share/g#/a", "$share/+/a"];
+    for (version, filter) in [V3_1_1, V5].into_iter().flat_map(|version| shares.map(|filter| (version, filter))) {
+        let mut client = client(version).connect();
+        client.send(Packet::Subscribe(Box::new(subscribe(1, &[(filter, 0)]))));
+        client.expect_disconnect(Reason::PROTOCOL_ERROR);
+    }
+}
+
+/// `[MQTT-4.7.1-1]` `[MQTT-4.7.1-2]` A misplaced wildcard behind a Share Name is a filter that is refused, as without one.
+#[test]
+fn a_misplaced_wildcard_behind_a_share_name_is_refused() {
     for version in [V3_1_1, V5] {
         let mut client = client(version).connect();
-        for filter in [
-            "$share/group",
-            "$share/group/",
-            "$share//a",
-            "$share/",
-            "$share/g+/a",
-            "$share/g#/a",
-            "$share/+/a",
-            "$share/group/a/#/b",
-            "$share/group/a+",
-        ] {
+        for filter in ["$share/group/a/#/b", "$share/group/a+"] {
             client.send(Packet::Subscribe(Box::new(subscribe(1, &[(filter, 0)]))));
             client.expect_suback(1, &[Reason::TOPIC_FILTER_INVALID]);
         }

@@ -71,7 +71,7 @@ pub struct Mail {
     pub kicked: Option<Fault>,
 }
 
-const TAKEN_OVER: Fault = Fault::new(Reason::SESSION_TAKEN_OVER, "another connection uses this Client Identifier");
+pub(super) const TAKEN_OVER: Fault = Fault::new(Reason::SESSION_TAKEN_OVER, "another connection uses this Client Identifier");
 
 impl Mailbox {
     pub fn is_online(&self) -> bool {
@@ -120,6 +120,18 @@ impl Mailbox {
         drop(state);
         waker.into_iter().for_each(Waker::wake);
         pushed
+    }
+
+    /// Ready when no connection has the mailbox.
+    pub fn poll_left(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if !self.is_online() {
+            return Poll::Ready(());
+        }
+        if !state.waiting.iter().any(|waker| waker.will_wake(context.waker())) {
+            state.waiting.push(context.waker().clone());
+        }
+        Poll::Pending
     }
 
     /// A publisher waited long enough.

@@ -9,6 +9,7 @@ pub mod share;
 pub mod sys;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -26,6 +27,9 @@ use crate::time::{Span, Time};
 use mailbox::Bounds;
 use roster::{Roster, Subscriber};
 use routes::{RouteCache, Table};
+
+/// How long a connection that is taken over may take to leave by itself.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub struct Broker {
@@ -85,6 +89,7 @@ impl Broker {
 
     /// Opens the Session of a connection: one atomic step in the Store, then this node's roster. `None`: a later connection was faster.
     pub async fn open(&self, client_id: &ClientId, open: Open, now: Time) -> Result<Option<(Member, Option<State>)>, StoreError> {
+        self.ask_to_leave(client_id).await;
         let lasting = open.expiry != Some(Span(0));
         let opened = self.store.open(client_id, open, now).await?;
         let resumed = opened.state.is_some();
@@ -97,6 +102,15 @@ impl Broker {
         }
         let lease = Lease { client_id: client_id.clone(), epoch: opened.epoch };
         Ok(entered.map(|entered| (Member { subscriber: entered.subscriber, lease, cache: RouteCache::default() }, opened.state)))
+    }
+
+    /// Lets a connection of the same Client on this node handle what it has received, which may be a DISCONNECT, and leave by itself.
+    /// One that cannot do so in time is taken over as one on another node would be.
+    async fn ask_to_leave(&self, client_id: &ClientId) {
+        let Some(subscriber) = self.roster.get(client_id).filter(|subscriber| subscriber.mailbox.is_online()) else { return };
+        subscriber.mailbox.kick(mailbox::TAKEN_OVER);
+        let left = std::future::poll_fn(|context| subscriber.mailbox.poll_left(context));
+        let _ = tokio::time::timeout(LEAVE_PATIENCE, left).await;
     }
 
     /// Gives the Session back. What it owes to others (its will, messages of share groups) goes out.

@@ -30,6 +30,9 @@ use framing::Framing;
 /// Packets handled in one turn, so that a fast publisher leaves room for its own deliveries and for other tasks.
 const TURN_PACKETS_MAX: usize = 2048;
 
+/// The packet type of PUBLISH, as it stands in the first byte.
+const PUBLISH: u8 = 3;
+
 /// How long the end of a connection may take: to write what is left, and to see the Client close.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -91,6 +94,8 @@ struct Connection<S> {
     mail: std::collections::VecDeque<crate::session::outbound::Delivery>,
     /// Fires at or before the next deadline; it is only moved when it fires, for a deadline moves with every packet.
     timer: Pin<Box<Sleep>>,
+    /// Nothing was to do when this was last asked.
+    rested: bool,
     /// For whom nothing is read, and until when at most.
     held: Option<(Arc<Subscriber>, Time)>,
     /// Since when the socket takes nothing though bytes wait.
@@ -106,7 +111,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let timer = Box::pin(tokio::time::sleep_until(far(&broker)));
         let write_patience = patience.write;
         let (mail, held, stalled) = Default::default();
-        Connection { framing, session, member, broker, mail, timer, held, stalled, write_patience, authentication, _counted: counted }
+        Connection {
+            framing,
+            session,
+            member,
+            broker,
+            mail,
+            timer,
+            rested: false,
+            held,
+            stalled,
+            write_patience,
+            authentication,
+            _counted: counted,
+        }
     }
 
     /// Turn after turn: what woke us, what came, what the Store says to it, what goes out.
@@ -128,6 +146,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Writes first, then waits for whatever comes first: room in the socket, bytes, mail, or a deadline.
     fn poll_wake(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
+        let rested = std::mem::take(&mut self.rested);
         let written = self.framing.poll_flush(self.session.outgoing(), context).map_err(End::Io)?;
         self.count();
         let open = self.session.has_room();
@@ -147,8 +166,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 return Poll::Ready(Err(End::Client("closed without DISCONNECT")));
             }
             woken = true;
+            // The runtime runs the task first that it woke last. A publish lets those go first that were woken before it: one of them
+            // may be the subscription that its sender already knows of.
+            if rested && self.framing.first_byte().is_some_and(|byte| byte >> 4 == PUBLISH) {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
         }
         woken |= self.poll_deadline(written.is_pending(), context);
+        self.rested = !woken;
         if woken { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 

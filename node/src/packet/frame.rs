@@ -24,17 +24,18 @@ pub fn frame(buffer: &[u8], maximum: u32) -> Result<Option<(usize, usize)>, Deco
 pub fn answer_version(frame: &[u8]) -> Version {
     // The upper bit is no part of the level: mosquitto sets it in the CONNECT of a bridge, and tries again without when it gets
     // the answer of its level.
-    match protocol_level(frame).map(|level| level & 0x7F) {
-        Some(3) => Version::V3_1,
-        Some(5..) => Version::V5,
+    match protocol(frame).map(|(name, level)| (name, level & 0x7F)) {
+        Some((b"MQIsdp", _) | (_, 3)) => Version::V3_1,
+        Some((_, 5..)) => Version::V5,
         _ => Version::V3_1_1,
     }
 }
 
-/// The byte behind the Protocol Name.
-fn protocol_level(frame: &[u8]) -> Option<u8> {
+/// The Protocol Name and the byte behind it.
+fn protocol(frame: &[u8]) -> Option<(&[u8], u8)> {
     let (_, size) = peek_variable_byte_integer(frame.get(1..)?).ok()??;
     let body = frame.get(1 + size..)?;
     let name_length = u16::from_be_bytes([*body.first()?, *body.get(1)?]);
-    body.get(2 + usize::from(name_length)).copied()
+    let name = body.get(2..2 + usize::from(name_length))?;
+    Some((name, *body.get(2 + name.len())?))
 }

@@ -185,7 +185,7 @@ impl Session {
             Packet::Publish(publish) => self.publish(publish, admit, now)?,
             Packet::Acknowledge(acknowledge) => self.acknowledged(acknowledge, now)?,
             Packet::Subscribe(subscribe) => self.subscribe(*subscribe)?,
-            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(*unsubscribe),
+            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(*unsubscribe)?,
             Packet::Pingreq => self.send(&Packet::Pingresp),
             Packet::Disconnect(disconnect) => return self.disconnected(&disconnect),
             Packet::Auth(auth) => return Ok(Step::Authenticate(auth)),

@@ -20,6 +20,11 @@ pub const fn packet_id(sequence: Sequence) -> PacketId {
     }
 }
 
+/// The next base at or above `sequence` whose first message has Packet Identifier 1, as people who read a trace expect of a new Session.
+pub const fn first_packet_id_is_one(sequence: Sequence) -> Sequence {
+    sequence.next_multiple_of(65_535)
+}
+
 /// A Will Message, ready to be published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Will {

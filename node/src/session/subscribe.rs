@@ -6,7 +6,7 @@ use crate::packet::unsubscribe::{Unsuback, Unsubscribe};
 use crate::packet::{Packet, PacketId, QoS};
 use crate::session::{Command, Fault, Outcome, Promise, Promised, Session, Subscribed};
 use crate::subscription::{Grant, Selector, Subscription};
-use crate::topic::filter::TopicFilter;
+use crate::topic::filter::{ShareName, TopicFilter};
 use crate::topic::name::TopicName;
 
 /// Retained messages that are still to be read for a subscription, page by page.
@@ -26,6 +26,7 @@ impl Session {
         }
         let mut requests = Vec::with_capacity(filters.len());
         for (text, mut options) in filters {
+            check_form(&text)?;
             options.qos = options.qos.min(self.settings.maximum_qos);
             let request = self.selector(&text).map(|selector| Subscription { selector, options, id });
             if options.no_local && request.as_ref().is_ok_and(|subscription| subscription.selector.share.is_some()) {
@@ -38,11 +39,13 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn unsubscribe(&mut self, unsubscribe: Unsubscribe) {
+    pub(super) fn unsubscribe(&mut self, unsubscribe: Unsubscribe) -> Result<(), Fault> {
+        unsubscribe.filters.iter().try_for_each(|text| check_form(text))?;
         let selectors = unsubscribe.filters.iter().map(|text| Selector::parse(text).ok_or(Reason::TOPIC_FILTER_INVALID));
         let selectors = selectors.collect();
         let command = self.command(Command::Unsubscribe(selectors));
         self.promises.push(Promise { command: Some(command), packet: Promised::Unsuback(unsubscribe.packet_id) });
+        Ok(())
     }
 
     fn selector(&self, text: &str) -> Result<Selector, Reason> {
@@ -90,6 +93,19 @@ impl Session {
         if self.retained_reads.is_empty() {
             self.retained_reads = Default::default();
         }
+    }
+}
+
+/// What is no Topic Filter at all breaks the rules `[MQTT-4.7.3-1]`, `[MQTT-4.8.2-1]`, `[MQTT-4.8.2-2]`; one with a misplaced wildcard is
+/// one that is refused.
+fn check_form(text: &str) -> Result<(), Fault> {
+    if text.is_empty() {
+        return Err(Fault::new(Reason::MALFORMED_PACKET, "a Topic Filter has at least one character"));
+    }
+    let Some(shared) = text.strip_prefix("$share/") else { return Ok(()) };
+    match shared.split_once('/') {
+        Some((share, filter)) if ShareName::new(share).is_some() && !filter.is_empty() => Ok(()),
+        _ => Err(Fault::new(Reason::PROTOCOL_ERROR, "a Shared Subscription has a Share Name and a Topic Filter")),
     }
 }
 

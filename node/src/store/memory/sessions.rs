@@ -10,7 +10,7 @@ use super::due::{Index, Kind};
 use super::lock;
 use super::record::{Durable, Hold, Record, Waiting};
 use crate::packet::connect::ClientId;
-use crate::session::state::Sequence;
+use crate::session::state::{Sequence, first_packet_id_is_one};
 use crate::store::{Close, Closed, DUE_LEASE, Due, Lease, Open, Opened, StoreError, Stored};
 use crate::subscription::{Selector, Subscription};
 use crate::time::Time;
@@ -60,7 +60,8 @@ impl Sessions {
         }
         // Microseconds, so that a store that forgets its past (Redis after a fail-over) also goes on above it.
         let before = record.durable.as_ref().map_or(0, |durable| durable.last);
-        let base = now.0.saturating_mul(1000).max(before).max(self.sequences.load(Relaxed)) + 1;
+        let above = now.0.saturating_mul(1000).max(before).max(self.sequences.load(Relaxed)) + 1;
+        let base = first_packet_id_is_one(above);
         let epoch = self.epochs.fetch_add(1, Relaxed) + 1;
         let taken = record.take(open, epoch, base, now);
         let ended = taken.ended.map(|durable| self.release(*durable)).unwrap_or_default();

@@ -1,0 +1,217 @@
+//! Publishers and subscribers on one broker: what is delivered in a stretch of time, and what the broker spends on it.
+//!
+//! All publishers share one thread, and so do all subscribers: more would take the processors from the broker.
+
+use std::fmt;
+use std::io;
+use std::net;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crate::broker::{self, Broker};
+use crate::gate::Gate;
+use crate::publisher::{Published, Publisher};
+use crate::scenario::{Pace, Traffic};
+use crate::sequence::Faults;
+use crate::subscriber::{Received, Subscriber};
+use crate::wire::{self, Template};
+
+/// Before it is measured: connections grow their buffers, processors their clocks.
+const WARM_UP: Duration = Duration::from_millis(400);
+
+/// How long what was published may take to come, once nothing more is published.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// How long a second copy may take to come once everything is there.
+const LINGER: Duration = Duration::from_millis(30);
+
+/// How often a paced publisher is let go on.
+const TICK: Duration = Duration::from_micros(150);
+
+pub(crate) struct Outcome {
+    pub(crate) delivered_per_s: f64,
+    pub(crate) cpu_s_per_million: f64,
+    /// From publisher to subscriber, of paced traffic.
+    pub(crate) delays_us: Option<Delays>,
+    /// How busy the generator was, of its two threads: near 1 it is the generator that was measured.
+    generator: f64,
+    /// Messages that were counted, measured or not.
+    pub(crate) sent: u64,
+    pub(crate) faults: Faults,
+    /// Second copies, where QoS 1 allows them.
+    pub(crate) allowed_duplicates: u64,
+    /// Why a publisher ended before its time.
+    pub(crate) fault: Option<String>,
+}
+
+pub(crate) struct Delays {
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.0} delivered/s, {:.2} CPU s per million", self.delivered_per_s, self.cpu_s_per_million)?;
+        if let Some(delays) = &self.delays_us {
+            write!(f, ", p50 {:.0} µs, p99 {:.0} µs", delays.p50, delays.p99)?;
+        }
+        write!(f, "; the generator's threads were {:.0} % busy", 100.0 * self.generator)
+    }
+}
+
+/// Two moments make a measurement.
+struct Moment {
+    at: Instant,
+    delivered: u64,
+    broker_cpu_s: f64,
+    own_cpu_s: f64,
+}
+
+struct Field {
+    broker: Broker,
+    gate: Arc<Gate>,
+    delivered: Arc<AtomicU64>,
+    clock: Instant,
+    publishers: JoinHandle<Vec<Published>>,
+    subscribers: JoinHandle<Vec<Received>>,
+}
+
+pub(crate) fn measure(traffic: &Traffic, broker: Broker, measured: Duration) -> Result<Outcome, String> {
+    let field = Field::open(traffic, broker).map_err(|error| error.to_string())?;
+    field.pass(traffic, WARM_UP);
+    let begin = field.moment();
+    field.pass(traffic, measured);
+    let end = field.moment();
+    let stretch = (begin.at - field.clock, end.at - field.clock);
+    let (published, received) = field.close(traffic);
+
+    let mut faults = faults(traffic, &published, &received);
+    let allowed_duplicates = if traffic.qos == 1 { std::mem::take(&mut faults.duplicated) } else { 0 };
+    let seconds = (end.at - begin.at).as_secs_f64();
+    let delivered = (end.delivered - begin.delivered) as f64;
+    Ok(Outcome {
+        delivered_per_s: delivered / seconds,
+        cpu_s_per_million: (end.broker_cpu_s - begin.broker_cpu_s) / delivered.max(1.0) * 1e6,
+        delays_us: traffic.is_paced().then(|| delays(&received, stretch)),
+        generator: (end.own_cpu_s - begin.own_cpu_s) / seconds / 2.0,
+        sent: published.iter().map(|published| published.sent).sum(),
+        faults,
+        allowed_duplicates,
+        fault: published.into_iter().find_map(|published| published.fault),
+    })
+}
+
+impl Field {
+    /// Everybody is connected and subscribed before the first message.
+    fn open(traffic: &Traffic, broker: Broker) -> io::Result<Field> {
+        let (gate, delivered, clock) = (Arc::new(Gate::default()), Arc::new(AtomicU64::new(0)), Instant::now());
+        let subscribers: io::Result<Vec<_>> = (0..traffic.subscribers)
+            .map(|index| {
+                let mut stream = wire::connect(broker.address(), &format!("sub{index}"))?;
+                wire::subscribe(&mut stream, &traffic.topic(index), traffic.qos)?;
+                let (delivered, gate) = (delivered.clone(), gate.clone());
+                Ok(Subscriber { stream: unblocked(stream)?, traffic: *traffic, delivered, gate, clock, received: Received::default() })
+            })
+            .collect();
+        let publishers: io::Result<Vec<_>> = (0..traffic.publishers)
+            .map(|index| {
+                let stream = unblocked(wire::connect(broker.address(), &format!("pub{index}"))?)?;
+                let template = Template::new(&traffic.topic(index), traffic.qos, traffic.payload_bytes);
+                let window = if let Pace::Window(messages) = traffic.pace { messages } else { u64::from(u16::MAX) };
+                Ok(Publisher { index: index as u32, stream, template, qos: traffic.qos, window, gate: gate.clone(), clock })
+            })
+            .collect();
+        let (publishers, subscribers) = (publishers?, subscribers?);
+        let subscribers = thread::spawn(|| together(subscribers.into_iter().map(Subscriber::run)));
+        let publishers = thread::spawn(|| together(publishers.into_iter().map(Publisher::run)));
+        match traffic.pace {
+            Pace::Undelivered(messages) => gate.raise(messages, 1),
+            Pace::Window(_) => gate.raise(u64::MAX, 1),
+            Pace::PerSecond(_) => {}
+        }
+        Ok(Field { broker, gate, delivered, clock, publishers, subscribers })
+    }
+
+    /// Lets time pass, and paced publishers keep up with it.
+    fn pass(&self, traffic: &Traffic, time: Duration) {
+        let Pace::PerSecond(messages) = traffic.pace else { return thread::sleep(time) };
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            self.gate.raise((self.clock.elapsed().as_secs_f64() * messages as f64) as u64, 1);
+            thread::sleep(TICK);
+        }
+    }
+
+    fn moment(&self) -> Moment {
+        Moment {
+            at: Instant::now(),
+            delivered: self.delivered.load(Ordering::Relaxed),
+            broker_cpu_s: self.broker.cpu_s(),
+            own_cpu_s: broker::cpu_s("self"),
+        }
+    }
+
+    /// Waits for what is under way, then ends the broker, and with it every connection.
+    fn close(self, traffic: &Traffic) -> (Vec<Published>, Vec<Received>) {
+        self.gate.stop();
+        let deadline = Instant::now() + DRAIN;
+        let wait = |is_done: &dyn Fn() -> bool| {
+            while !is_done() && Instant::now() < deadline {
+                thread::sleep(Duration::from_millis(1));
+            }
+            is_done()
+        };
+        let mut broker = Some(self.broker);
+        if !wait(&|| self.publishers.is_finished()) {
+            broker = None; // acknowledgements are owed: the end of the connection is what ends these publishers
+        }
+        let published = self.publishers.join().expect("no publisher panics");
+        let expected = published.iter().map(|published| published.sent).sum::<u64>() * traffic.copies();
+        if broker.is_some() && wait(&|| self.delivered.load(Ordering::Relaxed) >= expected) {
+            thread::sleep(LINGER);
+        }
+        drop(broker);
+        (published, self.subscribers.join().expect("no subscriber panics"))
+    }
+}
+
+fn unblocked(stream: net::TcpStream) -> io::Result<net::TcpStream> {
+    stream.set_nonblocking(true)?;
+    Ok(stream)
+}
+
+/// Runs clients on this thread until all of them have ended.
+fn together<F: Future<Output: Send> + Send + 'static>(clients: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime starts");
+    runtime.block_on(async {
+        let mut outputs = Vec::new();
+        let running: Vec<_> = clients.map(tokio::spawn).collect();
+        for client in running {
+            outputs.push(client.await.expect("no client panics"));
+        }
+        outputs
+    })
+}
+
+fn faults(traffic: &Traffic, published: &[Published], received: &[Received]) -> Faults {
+    let mut faults = Faults { unacknowledged: published.iter().map(|published| published.in_flight).sum(), ..Faults::default() };
+    for (subscriber, received) in received.iter().enumerate() {
+        for (publisher, sequence) in received.sequences.iter().enumerate() {
+            let is_for_it = !traffic.pairs || publisher == subscriber;
+            faults.add(sequence.faults(if is_for_it { published[publisher].sent } else { 0 }));
+        }
+    }
+    faults
+}
+
+/// Of the messages that were published in this stretch of the clock.
+fn delays(received: &[Received], (begin, end): (Duration, Duration)) -> Delays {
+    let stretch = begin.as_nanos() as u64..end.as_nanos() as u64;
+    let all = received.iter().flat_map(|received| &received.delays_ns);
+    let mut delays: Vec<u64> = all.filter(|(at_ns, _)| stretch.contains(at_ns)).map(|(_, delay_ns)| *delay_ns).collect();
+    delays.sort_unstable();
+    let quantile = |share: f64| delays.get((delays.len() as f64 * share) as usize).map_or(f64::NAN, |ns| *ns as f64 / 1000.0);
+    Delays { p50: quantile(0.5), p99: quantile(0.99) }
+}
