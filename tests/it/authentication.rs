@@ -48,6 +48,15 @@ fn a_refused_connection_changes_nothing() {
     }
 }
 
+/// A Will is a publish, if a late one: `[MQTT-3.1.4-2]`.
+#[test]
+fn a_will_goes_nowhere_that_its_client_may_not_publish_to() {
+    for version in VERSIONS {
+        FENCED.client(version).will(message("forbidden/x", "no")).refused(Reason::NOT_AUTHORIZED);
+        FENCED.client(version).will(message("allowed/x", "yes")).connect().expect_nothing();
+    }
+}
+
 fn auth(reason: Reason, data: Vec<u8>) -> Packet {
     auth_with(METHOD, reason, data)
 }

@@ -14,7 +14,7 @@ fn a_connection_without_connect_is_closed() {
     silent.expect_closed();
     half.expect_closed();
     let waited = before.elapsed();
-    assert!((Duration::from_millis(800)..Duration::from_secs(4)).contains(&waited), "closed after {waited:?}");
+    assert!(waited >= Duration::from_millis(800), "closed after {waited:?}");
 }
 
 /// One byte at a time is not fast enough either: the time counts to the whole CONNECT.

@@ -1,5 +1,6 @@
 //! The commands of a turn become truth: routed, stored, and only then handed to those who are here.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::broker::mailbox::Pushed;
@@ -14,7 +15,7 @@ use crate::packet::{PacketId, QoS};
 use crate::session::outbound::Delivery;
 use crate::session::subscribe::RetainedRead;
 use crate::session::{Command, Fault, Outcome, Session, Subscribed};
-use crate::store::{Page, StoreError, Stored, Write, Written};
+use crate::store::{Lease, Page, StoreError, Stored, Write, Written};
 use crate::subscription::{Grant, Selector, Subscription};
 use crate::time::Time;
 
@@ -65,11 +66,18 @@ impl Broker {
     pub async fn commit(&self, member: &mut Member, commands: Vec<Command>, now: Time) -> Result<Committed, StoreError> {
         let mut outcomes = Vec::with_capacity(commands.len());
         let mut batch = Batch::default();
+        let mut on_record: Vec<(usize, Vec<PacketId>)> = Vec::new();
         for command in commands {
             let origin = outcomes.len();
             let of = || member.lease.client_id.clone();
             let outcome = match command {
-                Command::Publish { run, received } => self.publish_run(member, &run, received, &mut batch, origin, now).await?,
+                Command::Publish { run, received } => {
+                    let outcome = self.publish_run(member, &run, &received, &mut batch, origin, now).await?;
+                    if !received.is_empty() {
+                        on_record.push((origin, received));
+                    }
+                    outcome
+                }
                 Command::Subscribe(requests) => {
                     self.flush(&mut batch, &mut outcomes, now).await?;
                     self.subscribe(member, requests).await?
@@ -86,20 +94,46 @@ impl Broker {
             outcomes.push(outcome);
         }
         self.flush(&mut batch, &mut outcomes, now).await?;
+        self.strike(&member.lease, on_record, &outcomes, now).await?;
         let crowded = batch.crowded.filter(|crowded| !Arc::ptr_eq(crowded, &member.subscriber));
         Ok(Committed { outcomes, crowded })
+    }
+
+    /// Takes the Packet Identifiers of what was refused off the record again: the Client will use them for something else, or send the
+    /// same message again, and neither has been received yet.
+    async fn strike(
+        &self,
+        lease: &Lease,
+        on_record: Vec<(usize, Vec<PacketId>)>,
+        outcomes: &[Outcome],
+        now: Time,
+    ) -> Result<(), StoreError> {
+        let mut struck = BTreeSet::new();
+        for (origin, received) in on_record {
+            let refused = matches!(outcomes[origin], Outcome::Refused(_));
+            // The last word on a Packet Identifier counts.
+            match refused {
+                true => struck.extend(received),
+                false => struck.retain(|packet_id| !received.contains(packet_id)),
+            }
+        }
+        if struck.is_empty() {
+            return Ok(());
+        }
+        let writes = struck.into_iter().map(|packet_id| Write::Forget { of: lease.clone(), packet_id });
+        self.store.write(writes.collect(), now).await.map(drop)
     }
 
     async fn publish_run(
         &self,
         member: &mut Member,
         run: &Arc<Run>,
-        received: Vec<PacketId>,
+        received: &[PacketId],
         batch: &mut Batch,
         origin: usize,
         now: Time,
     ) -> Result<Outcome, StoreError> {
-        for packet_id in received {
+        for &packet_id in received {
             batch.write(Write::Receive { of: member.lease.clone(), packet_id }, origin);
         }
         let publisher = member.lease.client_id.clone();
@@ -183,15 +217,17 @@ impl Broker {
     }
 
     async fn subscribe(&self, member: &Member, requests: Vec<Result<Subscription, Reason>>) -> Result<Outcome, StoreError> {
-        let mut room = self.subscriptions_per_client_max.saturating_sub(member.subscriber.selectors().len());
+        let count = member.subscriber.selectors().as_ref().map_or(0, |known| known.len());
+        let mut room = self.subscriptions_per_client_max.saturating_sub(count);
+        let replaces = |selector: &Selector| member.subscriber.selectors().as_ref().is_some_and(|known| known.contains(selector));
         let mut admit = |subscription: Subscription| {
             if let Some(reason) = self.guard.subscribe(&member.lease.client_id, &subscription.selector) {
                 return Err(reason);
             }
-            if room == 0 {
+            if room == 0 && !replaces(&subscription.selector) {
                 return Err(Reason::QUOTA_EXCEEDED);
             }
-            room -= 1;
+            room = room.saturating_sub(1);
             Ok(subscription)
         };
         let requests: Vec<_> = requests.into_iter().map(|request| request.and_then(&mut admit)).collect();
@@ -232,9 +268,18 @@ impl Broker {
     /// Reads the next page of retained messages for a new subscription.
     pub async fn read_retained(&self, member: &Member, session: &mut Session, now: Time) -> Result<(), StoreError> {
         let Some(RetainedRead { filter, grant, after }) = session.retained_read().cloned() else { return Ok(()) };
-        let Page { messages, next } = self.store.retained(&filter, after.as_ref(), RETAINED_PAGE, now).await?;
+        let Page { messages, mut next } = self.store.retained(&filter, after.as_ref(), RETAINED_PAGE, now).await?;
         let mut writes = Vec::new();
-        for run in messages.into_iter().filter(|run| self.guard.receive(&member.lease.client_id, run.topic())) {
+        let mut last = after;
+        for run in messages {
+            if !session.has_room() {
+                next = last; // The rest of the page is read again: it may be larger than all that the socket should have to take.
+                break;
+            }
+            last = Some(run.topic().clone());
+            if !self.guard.receive(&member.lease.client_id, run.topic()) {
+                continue;
+            }
             if session.is_durable() && run.highest_qos().min(grant.qos) > QoS::AtMostOnce {
                 writes.push(Write::Append { to: member.lease.client_id.clone(), run, grant: grant.clone() });
             } else {

@@ -1,8 +1,8 @@
 //! Where the broker leaves what a connection is to send, and wakes it.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use crate::packet::reason::Reason;
@@ -20,6 +20,9 @@ pub struct Bounds {
 /// A mailbox with more than this is crowded: those who fill it are held back, for a moment, from reading more.
 const CROWDED_MESSAGES: usize = 8192;
 const CROWDED_BYTES: usize = 4 * 1024 * 1024;
+
+/// When so many runs pile up, each is taken out of the read that it came in: a small message must not hold a large buffer for long.
+const PILE: usize = 64;
 
 /// What became of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,18 +94,20 @@ impl Mailbox {
         true
     }
 
-    /// The connection of this epoch has ended; what it did not take is dropped.
-    pub fn detach(&self, epoch: Epoch) {
+    /// The connection of this epoch has ended; what it did not take is returned.
+    pub fn detach(&self, epoch: Epoch) -> VecDeque<Delivery> {
         let mut state = self.lock();
-        if state.epoch == epoch {
-            self.online.store(false, Ordering::Release);
-            let earlier = std::mem::replace(&mut *state, State { epoch, ..State::default() });
-            drop(state);
-            earlier.waiting.into_iter().for_each(Waker::wake);
+        if state.epoch != epoch {
+            return VecDeque::new();
         }
+        self.online.store(false, Ordering::Release);
+        let earlier = std::mem::replace(&mut *state, State { epoch, ..State::default() });
+        drop(state);
+        earlier.waiting.into_iter().for_each(Waker::wake);
+        earlier.deliveries
     }
 
-    pub fn push(&self, delivery: Delivery, bounds: Bounds) -> Pushed {
+    pub fn push(&self, mut delivery: Delivery, bounds: Bounds) -> Pushed {
         if !self.is_online() {
             return Pushed::Offline;
         }
@@ -114,6 +119,9 @@ impl Mailbox {
             return Pushed::Full;
         }
         (state.messages, state.bytes) = (messages, bytes);
+        if state.deliveries.len() >= PILE {
+            delivery.run = Arc::new(delivery.run.compact());
+        }
         state.deliveries.push_back(delivery);
         let pushed = if state.is_crowded() && !state.hopeless { Pushed::Crowded } else { Pushed::Taken };
         let waker = state.waker.take();

@@ -7,7 +7,10 @@ pub mod roster;
 pub mod routes;
 pub mod share;
 pub mod sys;
+#[cfg(test)]
+pub(crate) mod tests;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,13 +18,16 @@ use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::hook::Guard;
-use crate::message::{Message, Run};
+use crate::message::{InRun, Message, Run};
 use crate::metrics::Metrics;
+use crate::packet::QoS;
 use crate::packet::connect::ClientId;
+use crate::session::outbound::Delivery;
 use crate::session::settings::Settings;
 use crate::session::state::{State, Will};
 use crate::session::{Fault, Session};
 use crate::store::{Close, Lease, Open, Store, StoreError};
+use crate::subscription::{ShareGroup, Subscription};
 use crate::time::{Span, Time};
 
 use mailbox::Bounds;
@@ -87,8 +93,9 @@ impl Broker {
         self.table.subscriptions()
     }
 
-    /// Opens the Session of a connection: one atomic step in the Store, then this node's roster. `None`: a later connection was faster.
-    pub async fn open(&self, client_id: &ClientId, open: Open, now: Time) -> Result<Option<(Member, Option<State>)>, StoreError> {
+    /// Opens the Session of a connection: one atomic step in the Store, then this node's roster. No member: a later connection was faster
+    /// and has taken the Session over.
+    pub async fn open(&self, client_id: &ClientId, open: Open, now: Time) -> Result<(Option<Member>, Option<State>), StoreError> {
         self.ask_to_leave(client_id).await;
         let lasting = open.expiry != Some(Span(0));
         let opened = self.store.open(client_id, open, now).await?;
@@ -97,11 +104,18 @@ impl Broker {
         if let Some(ended) = entered.as_ref().and_then(|entered| entered.ended.as_ref()) {
             self.forget(ended);
         }
-        if let Some(will) = opened.due_will {
-            self.publish_will(will, now).await?;
+        if let (Some(entered), Some(state)) = (&entered, &opened.state) {
+            self.restore(&entered.subscriber, &state.subscriptions);
+        }
+        // The Session is open: whatever becomes of the will of the one before, it must have its connection, which will close it.
+        if let Some(will) = opened.due_will
+            && let Err(error) = self.publish_will(will, now).await
+        {
+            tracing::warn!(%client_id, ?error, "a will could not be published");
         }
         let lease = Lease { client_id: client_id.clone(), epoch: opened.epoch };
-        Ok(entered.map(|entered| (Member { subscriber: entered.subscriber, lease, cache: RouteCache::default() }, opened.state)))
+        let member = entered.map(|entered| Member { subscriber: entered.subscriber, lease, cache: RouteCache::default() });
+        Ok((member, opened.state))
     }
 
     /// Lets a connection of the same Client on this node handle what it has received, which may be a DISCONNECT, and leave by itself.
@@ -114,17 +128,19 @@ impl Broker {
     }
 
     /// Gives the Session back. What it owes to others (its will, messages of share groups) goes out.
-    pub async fn close(&self, member: &Member, session: &mut Session, now: Time) -> Result<(), StoreError> {
+    /// `mail` is what the connection had taken from its mailbox and not handed to the Session.
+    pub async fn close(&self, member: &Member, session: &mut Session, mut mail: VecDeque<Delivery>, now: Time) -> Result<(), StoreError> {
         let close = Close { keep_will: session.keep_will(), expiry: session.expiry(), sent: session.sent() };
-        let closed = self.store.close(&member.lease, close, now).await?;
-        member.subscriber.mailbox.detach(member.lease.epoch);
-        if closed.ended {
+        let closed = self.store.close(&member.lease, close, now).await;
+        mail.extend(member.subscriber.mailbox.detach(member.lease.epoch));
+        // A Session that is not durable ends here, even when it was taken over or the Store does not answer.
+        if !session.is_durable() || closed.as_ref().is_ok_and(|closed| closed.ended) {
             self.forget(&member.subscriber);
-            for (message, group) in session.take_shared() {
+            for (message, group) in session.take_shared().into_iter().chain(mail.iter().flat_map(shared)) {
                 self.hand_over(message.message().clone(), &group, now).await?;
             }
         }
-        if let Some(will) = closed.due_will {
+        if let Some(will) = closed?.due_will {
             self.publish_will(will, now).await?;
         }
         self.due.notify_one();
@@ -139,9 +155,16 @@ impl Broker {
         self.flush(&mut batch, &mut [], now).await
     }
 
+    /// A will that a full Store does not take is lost, for nobody is there to be told; to try for ever would hold up all others.
     async fn publish_will(&self, will: Will, now: Time) -> Result<(), StoreError> {
         let expires_at = will.expiry_s.map(|seconds| now + Span::seconds(seconds));
-        self.publish(Message { expires_at, ..will.message }, now).await
+        match self.publish(Message { expires_at, ..will.message }, now).await {
+            Err(StoreError::Full) => {
+                Metrics::add(&self.metrics.messages_dropped_queue_full, 1);
+                Ok(())
+            }
+            outcome => outcome,
+        }
     }
 
     /// Ends every connection, for the reason of this fault.
@@ -151,8 +174,25 @@ impl Broker {
         }
     }
 
+    /// A Session that this node did not know brings its subscriptions.
+    fn restore(&self, subscriber: &Subscriber, subscriptions: &[Subscription]) {
+        for subscription in subscriptions {
+            let known = subscriber.selectors().as_ref().is_some_and(|selectors| selectors.contains(&subscription.selector));
+            if !known {
+                self.table.subscribe(subscriber, subscription);
+            }
+        }
+    }
+
     fn forget(&self, subscriber: &Arc<Subscriber>) {
         self.table.forget(subscriber);
         self.roster.remove(subscriber);
     }
+}
+
+/// The messages of a delivery that came through a share group and are more than QoS 0.
+fn shared(delivery: &Delivery) -> impl Iterator<Item = (InRun, Arc<ShareGroup>)> + '_ {
+    let group = delivery.grant.group.clone().filter(|_| delivery.grant.qos > QoS::AtMostOnce);
+    let messages = delivery.run.messages().iter().enumerate().filter(|(_, message)| message.qos > QoS::AtMostOnce);
+    messages.filter_map(move |(index, _)| Some((InRun { run: delivery.run.clone(), index: index as u32 }, group.clone()?)))
 }

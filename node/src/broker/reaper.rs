@@ -65,11 +65,13 @@ impl Broker {
 
     async fn expire(&self, lease: &Lease, now: Time) -> Result<(), StoreError> {
         let shared = self.unacknowledged_shared(lease, now).await?;
+        // Looked up before: once it is purged the Client may come back to a Session that is new, and that one must stay.
+        let subscriber = self.roster.get(&lease.client_id);
         if !self.store.purge(lease).await? {
             return Ok(()); // The Client came back meanwhile.
         }
         Metrics::add(&self.metrics.sessions_expired, 1);
-        if let Some(subscriber) = self.roster.get(&lease.client_id).filter(|subscriber| !subscriber.mailbox.is_online()) {
+        if let Some(subscriber) = subscriber {
             self.forget(&subscriber);
         }
         for (message, group) in shared {

@@ -21,7 +21,8 @@ pub struct Subscriber {
     pub mailbox: Mailbox,
     /// Messages above QoS 0 go to its queue in the Store.
     durable: AtomicBool,
-    selectors: Mutex<BTreeSet<Selector>>,
+    /// `None`: the Session has ended, and subscribes to nothing any more.
+    selectors: Mutex<Option<BTreeSet<Selector>>>,
 }
 
 impl Subscriber {
@@ -29,7 +30,7 @@ impl Subscriber {
         self.durable.load(Ordering::Relaxed)
     }
 
-    pub fn selectors(&self) -> std::sync::MutexGuard<'_, BTreeSet<Selector>> {
+    pub fn selectors(&self) -> std::sync::MutexGuard<'_, Option<BTreeSet<Selector>>> {
         self.selectors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -69,8 +70,8 @@ impl Roster {
             }
         }
         let key = members.free.pop().unwrap_or(members.by_key.len() as u32);
-        let (mailbox, selectors) = Default::default();
-        let subscriber = Arc::new(Subscriber { key: Key(key), client_id: client_id.clone(), mailbox, durable: durable.into(), selectors });
+        let (mailbox, durable, selectors) = (Mailbox::default(), durable.into(), Mutex::new(Some(BTreeSet::new())));
+        let subscriber = Arc::new(Subscriber { key: Key(key), client_id: client_id.clone(), mailbox, durable, selectors });
         subscriber.mailbox.attach(epoch);
         let at = key as usize;
         if at == members.by_key.len() {

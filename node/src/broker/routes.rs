@@ -12,7 +12,7 @@ use crate::subscription::{Grant, Selector, ShareGroup, Subscription};
 use crate::topic::name::TopicName;
 
 /// Topic Names whose routes one publisher remembers; at the bound it forgets all and starts again.
-const ROUTES_REMEMBERED_MAX: usize = 256;
+const ROUTES_REMEMBERED_MAX: usize = 1024;
 
 /// The routing table of this node.
 #[derive(Debug, Default)]
@@ -51,10 +51,15 @@ pub struct RouteCache {
 }
 
 impl Table {
-    /// Adds a subscription; true when it replaced one with the same Topic Filter.
+    /// Adds a subscription; true when it replaced one with the same Topic Filter. Nothing is added for a Session that has ended, whose
+    /// connection may not know yet: its key may be another's by now.
     pub fn subscribe(&self, subscriber: &Subscriber, subscription: &Subscription) -> bool {
-        subscriber.selectors().insert(subscription.selector.clone());
+        // The lock is held meanwhile: what is added has either been seen by `forget` or is refused.
+        let mut selectors = subscriber.selectors();
+        let Some(all) = selectors.as_mut() else { return false };
+        all.insert(subscription.selector.clone());
         let existed = self.write().subscribe(subscriber.key, subscription);
+        drop(selectors);
         if !existed && subscription.selector.share.is_some() {
             self.shared.fetch_add(1, Ordering::Relaxed);
         }
@@ -63,18 +68,18 @@ impl Table {
     }
 
     pub fn unsubscribe(&self, subscriber: &Subscriber, selector: &Selector) -> bool {
-        subscriber.selectors().remove(selector);
+        let mut selectors = subscriber.selectors();
+        let Some(all) = selectors.as_mut() else { return false };
+        all.remove(selector);
         let existed = self.remove(subscriber.key, selector);
+        drop(selectors);
         self.generation.fetch_add(1, Ordering::Release);
         existed
     }
 
     /// Removes every subscription of a Session that has ended.
     pub fn forget(&self, subscriber: &Subscriber) {
-        let selectors = std::mem::take(&mut *subscriber.selectors());
-        if selectors.is_empty() {
-            return;
-        }
+        let Some(selectors) = subscriber.selectors().take().filter(|selectors| !selectors.is_empty()) else { return };
         for selector in &selectors {
             self.remove(subscriber.key, selector);
         }
@@ -117,10 +122,13 @@ impl Table {
 
     /// Who gets what is published to this Topic Name, without remembering it.
     pub fn look_up(&self, topic: &TopicName, roster: &Roster, guard: &dyn Guard) -> Routes {
-        let route = self.router.read().unwrap_or_else(PoisonError::into_inner).route(topic);
+        // Held until the keys are resolved: a key in the table is not free, but it may be the next Client's once this is released.
+        let router = self.router.read().unwrap_or_else(PoisonError::into_inner);
+        let route = router.route(topic);
         let mut direct = roster.resolve(route.direct.into_iter(), |target| target.key, |target, subscriber| (subscriber, target));
-        direct.retain(|(subscriber, _)| guard.receive(&subscriber.client_id, topic));
         let mut groups: Vec<_> = route.groups.into_iter().map(|group| group_route(&group, roster)).collect();
+        drop(router);
+        direct.retain(|(subscriber, _)| guard.receive(&subscriber.client_id, topic));
         for group in &mut groups {
             group.members.retain(|(subscriber, _)| guard.receive(&subscriber.client_id, topic));
         }

@@ -52,15 +52,20 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut asker = Asker { version: Version::V3_1_1, packet_bytes_max: u32::MAX, problem_information: true };
-    let attempt = tokio::time::timeout(patience.connect, attempt(framing, peer, broker, patience, &mut asker)).await;
-    let fault = match attempt {
-        Ok(Ok(entered)) => return Some(entered),
-        Ok(Err(End::Fault(fault))) => fault,
-        Ok(Err(_)) => return None,
-        Err(_) => {
-            tracing::debug!(%peer, "no CONNECT in time");
-            return None; // A Server that got no CONNECT in a reasonable time closes the connection (section 3.1.4).
-        }
+    let introduced = tokio::time::timeout(patience.connect, introduce(framing, broker, patience, &mut asker)).await;
+    let Ok(introduced) = introduced else {
+        tracing::debug!(%peer, "no CONNECT in time");
+        return None; // A Server that got no CONNECT in a reasonable time closes the connection (section 3.1.4).
+    };
+    // Outside of that time: who has begun to open a Session must end it. The Store has bounds of its own.
+    let entered = match introduced {
+        Ok(introduced) => open(framing, introduced, peer, broker).await,
+        Err(end) => Err(end),
+    };
+    let fault = match entered {
+        Ok(entered) => return Some(entered),
+        Err(End::Fault(fault)) => fault,
+        Err(_) => return None,
     };
     Metrics::add(&broker.metrics.connections_refused, 1);
     tracing::info!(%peer, reason = %fault.reason, text = fault.text, "refused");
@@ -102,13 +107,15 @@ pub(super) async fn finish<S: AsyncRead + AsyncWrite + Unpin>(framing: &mut Fram
     }
 }
 
-async fn attempt<S>(
-    framing: &mut Framing<S>,
-    peer: SocketAddr,
-    broker: &Arc<Broker>,
-    patience: Patience,
-    asker: &mut Asker,
-) -> Result<Entered, End>
+/// A Client that said who it is and was believed.
+struct Introduced {
+    request: Request,
+    /// The method it was believed by, and the last Authentication Data for it.
+    authentication: Option<(Authentication, Option<Bytes>)>,
+    counted: Counted,
+}
+
+async fn introduce<S>(framing: &mut Framing<S>, broker: &Arc<Broker>, patience: Patience, asker: &mut Asker) -> Result<Introduced, End>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -118,20 +125,43 @@ where
     let counted = count(broker, patience.connections_max)?;
     let assign = || ClientId::new(&format!("mqttd-{}", uuid::Uuid::now_v7().simple()));
     let request = Request::new(&connect, &broker.settings, assign)?;
-    let (authentication, data) = authenticate(framing, &mut connect, broker).await?;
+    let authentication = authenticate(framing, &mut connect, broker).await?;
+    // A will is a publish: what the Client may not say now it may not say at its end either.
+    let denied = request.will.as_ref().and_then(|will| broker.guard.publish(&request.client_id, &will.message.topic));
+    if let Some(reason) = denied {
+        return Err(Fault::new(reason, "the Client may not publish to its Will Topic").into());
+    }
+    Ok(Introduced { request, authentication, counted })
+}
+
+/// The Session, from the Store; with CONNACK among its outgoing bytes.
+async fn open<S>(framing: &mut Framing<S>, introduced: Introduced, peer: SocketAddr, broker: &Arc<Broker>) -> Result<Entered, End>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let Introduced { request, authentication, counted } = introduced;
     let now = broker.clock.now();
     let open = Open { clean_start: request.clean_start, expiry: request.expiry, will: request.will.clone() };
-    let opened = broker.open(&request.client_id, open, now).await?;
-    let (member, state) =
-        opened.ok_or(Fault::new(Reason::SESSION_TAKEN_OVER, "another connection with this Client Identifier was faster"))?;
-    tracing::info!(client_id = %request.client_id, %peer, version = ?connect.version, resumed = state.is_some(), "connected");
-    let answered = authentication.as_ref().map(|authentication| (authentication.method.clone(), data));
+    let (member, state) = broker.open(&request.client_id, open, now).await?;
+    tracing::info!(client_id = %request.client_id, %peer, version = ?request.version, resumed = state.is_some(), "connected");
+    let answered = authentication.as_ref().map(|(authentication, data)| (authentication.method.clone(), data.clone()));
     let mut session = Box::new(request.accept(state, answered, &broker.settings, now));
+    let Some(member) = member else {
+        // CONNACK has no word for it: the Client was in, and was taken over before it knew [MQTT-3.1.4-3].
+        session.send_disconnect(Fault::new(Reason::SESSION_TAKEN_OVER, "another connection with this Client Identifier was faster"));
+        let _ = tokio::time::timeout(super::LINGER, finish(framing, session.outgoing())).await;
+        return Err(End::Client("taken over before it was in"));
+    };
     if session.outgoing().is_empty() {
-        broker.close(&member, &mut session, now).await?;
+        broker.close(&member, &mut session, Default::default(), now).await?;
         return Err(Fault::new(Reason::PACKET_TOO_LARGE, "no CONNACK fits into the Maximum Packet Size of the Client").into());
     }
-    Ok(Entered { session, member: Box::new(member), authentication: authentication.map(Box::new), counted })
+    Ok(Entered {
+        session,
+        member: Box::new(member),
+        authentication: authentication.map(|(authentication, _)| Box::new(authentication)),
+        counted,
+    })
 }
 
 /// The first packet must be a CONNECT `[MQTT-3.1.0-1]`.
@@ -177,13 +207,13 @@ async fn authenticate<S>(
     framing: &mut Framing<S>,
     connect: &mut Connect,
     broker: &Arc<Broker>,
-) -> Result<(Option<Authentication>, Option<Bytes>), End>
+) -> Result<Option<(Authentication, Option<Bytes>)>, End>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let Some(method) = connect.properties.authentication_method.clone() else {
         check_connect(connect, broker).await?;
-        return Ok((None, None));
+        return Ok(None);
     };
     let exchange = broker.guard.authentication(&method);
     let mut exchange =
@@ -194,7 +224,7 @@ where
         match step.map_err(|reason| Fault::new(reason, "authentication failed"))? {
             Progress::Done(last) => {
                 let authentication = Authentication { method, exchange, running: false };
-                return Ok((Some(authentication), (!last.is_empty()).then(|| last.into())));
+                return Ok(Some((authentication, (!last.is_empty()).then(|| last.into()))));
             }
             Progress::Continue(challenge) => {
                 let mut outgoing = Outgoing::default();

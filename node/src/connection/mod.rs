@@ -2,9 +2,12 @@
 
 pub mod framing;
 mod handshake;
+#[cfg(test)]
+mod tests;
 
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -81,8 +84,18 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, peer: SocketAdd
     let entered = Box::pin(handshake::enter(&mut framing, peer, &broker, patience)).await;
     let Some(entered) = entered else { return framing.count(&broker.metrics) };
     let mut connection = Connection::new(framing, entered, broker, patience);
-    let end = connection.turns().await;
+    let end = unless_panic(connection.turns()).await;
     Box::pin(connection.leave(end, peer)).await;
+}
+
+/// A panic, in a hook or in our own code, is the end of one connection like any other: its Session is given back.
+async fn unless_panic(turns: impl Future<Output = Result<(), End>>) -> Result<(), End> {
+    let mut turns = std::pin::pin!(turns);
+    poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| turns.as_mut().poll(context))) {
+        Ok(poll) => poll,
+        Err(_) => Poll::Ready(Err(End::Fault(Fault::new(Reason::UNSPECIFIED_ERROR, "a fault in this Server")))),
+    })
+    .await
 }
 
 struct Connection<S> {
@@ -141,26 +154,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             end?;
             self.broker.read_queue(&self.member, &mut self.session, now).await?;
             self.broker.read_retained(&self.member, &mut self.session, now).await?;
+            if self.session.retained_read().is_some() {
+                // A page costs up to a millisecond even if nothing in it matches, and there can be thousands.
+                tokio::task::yield_now().await;
+            }
         }
     }
 
     /// Writes first, then waits for whatever comes first: room in the socket, bytes, mail, or a deadline.
     fn poll_wake(&mut self, context: &mut Context<'_>) -> Poll<Result<(), End>> {
         let rested = std::mem::take(&mut self.rested);
+        let waiting = self.session.outgoing().len();
         let written = self.framing.poll_flush(self.session.outgoing(), context).map_err(End::Io)?;
         self.count();
         let open = self.session.has_room();
-        if written.is_ready() {
+        // A Client that takes its time takes something.
+        if written.is_ready() || self.session.outgoing().len() < waiting {
             self.stalled = None;
         }
         // A Client that does not read what it is sent is not read from either.
         let reads = self.session.keeps_up() && !self.is_held(context);
         let more = !self.mail.is_empty() || self.session.store_read().is_some() || self.session.retained_read().is_some();
-        if (reads && self.framing.has_batch()) || (open && more) {
+        if reads && self.framing.has_batch() {
             return Poll::Ready(Ok(()));
         }
-        let mut woken =
-            self.member.subscriber.mailbox.poll_ready(self.member.lease.epoch, open && self.mail.is_empty(), context).is_ready();
+        // Whatever there is to send, the socket is read too: the Client may acknowledge, ping, or have enough.
+        let mut woken = open && more;
+        woken |= self.member.subscriber.mailbox.poll_ready(self.member.lease.epoch, open && self.mail.is_empty(), context).is_ready();
         if reads && let Poll::Ready(more) = self.framing.poll_fill(context).map_err(End::Io)? {
             if !more {
                 return Poll::Ready(Err(End::Client("closed without DISCONNECT")));
@@ -272,9 +292,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             true => Committed::default(),
             false => Box::pin(self.broker.commit(&mut self.member, commands, now)).await?,
         };
-        self.held = committed.crowded.map(|crowded| (crowded, now + HOLD));
-        self.session.settle(committed.outcomes);
-        Ok(())
+        if let Some(crowded) = committed.crowded {
+            self.held = Some((crowded, now + HOLD));
+        }
+        Ok(self.session.settle(committed.outcomes)?)
     }
 
     fn re_authenticate(&mut self, auth: &crate::packet::auth::Auth) -> Result<(), End> {
@@ -304,7 +325,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.session.send_disconnect(fault);
             }
         }
-        if let Err(error) = self.broker.close(&self.member, &mut self.session, now).await {
+        let mail = std::mem::take(&mut self.mail);
+        if let Err(error) = self.broker.close(&self.member, &mut self.session, mail, now).await {
             tracing::warn!(%client_id, ?error, "the Session could not be given back to the Store");
         }
         let _ = tokio::time::timeout(LINGER, handshake::finish(&mut self.framing, self.session.outgoing())).await;

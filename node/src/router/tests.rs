@@ -1,9 +1,5 @@
 //! Routing as tables: subscriptions, a Topic Name, and who gets what.
 
-#![allow(clippy::disallowed_methods, reason = "it measures how long a step takes")]
-
-use std::time::{Duration, Instant};
-
 use super::{Group, Route, Router, Target};
 use crate::packet::QoS;
 use crate::packet::subscribe::SubscriptionOptions;
@@ -186,8 +182,7 @@ fn unsubscribing_leaves_nothing_behind() {
 }
 
 #[test]
-fn the_deepest_filters_neither_overflow_nor_linger() {
-    let started = Instant::now();
+fn the_deepest_filters_do_not_overflow_the_stack() {
     let slashes = "/".repeat(65_533);
     let deep = [format!("+{slashes}"), format!("{slashes}/#"), "+/".repeat(32_767), format!("{}#", "+/".repeat(32_767)), slashes.clone()];
     let mut router = router(&[]);
@@ -199,7 +194,6 @@ fn the_deepest_filters_neither_overflow_nor_linger() {
         assert!(router.unsubscribe(key + 1, &selector(filter)));
     }
     drop(router); // with the first filter still in it
-    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
 }
 
 #[test]
@@ -209,9 +203,7 @@ fn wildcards_on_every_level_cost_no_more_than_the_filters() {
         router.subscribe(depth, &subscription(&format!("{}#", "+/".repeat(depth as usize))));
     }
     let name = topic(&vec!["a"; 1_000].join("/"));
-    let started = Instant::now();
     assert_eq!(router.route(&name).direct.len(), 1_000);
-    assert!(started.elapsed() < Duration::from_millis(100), "{:?}", started.elapsed());
 }
 
 #[test]

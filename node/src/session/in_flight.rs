@@ -85,7 +85,7 @@ impl InFlight {
             self.slots.pop_front();
         }
         if self.slots.is_empty() {
-            self.slots.shrink_to(64);
+            self.slots.shrink_to(256);
         }
     }
 

@@ -11,6 +11,8 @@ pub mod outbound;
 pub mod settings;
 pub mod state;
 pub mod subscribe;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -26,6 +28,7 @@ use crate::session::settings::Settings;
 use crate::session::state::Sequence;
 use crate::subscription::{Selector, Subscription};
 use crate::time::{Span, Time};
+use crate::topic::filter::TopicFilter;
 use crate::topic::name::TopicName;
 
 /// Why a Network Connection must end. The connection turns it into a DISCONNECT with this Reason Code, or a plain close for 3.1.1.
@@ -105,7 +108,8 @@ struct Promise {
 enum Promised {
     Acknowledge(Kind, PacketId, Reason),
     Suback(PacketId),
-    Unsuback(PacketId),
+    /// With the Topic Filters that are not shared.
+    Unsuback(PacketId, Vec<TopicFilter>),
 }
 
 /// What was counted since it was last asked, for the metrics.
@@ -219,31 +223,39 @@ impl Session {
     }
 
     /// Encodes the acknowledgements that waited for these outcomes, in the order in which their packets came `[MQTT-4.6.0-2]`.
-    pub fn settle(&mut self, mut outcomes: Vec<Outcome>) {
+    ///
+    /// # Errors
+    /// A message of a 3.1.1 Client was refused: its protocol has no word for that, so the connection ends without an acknowledgement.
+    pub fn settle(&mut self, mut outcomes: Vec<Outcome>) -> Result<(), Fault> {
+        let mut unspeakable = None;
         for promise in std::mem::take(&mut self.promises) {
             let outcome = promise.command.map(|index| &mut outcomes[index]);
             match promise.packet {
-                Promised::Acknowledge(kind, packet_id, reason) => self.promise_acknowledge(kind, packet_id, reason, outcome),
+                Promised::Acknowledge(kind, packet_id, reason) => {
+                    unspeakable = unspeakable.or(self.promise_acknowledge(kind, packet_id, reason, outcome));
+                }
                 Promised::Suback(packet_id) => self.promise_suback(packet_id, outcome),
-                Promised::Unsuback(packet_id) => self.promise_unsuback(packet_id, outcome),
+                Promised::Unsuback(packet_id, filters) => self.promise_unsuback(packet_id, &filters, outcome),
             }
         }
         self.inbound.turn_over();
+        unspeakable.map_or(Ok(()), Err)
     }
 
-    fn promise_acknowledge(&mut self, kind: Kind, packet_id: PacketId, mut reason: Reason, outcome: Option<&mut Outcome>) {
+    fn promise_acknowledge(&mut self, kind: Kind, packet_id: PacketId, mut reason: Reason, outcome: Option<&mut Outcome>) -> Option<Fault> {
         match outcome {
             Some(Outcome::Refused(refused)) => {
                 reason = *refused;
                 self.inbound.release(packet_id);
                 if self.version < Version::V5 {
-                    return; // 3.1.1 has no word for it: without an acknowledgement the Client sends it again.
+                    return Some(Fault::new(reason, "a message was refused"));
                 }
             }
             Some(Outcome::Published { matched: false }) => reason = Reason::NO_MATCHING_SUBSCRIBERS,
             _ => {}
         }
         self.send_acknowledge(kind, packet_id, reason);
+        None
     }
 
     fn send_acknowledge(&mut self, kind: Kind, packet_id: PacketId, reason: Reason) {

@@ -19,6 +19,9 @@ use crate::topic::name::TopicName;
 /// Bytes that may wait for the socket before the Session takes no more messages: a few full writes.
 const OUTGOING_BYTES_MAX: usize = 256 * 1024;
 
+/// So many bytes may wait before the rest of a page of the Store is left there. It is read again, so this is well above the usual page.
+const STORED_BYTES_MAX: usize = 4 * OUTGOING_BYTES_MAX;
+
 /// As many messages may at least wait in the Session for the window, however small it is; the rest stays in the mailbox.
 const PENDING_MIN: usize = 256;
 
@@ -40,6 +43,8 @@ pub(super) struct Outbound {
     resent_up_to: Sequence,
     /// The Store may have messages after `last`.
     news: bool,
+    /// The next message of the Store, when its Packet Identifier was in use: nothing is read before it is free.
+    blocked: Option<Sequence>,
     /// Messages above QoS 0 of a Session that is not durable, waiting for the window.
     pending: VecDeque<(InRun, Grant)>,
     aliases: Option<Box<Aliases>>,
@@ -56,7 +61,7 @@ impl Outbound {
     pub(super) fn new(window: usize, alias_maximum: u16) -> Outbound {
         let aliases = (alias_maximum > 0).then(|| Box::new(Aliases { maximum: alias_maximum, given: HashMap::new() }));
         let (in_flight, pending) = Default::default();
-        Outbound { window, in_flight, last: 0, resent_up_to: 0, news: false, pending, aliases }
+        Outbound { window, in_flight, last: 0, resent_up_to: 0, news: false, blocked: None, pending, aliases }
     }
 
     /// Continues an earlier connection: PUBRELs first, then the Store is read from its beginning.
@@ -105,18 +110,31 @@ impl Session {
         self.outbound.news = self.durable;
     }
 
+    /// Whether the Store has nothing new in the queue of this Session.
+    pub(super) fn has_read_all(&self) -> bool {
+        !self.outbound.news
+    }
+
     /// What to read from the Store now: after which sequence, and how many messages.
     pub fn store_read(&self) -> Option<(Sequence, usize)> {
-        let room = self.outbound.window.saturating_sub(self.outbound.in_flight.len());
-        (self.outbound.news && room > 0 && self.has_room()).then_some((self.outbound.last, room))
+        let Outbound { window, in_flight, last, news, blocked, .. } = &self.outbound;
+        let room = window.saturating_sub(in_flight.len());
+        let is_blocked = || blocked.is_some_and(|sequence| in_flight.is_taken(sequence));
+        (*news && room > 0 && self.has_room() && !is_blocked()).then_some((*last, room))
     }
 
     /// Takes messages that were read from the Store; fewer than asked for means that there are no more.
     pub fn deliver_stored(&mut self, stored: impl ExactSizeIterator<Item = (Sequence, InRun, Grant)>, asked: usize, now: Time) {
         self.outbound.news = stored.len() >= asked;
+        self.outbound.blocked = None;
         for (sequence, message, grant) in stored {
             if self.outbound.in_flight.is_taken(sequence) {
                 self.outbound.news = true; // It is read again when its Packet Identifier is free.
+                self.outbound.blocked = Some(sequence);
+                break;
+            }
+            if self.outgoing.len() > STORED_BYTES_MAX {
+                self.outbound.news = true; // The rest is read again when these have left.
                 break;
             }
             self.outbound.last = sequence;
@@ -202,21 +220,33 @@ impl Session {
             subscription_ids: grant.ids.as_deref().unwrap_or_default(),
         };
         let topic = if alias.is_some() { "" } else { message.topic.as_str() };
-        let tail = self.outgoing.tail();
-        let before = tail.len();
-        publish::encode_parts(tail, head, topic, message.properties.as_deref(), &own, &message.payload);
-        let size = tail.len() - before;
-        if size > self.packet_bytes_max as usize {
-            tail.truncate(before); // [MQTT-3.1.2-24]
+        let sent = self.encode_publish(head, topic, message, &own);
+        // An alias can cost more than it saves: no reason to withhold what fits without one.
+        if !sent
+            && (own.topic_alias.is_none()
+                || !self.encode_publish(head, message.topic.as_str(), message, &OwnProperties { topic_alias: None, ..own }))
+        {
             self.counts.too_large += 1;
             return false;
         }
-        if let (Some(alias), Some(aliases)) = (new_alias, self.outbound.aliases.as_mut()) {
+        if let (Some(alias), Some(aliases), true) = (new_alias, self.outbound.aliases.as_mut(), sent) {
             let topic = TopicName::new(message.topic.as_str().to_owned().into());
             aliases.given.extend(topic.map(|topic| (topic, alias)));
         }
         self.count_sent(1, message.payload.len());
         true
+    }
+
+    /// False when the packet is larger than the Client takes `[MQTT-3.1.2-24]` or than MQTT can say: nothing is written then.
+    fn encode_publish(&mut self, head: Head, topic: &str, message: &Message, own: &OwnProperties<'_>) -> bool {
+        let tail = self.outgoing.tail();
+        let before = tail.len();
+        publish::encode_parts(tail, head, topic, message.properties.as_deref(), own, &message.payload);
+        let size = tail.len() - before;
+        if size > self.packet_bytes_max as usize {
+            tail.truncate(before);
+        }
+        (1..=self.packet_bytes_max as usize).contains(&size)
     }
 
     fn count_sent(&mut self, messages: usize, payload_bytes: usize) {

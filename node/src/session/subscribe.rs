@@ -1,5 +1,7 @@
 //! SUBSCRIBE and UNSUBSCRIBE (sections 3.8 to 3.11), and the retained messages that a new subscription brings.
 
+use std::collections::BTreeSet;
+
 use crate::packet::reason::Reason;
 use crate::packet::subscribe::{RetainHandling, Suback, Subscribe};
 use crate::packet::unsubscribe::{Unsuback, Unsubscribe};
@@ -42,9 +44,11 @@ impl Session {
     pub(super) fn unsubscribe(&mut self, unsubscribe: Unsubscribe) -> Result<(), Fault> {
         unsubscribe.filters.iter().try_for_each(|text| check_form(text))?;
         let selectors = unsubscribe.filters.iter().map(|text| Selector::parse(text).ok_or(Reason::TOPIC_FILTER_INVALID));
-        let selectors = selectors.collect();
+        let selectors: Vec<Result<Selector, Reason>> = selectors.collect();
+        let own = selectors.iter().flatten().filter(|selector| selector.share.is_none());
+        let filters = own.map(|selector| selector.filter.clone()).collect();
         let command = self.command(Command::Unsubscribe(selectors));
-        self.promises.push(Promise { command: Some(command), packet: Promised::Unsuback(unsubscribe.packet_id) });
+        self.promises.push(Promise { command: Some(command), packet: Promised::Unsuback(unsubscribe.packet_id, filters) });
         Ok(())
     }
 
@@ -70,18 +74,33 @@ impl Session {
         });
         let suback = Suback { packet_id, properties: None, reasons: reasons.collect() };
         self.send(&Packet::Suback(Box::new(suback)));
-        self.retained_reads.extend(std::mem::take(all).into_iter().filter_map(retained_read));
+        // The last for a Topic Filter replaces those before it, which need not be read to their end any more: so there are never more
+        // than subscriptions, however often a Client asks.
+        let mut asked = BTreeSet::new();
+        let reads = std::mem::take(all).into_iter().rev().filter_map(retained_read);
+        let reads: Vec<_> = reads.filter(|read| asked.insert(read.filter.clone())).collect();
+        self.forget_reads(|filter| asked.contains(filter));
+        self.retained_reads.extend(reads.into_iter().rev());
     }
 
-    pub(super) fn promise_unsuback(&mut self, packet_id: PacketId, outcome: Option<&mut Outcome>) {
+    pub(super) fn promise_unsuback(&mut self, packet_id: PacketId, filters: &[TopicFilter], outcome: Option<&mut Outcome>) {
         let Some(Outcome::Unsubscribed(reasons)) = outcome else { return };
+        if !self.retained_reads.is_empty() {
+            let filters: BTreeSet<_> = filters.iter().collect();
+            self.forget_reads(|filter| filters.contains(filter)); // [MQTT-3.10.4-2]
+        }
         let unsuback = Unsuback { packet_id, properties: None, reasons: std::mem::take(reasons) };
         self.send(&Packet::Unsuback(Box::new(unsuback)));
     }
 
-    /// The retained messages to read next, if there is room for them.
+    fn forget_reads(&mut self, mut gone: impl FnMut(&TopicFilter) -> bool) {
+        self.retained_reads.retain(|read| !gone(&read.filter));
+    }
+
+    /// The retained messages to read next, if there is room for them. Those that go through the queue of the Session wait until it is
+    /// read to its end, or a slow Client would have them pile up there until it is full.
     pub fn retained_read(&self) -> Option<&RetainedRead> {
-        self.retained_reads.front().filter(|_| self.has_room())
+        self.retained_reads.front().filter(|_| self.has_room() && self.has_read_all())
     }
 
     /// A page was read: go on after `next`, or with the next subscription.
