@@ -36,6 +36,9 @@ const TURN_PACKETS_MAX: usize = 2048;
 /// The packet type of PUBLISH, as it stands in the first byte.
 const PUBLISH: u8 = 3;
 
+/// Silence after which a Client is no longer busy.
+const REST: Span = Span(10);
+
 /// How long the end of a connection may take: to write what is left, and to see the Client close.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -186,9 +189,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 return Poll::Ready(Err(End::Client("closed without DISCONNECT")));
             }
             woken = true;
-            // The runtime runs the task first that it woke last. A publish lets those go first that were woken before it: one of them
-            // may be the subscription that its sender already knows of.
-            if rested && self.framing.first_byte().is_some_and(|byte| byte >> 4 == PUBLISH) {
+            if rested && self.begins_to_publish() {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -196,6 +197,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         woken |= self.poll_deadline(written.is_pending(), context);
         self.rested = !woken;
         if woken { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// The runtime runs the task first that it woke last. A Client that publishes after a rest lets those go first that were woken before
+    /// it: one of them may be the subscription that the Client already knows of. A busy one does not: it costs a third of its speed.
+    fn begins_to_publish(&self) -> bool {
+        let publishes = self.framing.first_byte().is_some_and(|byte| byte >> 4 == PUBLISH);
+        publishes && self.broker.clock.now().since(self.session.last_heard()) >= REST
     }
 
     fn is_held(&mut self, context: &mut Context<'_>) -> bool {

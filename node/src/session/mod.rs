@@ -201,6 +201,11 @@ impl Session {
         Ok(Step::Continue)
     }
 
+    /// When the last packet of the Client came.
+    pub fn last_heard(&self) -> Time {
+        self.last_heard
+    }
+
     /// When [`Session::handle_timeout`] is next to be called, if nothing comes from the Client before.
     pub fn deadline(&self) -> Option<Time> {
         (self.keep_alive > Span(0)).then(|| self.last_heard + self.keep_alive)
