@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::broker::mailbox::Pushed;
 use crate::broker::inbox::Outbox;
+use crate::broker::mailbox::Pushed;
 use crate::broker::roster::{Place, Subscriber};
 use crate::broker::routes::RouteCache;
 use crate::broker::{Broker, Member};

@@ -153,7 +153,13 @@ impl Broker {
 
     /// Gives the Session back. What it owes to others (its will, messages of share groups) goes out.
     /// `mail` is what the connection had taken from its mailbox and not handed to the Session.
-    pub async fn close(&self, member: &mut Member, session: &mut Session, mut mail: VecDeque<Delivery>, now: Time) -> Result<(), StoreError> {
+    pub async fn close(
+        &self,
+        member: &mut Member,
+        session: &mut Session,
+        mut mail: VecDeque<Delivery>,
+        now: Time,
+    ) -> Result<(), StoreError> {
         let close = Close { keep_will: session.keep_will(), expiry: session.expiry(), sent: session.sent() };
         let closed = self.store.close(&member.lease, close, now).await;
         mail.extend(member.subscriber.mailbox.detach(member.lease.epoch));

@@ -7,8 +7,8 @@ use super::reply::{Reply, number};
 use super::{Redis, due};
 use crate::packet::PacketId;
 use crate::packet::connect::ClientId;
-use crate::store::cluster::NodeId;
 use crate::session::state::{State, Will};
+use crate::store::cluster::NodeId;
 use crate::store::{Close, Closed, Lease, Open, Opened, StoreError};
 use crate::subscription::{Selector, Subscription};
 use crate::time::{Span, Time};
@@ -19,7 +19,12 @@ impl Redis {
         let will = open.will.as_ref().map(encoding::will).unwrap_or_default();
         let delay = open.will.as_ref().map_or(0, |will| will.delay.0);
         let reply = self.call(Function::Open, &keys.all(), |call| {
-            call.arg(self.cluster.node().as_str()).arg(u8::from(open.clean_start)).arg(span(open.expiry)).arg(&will[..]).arg(delay).arg(now.0);
+            call.arg(self.cluster.node().as_str())
+                .arg(u8::from(open.clean_start))
+                .arg(span(open.expiry))
+                .arg(&will[..])
+                .arg(delay)
+                .arg(now.0);
         });
         let mut reply = Reply::new(reply.await?)?;
         let epoch = reply.number()?;
