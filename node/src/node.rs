@@ -163,6 +163,7 @@ async fn store(config: &Config) -> io::Result<Store> {
             queue_messages_max: config.session.queue_messages_max as u64,
             retained_max: config.store.retained_max as u64,
         },
+        cluster: redis::cluster::settings::Settings::of_lease(Duration::from_secs(config.cluster.lease_s.into())),
     };
     Redis::connect(settings).await.map(Store::Redis).map_err(|error| io::Error::other(format!("{}: {error}", config.store.url)))
 }

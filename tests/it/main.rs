@@ -44,6 +44,9 @@ mod redis_cluster;
 mod redis_link;
 mod store;
 
+// Several nodes on one Redis, and what is left when some of it is killed.
+mod cluster;
+
 // Clients of other hands.
 mod rumqttc;
 

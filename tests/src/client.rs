@@ -47,10 +47,15 @@ enum Frame {
 impl Client {
     /// A socket on which nothing has been sent.
     pub fn open(address: SocketAddr, version: Version) -> Client {
-        let stream = TcpStream::connect(address).expect("the broker accepts connections");
-        stream.set_nodelay(true).expect("TCP_NODELAY can be set");
-        stream.set_write_timeout(Some(DEADLINE)).expect("a write timeout can be set");
-        Client {
+        Client::try_open(address, version).expect("the broker accepts connections")
+    }
+
+    /// As [`Client::open`], where there may be no broker.
+    pub fn try_open(address: SocketAddr, version: Version) -> std::io::Result<Client> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_write_timeout(Some(DEADLINE))?;
+        Ok(Client {
             version,
             id: String::new(),
             connack: None,
@@ -59,7 +64,7 @@ impl Client {
             early: VecDeque::new(),
             next_packet_id: 1,
             transcript: Vec::new(),
-        }
+        })
     }
 
     pub fn session_present(&self) -> bool {
@@ -118,6 +123,15 @@ impl Client {
         match self.early.pop_front() {
             Some(packet) => Came::Packet(packet),
             None => self.next_from_socket(DEADLINE),
+        }
+    }
+
+    /// As [`Client::next_event`], with a patience of the test's own.
+    #[track_caller]
+    pub fn came_within(&mut self, patience: Duration) -> Came {
+        match self.early.pop_front() {
+            Some(packet) => Came::Packet(packet),
+            None => self.next_from_socket(patience),
         }
     }
 

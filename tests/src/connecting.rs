@@ -1,6 +1,7 @@
 //! CONNECT in the making: a fresh Client Identifier, Clean Start, no Keep Alive, nothing kept, unless a test says otherwise.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use mqttd::packet::connack::Connack;
 use mqttd::packet::connect::{Connect, Will};
@@ -9,7 +10,7 @@ use mqttd::packet::reason::Reason;
 use mqttd::packet::{Packet, Version};
 
 use crate::build::{Message, text};
-use crate::client::Client;
+use crate::client::{Came, Client};
 use crate::unique;
 
 #[derive(Clone)]
@@ -137,6 +138,25 @@ impl Connecting {
         }
         client.connack = Some(connack);
         client
+    }
+
+    /// Goes to another node.
+    pub fn to(mut self, address: SocketAddr) -> Connecting {
+        self.address = address;
+        self
+    }
+
+    /// Connects where it may be refused, or not be answered in time.
+    #[track_caller]
+    pub fn try_connect(&self, patience: Duration) -> Option<Client> {
+        let mut client = Client::try_open(self.address, self.packet.version).ok()?;
+        client.id = self.packet.client_id.to_string();
+        client.send(self.packet());
+        match client.came_within(patience) {
+            Came::Packet(Packet::Connack(connack)) if connack.reason == Reason::SUCCESS => client.connack = Some(*connack),
+            _ => return None,
+        }
+        Some(client)
     }
 
     /// Connects and is refused with this Reason Code, then sees the connection end.

@@ -1,5 +1,7 @@
 //! Expectations: each names the one thing that must come next, and fails with the dialogue so far when something else comes.
 
+use std::time::Duration;
+
 use mqttd::packet::acknowledge::{Acknowledge, Kind};
 use mqttd::packet::connack::Connack;
 use mqttd::packet::publish::Publish;
@@ -40,6 +42,16 @@ impl Client {
             Came::Packet(Packet::Publish(publish)) if expected.is(publish) => publish.packet_id.map_or(0, u16::from),
             _ => self.fail(&format!("{:?}", expected.publish()), &came),
         }
+    }
+
+    /// As [`Client::expect_publish`], for what takes its time.
+    #[track_caller]
+    pub fn expect_within(&mut self, patience: Duration, expected: impl Into<Message>) -> u16 {
+        match self.came_within(patience) {
+            Came::Packet(packet) => self.early.push_front(packet),
+            other => self.fail(&format!("a PUBLISH within {patience:?}"), &other),
+        }
+        self.expect_publish(expected)
     }
 
     /// Any PUBLISH, for a test that looks at it itself.

@@ -43,6 +43,13 @@ impl Client {
         let expected = expected.into();
         let qos = expected.publish().qos;
         let id = self.expect_publish(expected);
+        self.acknowledge(qos, id);
+        id
+    }
+
+    /// Acknowledges a message that came, to the end.
+    #[track_caller]
+    pub fn acknowledge(&mut self, qos: QoS, id: u16) {
         match qos {
             QoS::AtMostOnce => {}
             QoS::AtLeastOnce => self.send(puback(id)),
@@ -52,7 +59,6 @@ impl Client {
                 self.send(pubcomp(id));
             }
         }
-        id
     }
 
     /// Subscribes to one filter and expects it to be granted as asked.

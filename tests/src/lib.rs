@@ -8,6 +8,7 @@
 pub mod broker;
 pub mod build;
 pub mod client;
+pub mod cluster;
 pub mod connecting;
 pub mod expect;
 pub mod flow;

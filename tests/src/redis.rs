@@ -93,6 +93,15 @@ impl Redis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// What it answers to a command.
+    #[track_caller]
+    pub fn query<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
+        let client = redis::Client::open(self.url()).expect("its address");
+        let mut connection = client.get_connection().expect("Redis accepts connections");
+        let (name, arguments) = command.split_first().expect("a command has a name");
+        redis::cmd(name).arg(arguments).query(&mut connection).expect("an answer")
+    }
+
     /// Ends it without a farewell: SIGKILL.
     pub fn kill(&mut self) {
         // It fails for one that has ended already, which is as good.

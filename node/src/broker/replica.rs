@@ -18,7 +18,7 @@ use crate::subscription::{Selector, Subscription};
 use crate::topic::filter::TopicFilter;
 
 /// What a Session that is connected here wants by one filter: a live one everything up to a QoS, a durable one only QoS 0, because it has
-/// the rest from its queue.
+/// the rest from its queue. One that was granted QoS 0 has nothing from its queue, and wants as a live one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Want {
     Live(QoS),
@@ -94,7 +94,7 @@ impl Broker {
     /// A connection with a resumed Session begins to want what it subscribes to.
     pub(super) async fn tell_resumed(&self, member: &mut Member, subscriptions: &[Subscription]) -> Result<(), StoreError> {
         let own = subscriptions.iter().filter(|subscription| subscription.selector.share.is_none());
-        let wants = own.map(|subscription| (subscription.selector.filter.clone(), Some(Want::Durable))).collect();
+        let wants = own.map(|subscription| (subscription.selector.filter.clone(), Some(want(member, subscription.options.qos)))).collect();
         self.tell_interest(member, wants).await.map(drop)
     }
 
@@ -241,5 +241,5 @@ impl Broker {
 }
 
 fn want(member: &Member, qos: QoS) -> Want {
-    if member.subscriber.is_durable() { Want::Durable } else { Want::Live(qos) }
+    if member.subscriber.is_durable() && qos > QoS::AtMostOnce { Want::Durable } else { Want::Live(qos) }
 }

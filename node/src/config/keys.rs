@@ -143,6 +143,13 @@ keys! {
         retained_max: usize = 5_000_000, Allowed::Number(0, COUNT_MAX);
     }
 
+    /// The nodes on one Redis.
+    [cluster] Cluster {
+        /// A node that was not heard of for so long is suspected; one that is still silent half as long again later is dead, and its clients'
+        /// wills are published. Longer than any pause of a node, and the same on all of them.
+        lease_s: u32 = 10, Allowed::Number(1, 3600);
+    }
+
     /// What one client may take from the others.
     [limits] Limits {
         /// Network Connections at a time; 0 is no limit.

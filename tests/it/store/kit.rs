@@ -33,7 +33,8 @@ pub(super) async fn redis() -> Option<Store> {
 
 pub(super) async fn redis_with(limits: redis::Limits) -> Option<Store> {
     let server = Redis::shared()?;
-    let settings = redis::Settings { url: server.url(), prefix: unique("test"), node: "node".to_owned(), limits };
+    let settings =
+        redis::Settings { url: server.url(), prefix: unique("test"), node: "node".to_owned(), limits, cluster: Default::default() };
     Some(Store::Redis(redis::Redis::connect(settings).await.expect("a store on Redis")))
 }
 

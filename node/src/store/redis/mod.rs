@@ -49,6 +49,7 @@ pub struct Settings {
     /// The name of this node; what it owned under an earlier start is another's.
     pub node: String,
     pub limits: Limits,
+    pub cluster: cluster::settings::Settings,
 }
 
 /// How much may be held. The bytes of a queue and of all queues together are not counted: `maxmemory` bounds them.
@@ -83,7 +84,7 @@ impl Redis {
         let of_link = link::settings::Settings { prefix: settings.prefix.clone(), ..link::settings::Settings::default() };
         let link = Link::open(Address::parse(&settings.url)?, of_link).await?;
         functions::load(&link).await.map_err(|error| StartError::NotReady(error.to_string()))?;
-        let joined = Cluster::join(link.clone(), &settings.node, cluster::settings::Settings::default()).await;
+        let joined = Cluster::join(link.clone(), &settings.node, settings.cluster).await;
         let (cluster, news) = joined.map_err(|error| StartError::NotReady(format!("the cluster cannot be joined: {error:?}")))?;
         Ok(Redis {
             link,

@@ -37,13 +37,20 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
+        Settings::of_lease(Duration::from_secs(10))
+    }
+}
+
+impl Settings {
+    /// What depends on the lease stands in proportion to it.
+    pub fn of_lease(lease: Duration) -> Settings {
         Settings {
-            beat: Duration::from_secs(1),
-            lease: Duration::from_secs(10),
-            promise: Duration::from_secs(7),
-            looks_apart: Duration::from_secs(5),
-            steady: Duration::from_secs(20),
-            burial: Duration::from_secs(30),
+            beat: lease / 10,
+            lease,
+            promise: lease * 7 / 10,
+            looks_apart: lease / 2,
+            steady: lease * 2,
+            burial: lease * 3,
             outage_max: Duration::from_secs(30),
             visibility: Duration::from_secs(1),
             listen_deadline: Duration::from_secs(4),

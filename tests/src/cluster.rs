@@ -1,0 +1,267 @@
+//! Nodes of a cluster as processes of their own, on a Redis of their own: what a test kills is really dead.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use mqttd::packet::Version;
+
+use crate::build::message;
+use crate::client::Client;
+use crate::connecting::Connecting;
+use crate::redis::Redis;
+use crate::unique;
+
+/// The lease of the nodes: deaths are seen within a few seconds, and a machine with much else to do is not taken for one.
+pub const LEASE: Duration = Duration::from_secs(2);
+
+/// What must happen has happened by then, also when a death has to be noticed first.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Begins every key of the nodes.
+pub const PREFIX: &str = "mqttd";
+
+/// A Redis and nodes on it. All of it ends when this value is dropped.
+pub struct Cluster {
+    nodes: Vec<Node>,
+    pub redis: Redis,
+}
+
+impl Cluster {
+    /// Nodes on a Redis without persistence. `None` where there is no `redis-server`, as [`Redis::start`].
+    pub fn start(nodes: usize) -> Option<Cluster> {
+        Some(Cluster::on(Redis::start()?, nodes))
+    }
+
+    /// On a Redis that has everything again that it ever confirmed, after a kill.
+    pub fn lasting(nodes: usize) -> Option<Cluster> {
+        Some(Cluster::on(Redis::with(&["--appendonly", "yes"])?, nodes))
+    }
+
+    fn on(redis: Redis, nodes: usize) -> Cluster {
+        let nodes = (0..nodes).map(|number| Node::start(&redis.url(), &format!("n{number}"))).collect();
+        Cluster { nodes, redis }
+    }
+
+    pub fn node(&mut self, number: usize) -> &mut Node {
+        &mut self.nodes[number]
+    }
+
+    pub fn address(&self, node: usize) -> SocketAddr {
+        self.nodes[node].address
+    }
+
+    /// A client of a node, about to connect.
+    pub fn client(&self, node: usize, version: Version) -> Connecting {
+        Connecting::new(self.address(node), version)
+    }
+
+    /// Connected to this node with a Session that lasts.
+    #[track_caller]
+    pub fn durable(&self, node: usize, version: Version, id: &str) -> Client {
+        self.client(node, version).id(id).durable().connect()
+    }
+
+    /// Kills a node, and comes back when another one has given back what it had.
+    pub fn bury(&mut self, node: usize) {
+        self.nodes[node].kill();
+        self.until_buried(self.nodes.len() - 1);
+    }
+
+    /// Comes back when so many nodes are listed, and nobody has to be cleaned up after.
+    pub fn until_buried(&self, left: usize) {
+        until("the dead node is buried", || {
+            let listed: usize = self.redis.query(&["ZCARD", &format!("{PREFIX}:{{nodes}}:hb")]);
+            let dead: usize = self.redis.query(&["ZCARD", &format!("{PREFIX}:{{nodes}}:dead")]);
+            listed == left && dead == 0
+        });
+    }
+
+    /// Lets time pass and comes back after at least so many seconds, by the clock of that node.
+    #[track_caller]
+    pub fn pass(&self, node: usize, seconds: u32) {
+        let topic = unique("clock");
+        let mut watcher = self.client(node, Version::V5).connect();
+        watcher.subscribe(&topic, 0);
+        let will = self.client(node, Version::V5).expiry(seconds + 60).will_after(seconds, message(&topic, "now"));
+        let clock = will.connect();
+        let id = clock.id.clone();
+        clock.cut();
+        watcher.expect_within(PATIENCE, message(&topic, "now"));
+        self.client(node, Version::V5).id(&id).connect().disconnect();
+    }
+
+    /// All keys of the nodes, in order.
+    pub fn keys(&self) -> Vec<String> {
+        let mut keys: Vec<String> = self.redis.query(&["KEYS", &format!("{PREFIX}:*")]);
+        keys.sort();
+        keys
+    }
+}
+
+/// Asks again and again until it is so.
+#[track_caller]
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
+        #[allow(clippy::disallowed_methods, reason = "what is looked at here tells nobody when it changes")]
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// One node: a process of the real program.
+pub struct Node {
+    name: String,
+    store: String,
+    process: Child,
+    address: SocketAddr,
+    log: Arc<Log>,
+}
+
+/// What a node has said.
+#[derive(Default)]
+struct Log {
+    lines: Mutex<Vec<String>>,
+    more: Condvar,
+}
+
+impl Node {
+    fn start(store: &str, name: &str) -> Node {
+        let log = Arc::new(Log::default());
+        let (process, address) = launch(store, name, &log);
+        Node { name: name.to_owned(), store: store.to_owned(), process, address, log }
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        // It fails for one that has ended already, which is as good.
+        let _ = self.process.kill();
+        self.process.wait().expect("a child can be waited for");
+    }
+
+    /// Starts it again under its name, on another port.
+    pub fn revive(&mut self) {
+        (self.process, self.address) = launch(&self.store, &self.name, &self.log);
+    }
+
+    /// SIGTERM; [`Node::ended`] waits for the end.
+    pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// SIGSTOP: it keeps its connections and says nothing.
+    pub fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    /// Waits for its end, which has to be a good one.
+    pub fn ended(&mut self) {
+        let process = &mut self.process;
+        until("the node ends", || process.try_wait().expect("a child can be waited for").is_some_and(|status| status.success()));
+    }
+
+    pub fn runs(&mut self) -> bool {
+        self.process.try_wait().expect("a child can be waited for").is_none()
+    }
+
+    /// Whether the node has said so.
+    pub fn has_said(&self, text: &str) -> bool {
+        self.log.lines().iter().any(|line| line.contains(text))
+    }
+
+    fn signal(&self, name: &str) {
+        let command = format!("kill -{name} {}", self.process.id());
+        assert!(Command::new("sh").arg("-c").arg(command).status().expect("sh runs").success());
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill(); // also one that is paused
+        if std::thread::panicking() {
+            let lines = self.log.lines();
+            println!("what node {} said:\n    {}", self.name, lines[lines.len().saturating_sub(40)..].join("\n    "));
+        }
+    }
+}
+
+impl Log {
+    fn lines(&self) -> MutexGuard<'_, Vec<String>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, line: String) {
+        self.lines().push(line);
+        self.more.notify_all();
+    }
+
+    /// Where the node listens, said after so many lines.
+    fn address(&self, after: usize) -> Option<SocketAddr> {
+        let told =
+            |line: &String| line.split_once("listening on tcp://").map(|(_, rest)| rest.split('"').next().unwrap_or_default().to_owned());
+        let is_waited_for = |lines: &mut Vec<String>| !lines[after..].iter().any(|line| told(line).is_some() || line == ENDED);
+        let (lines, _) = self.more.wait_timeout_while(self.lines(), PATIENCE, is_waited_for).unwrap_or_else(PoisonError::into_inner);
+        lines[after..].iter().find_map(told)?.parse().ok()
+    }
+}
+
+/// The last line of a log.
+const ENDED: &str = "(it ended)";
+
+fn launch(store: &str, name: &str, log: &Arc<Log>) -> (Child, SocketAddr) {
+    let mut process = Command::new(program())
+        .args(["--listen", "tcp://127.0.0.1:0", "--store", store, "--node-id", name, "--log-format", "json"])
+        .env("MQTTD_CONFIG", "/dev/null")
+        .env("MQTTD_CLUSTER__LEASE_S", LEASE.as_secs().to_string())
+        .env("MQTTD_STORE__PREFIX", PREFIX)
+        .env("MQTTD_PROTOCOL__SYS_INTERVAL_S", "0")
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("mqttd runs");
+    let said = log.lines().len();
+    let (listener, output) = (log.clone(), process.stderr.take().expect("its log"));
+    std::thread::spawn(move || {
+        BufReader::new(output).lines().map_while(Result::ok).for_each(|line| listener.add(line));
+        listener.add(ENDED.to_owned());
+    });
+    match log.address(said) {
+        Some(address) => (process, address),
+        None => {
+            let _ = process.kill();
+            let _ = process.wait();
+            panic!("node {name} does not start:\n    {}", log.lines().join("\n    "));
+        }
+    }
+}
+
+/// `MQTTD_TEST_PROGRAM`, or the program beside this test, built from the same sources.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| std::env::var_os("MQTTD_TEST_PROGRAM").map_or_else(build, PathBuf::from))
+}
+
+/// Cargo does not build the program of another package for a test; when it is up to date already this takes no time.
+fn build() -> PathBuf {
+    let test = std::env::current_exe().expect("the path of this test");
+    let profile = test.parent().and_then(Path::parent).expect("target/PROFILE/deps/TEST");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--quiet", "-p", "mqttd", "--bin", "mqttd", "--target-dir"]).arg(profile.parent().expect("target"));
+    cargo.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ stands in the project"));
+    if profile.ends_with("release") {
+        cargo.arg("--release");
+    }
+    let built = cargo.status().is_ok_and(|status| status.success());
+    let program = profile.join("mqttd");
+    assert!(built && program.exists(), "{} is not there, and cargo build -p mqttd does not make it", program.display());
+    program
+}
