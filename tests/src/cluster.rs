@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use mqttd::packet::Version;
@@ -94,9 +95,10 @@ impl Cluster {
         self.client(node, Version::V5).id(&id).connect().disconnect();
     }
 
-    /// All keys of the nodes, in order.
+    /// All keys of the nodes that do not expire by themselves, in order.
     pub fn keys(&self) -> Vec<String> {
         let mut keys: Vec<String> = self.redis.query(&["KEYS", &format!("{PREFIX}:*")]);
+        keys.retain(|key| self.redis.query::<i64>(&["TTL", key]) == -1);
         keys.sort();
         keys
     }
@@ -120,6 +122,7 @@ pub struct Node {
     process: Child,
     address: SocketAddr,
     log: Arc<Log>,
+    listener: JoinHandle<()>,
 }
 
 /// What a node has said.
@@ -132,8 +135,8 @@ struct Log {
 impl Node {
     fn start(store: &str, name: &str) -> Node {
         let log = Arc::new(Log::default());
-        let (process, address) = launch(store, name, &log);
-        Node { name: name.to_owned(), store: store.to_owned(), process, address, log }
+        let (process, address, listener) = launch(store, name, &log);
+        Node { name: name.to_owned(), store: store.to_owned(), process, address, log, listener }
     }
 
     /// SIGKILL.
@@ -143,9 +146,10 @@ impl Node {
         self.process.wait().expect("a child can be waited for");
     }
 
-    /// Starts it again under its name, on another port.
+    /// Starts it again under its name, on another port, after its end.
     pub fn revive(&mut self) {
-        (self.process, self.address) = launch(&self.store, &self.name, &self.log);
+        until("all that it said is read", || self.listener.is_finished());
+        (self.process, self.address, self.listener) = launch(&self.store, &self.name, &self.log);
     }
 
     /// SIGTERM; [`Node::ended`] waits for the end.
@@ -217,7 +221,7 @@ impl Log {
 /// The last line of a log.
 const ENDED: &str = "(it ended)";
 
-fn launch(store: &str, name: &str, log: &Arc<Log>) -> (Child, SocketAddr) {
+fn launch(store: &str, name: &str, log: &Arc<Log>) -> (Child, SocketAddr, JoinHandle<()>) {
     let mut process = Command::new(program())
         .args(["--listen", "tcp://127.0.0.1:0", "--store", store, "--node-id", name, "--log-format", "json"])
         .env_remove("MQTTD_REQUIRE_REDIS")
@@ -232,12 +236,12 @@ fn launch(store: &str, name: &str, log: &Arc<Log>) -> (Child, SocketAddr) {
         .expect("mqttd runs");
     let said = log.lines().len();
     let (listener, output) = (log.clone(), process.stderr.take().expect("its log"));
-    std::thread::spawn(move || {
+    let listener = std::thread::spawn(move || {
         BufReader::new(output).lines().map_while(Result::ok).for_each(|line| listener.add(line));
         listener.add(ENDED.to_owned());
     });
     match log.address(said) {
-        Some(address) => (process, address),
+        Some(address) => (process, address, listener),
         None => {
             let _ = process.kill();
             let _ = process.wait();

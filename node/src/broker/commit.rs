@@ -101,6 +101,9 @@ impl Broker {
         }
         self.flush(&mut batch, &mut outcomes, now).await?;
         self.strike(&member.lease, on_record, &outcomes, now).await?;
+        if let Some(cluster) = self.store.cluster() {
+            cluster.promise().await?; // what was routed here may be by an old table if the others do not wait for this node
+        }
         let crowded = batch.crowded.filter(|crowded| !Arc::ptr_eq(crowded, &member.subscriber));
         Ok(Committed { outcomes, crowded })
     }

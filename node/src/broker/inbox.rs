@@ -24,7 +24,7 @@ use crate::subscription::Grant;
 const BURY_BATCH: usize = 256;
 
 const POSTS_LOST: Fault = Fault::new(Reason::QUOTA_EXCEEDED, "messages of other nodes were lost before they were read");
-const EXPELLED: Fault = Fault::new(Reason::SERVER_UNAVAILABLE, "this node has lost its place in the cluster");
+const EXPELLED: Fault = Fault::new(Reason::SERVER_SHUTTING_DOWN, "this node has lost its place in the cluster");
 
 /// Messages for other nodes, until the batch is flushed.
 #[derive(Debug, Default)]
@@ -68,7 +68,7 @@ pub async fn run(broker: Arc<Broker>, mut news: mpsc::Receiver<News>) {
             News::Bell(client_id) => broker.roster.get(&client_id).into_iter().for_each(|subscriber| subscriber.mailbox.ring()),
             News::BellsLost => broker.each_online(|subscriber| subscriber.mailbox.ring()),
             News::Kick { client_id, epoch } => {
-                broker.roster.get(&client_id).into_iter().for_each(|subscriber| subscriber.mailbox.kick_before(epoch));
+                broker.roster.kick_before(&client_id, epoch);
             }
             News::NodeDead(node) => {
                 tokio::spawn(bury(broker.clone(), node));

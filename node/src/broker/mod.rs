@@ -109,9 +109,12 @@ impl Broker {
             cluster.add_session(client_id).await?;
             cluster.listen(client_id).await?;
         }
+        let opening = self.roster.open(client_id);
         let opened = self.store.open(client_id, open, now).await?;
         let resumed = opened.state.is_some();
         let entered = self.roster.enter(client_id, opened.epoch, resumed, lasting || resumed);
+        entered.iter().for_each(|entered| entered.subscriber.mailbox.kick_before(opening.heard()));
+        drop(opening);
         if let Some(ended) = entered.as_ref().and_then(|entered| entered.ended.as_ref()) {
             self.forget(ended);
         }

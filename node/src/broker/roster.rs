@@ -56,6 +56,42 @@ impl Subscriber {
 #[derive(Debug, Default)]
 pub struct Roster {
     members: RwLock<Members>,
+    opening: Mutex<HashMap<ClientId, Heard>>,
+}
+
+/// What is heard of a Session while connections here open it.
+#[derive(Debug, Default)]
+struct Heard {
+    connections: usize,
+    /// The latest that another node has begun.
+    epoch: Epoch,
+}
+
+/// A connection is opening its Session. A node that takes the Session over meanwhile may be faster with its word than this one with the
+/// roster.
+#[derive(Debug)]
+pub struct Opening<'a> {
+    roster: &'a Roster,
+    client_id: &'a ClientId,
+}
+
+impl Opening<'_> {
+    /// The latest epoch that another node has begun meanwhile.
+    pub fn heard(&self) -> Epoch {
+        self.roster.opening().get(self.client_id).map_or(0, |heard| heard.epoch)
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        let mut opening = self.roster.opening();
+        if let Some(heard) = opening.get_mut(self.client_id) {
+            heard.connections -= 1;
+            if heard.connections == 0 {
+                opening.remove(self.client_id);
+            }
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -91,6 +127,24 @@ impl Roster {
         let subscriber = members.add(client_id.clone(), Place::Here, durable);
         subscriber.mailbox.attach(epoch);
         Some(Entered { subscriber, ended: known })
+    }
+
+    /// From before the Store is asked until the connection is entered.
+    pub fn open<'a>(&'a self, client_id: &'a ClientId) -> Opening<'a> {
+        self.opening().entry(client_id.clone()).or_default().connections += 1;
+        Opening { roster: self, client_id }
+    }
+
+    /// A node has begun this epoch of the Session: connections here that have an earlier one end, also those that are not entered yet.
+    pub fn kick_before(&self, client_id: &ClientId, epoch: Epoch) {
+        if let Some(heard) = self.opening().get_mut(client_id) {
+            heard.epoch = heard.epoch.max(epoch);
+        }
+        self.get(client_id).into_iter().for_each(|subscriber| subscriber.mailbox.kick_before(epoch));
+    }
+
+    fn opening(&self) -> std::sync::MutexGuard<'_, HashMap<ClientId, Heard>> {
+        self.opening.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The durable Session of this Client, or a member of a share group elsewhere, as other nodes tell of them; the second is one of

@@ -19,7 +19,7 @@ use crate::packet::reason::Reason;
 use crate::packet::{self, Packet, Version};
 use crate::session::connect::{Request, refusal};
 use crate::session::{Fault, Session};
-use crate::store::Open;
+use crate::store::{Open, StoreError};
 
 /// A Client that is in.
 pub(super) struct Entered {
@@ -100,6 +100,13 @@ impl Asker {
     }
 }
 
+fn not_opened(error: StoreError) -> End {
+    match error {
+        StoreError::Unavailable => Fault::new(Reason::SERVER_UNAVAILABLE, "the Store does not answer").into(),
+        error => error.into(),
+    }
+}
+
 /// Writes what is left and waits until the Client has seen it.
 pub(super) async fn finish<S: AsyncRead + AsyncWrite + Unpin>(framing: &mut Framing<S>, outgoing: &mut Outgoing) {
     if framing.flush(outgoing).await.is_ok() && framing.shutdown().await.is_ok() {
@@ -142,7 +149,7 @@ where
     let Introduced { request, authentication, counted } = introduced;
     let now = broker.clock.now();
     let open = Open { clean_start: request.clean_start, expiry: request.expiry, will: request.will.clone() };
-    let (member, state) = broker.open(&request.client_id, open, now).await?;
+    let (member, state) = broker.open(&request.client_id, open, now).await.map_err(not_opened)?;
     tracing::info!(client_id = %request.client_id, %peer, version = ?request.version, resumed = state.is_some(), "connected");
     let answered = authentication.as_ref().map(|(authentication, data)| (authentication.method.clone(), data.clone()));
     let mut session = Box::new(request.accept(state, answered, &broker.settings, now));

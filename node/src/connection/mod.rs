@@ -73,7 +73,8 @@ impl From<Fault> for End {
 impl From<StoreError> for End {
     fn from(error: StoreError) -> End {
         End::Fault(match error {
-            StoreError::Unavailable => Fault::new(Reason::SERVER_UNAVAILABLE, "the Store does not answer"),
+            // Only a CONNACK may say "Server unavailable".
+            StoreError::Unavailable => Fault::new(Reason::SERVER_BUSY, "the Store does not answer"),
             StoreError::Full => Fault::new(Reason::QUOTA_EXCEEDED, "the Store is full"),
         })
     }

@@ -1,6 +1,6 @@
 //! A workload, and apart from it what judges it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -112,7 +112,7 @@ fn id(number: usize) -> u16 {
 }
 
 /// What a subscriber must have got of each topic: everything; in order, repetitions aside; at QoS 2 without repetitions.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Checker {
     /// The next number by topic.
     next: BTreeMap<String, usize>,
@@ -140,6 +140,51 @@ impl Checker {
     /// Whether every topic is there to the end.
     pub(super) fn is_complete(&self, topics: usize, count: usize) -> bool {
         self.next.len() == topics && self.next.values().all(|next| *next == count)
+    }
+}
+
+/// The Session of a subscriber, from its own side: it knows what of QoS 2 it has received and not released, whatever connection it has.
+#[derive(Default)]
+pub(super) struct Subscriber {
+    pub(super) checker: Checker,
+    unreleased: BTreeSet<u16>,
+}
+
+impl Subscriber {
+    /// Takes one packet and acknowledges it. False: the connection has ended.
+    #[track_caller]
+    pub(super) fn take(&mut self, client: &mut Client) -> bool {
+        match client.came_within(PATIENCE) {
+            Came::Packet(Packet::Publish(came)) => {
+                let packet_id = came.packet_id.map_or(0, u16::from);
+                if came.qos != QoS::ExactlyOnce {
+                    self.checker.check(&came);
+                    client.send(puback(packet_id));
+                } else {
+                    if self.unreleased.insert(packet_id) {
+                        self.checker.check(&came);
+                    }
+                    client.send(pubrec(packet_id));
+                }
+            }
+            Came::Packet(Packet::Acknowledge(ack)) if ack.kind == Kind::Pubrel => {
+                self.unreleased.remove(&ack.packet_id.get());
+                client.send(pubcomp(ack.packet_id.get()));
+            }
+            Came::Packet(Packet::Disconnect(_)) => {}
+            Came::Closed => return false,
+            other => client.fail("more messages", &other),
+        }
+        true
+    }
+
+    /// Until all that is underway has come to its end.
+    #[track_caller]
+    pub(super) fn finish(&mut self, client: &mut Client) {
+        while !self.unreleased.is_empty() {
+            assert!(self.take(client), "the connection has ended");
+        }
+        client.expect_nothing();
     }
 }
 

@@ -43,7 +43,7 @@ fn a_name_moves_to_another_node() {
         let mut watcher = cluster.client(1, version).connect();
         watcher.subscribe(&topic, 1);
         let mut first = cluster.client(0, version).id(&id).will(message(&topic, "gone").qos(1)).connect();
-        first.subscribe(&topic, 1);
+        first.subscribe(&unique("t"), 1);
         let mut second = cluster.client(1, version).id(&id).connect();
         assert!(!second.session_present());
         first.expect_disconnect(Reason::SESSION_TAKEN_OVER);

@@ -72,6 +72,11 @@ impl Promise {
         self.until.store(0, Relaxed);
     }
 
+    /// Given up for good.
+    pub(super) fn is_over(&self) -> bool {
+        self.until.load(Relaxed) == 0
+    }
+
     pub(super) fn holds(&self) -> bool {
         (self.started.elapsed().as_millis() as u64) < self.until.load(Relaxed)
     }

@@ -30,9 +30,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use redis::{Cmd, cmd};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use self::core::{Core, Promise};
+use self::core::{Core, Promise, pause};
 use super::link::Link;
 use crate::packet::connect::ClientId;
 use crate::session::state::Epoch;
@@ -228,6 +228,19 @@ impl Cluster {
     /// suspended: after that, the first beat tells.
     pub fn may_promise(&self) -> bool {
         self.core().promise.holds()
+    }
+
+    /// Waits until this node may promise something, where Redis was away for a moment. Fails when it has lost its place, or the lease passes.
+    pub async fn promise(&self) -> Result<(), StoreError> {
+        let core = self.core();
+        let patience = Instant::now() + core.settings.lease;
+        while !core.promise.holds() {
+            if core.promise.is_over() || Instant::now() > patience {
+                return Err(StoreError::Unavailable);
+            }
+            pause().await;
+        }
+        Ok(())
     }
 
     /// By the clock of Redis.
