@@ -42,6 +42,7 @@ mod neighbours;
 // Below the sockets: the Store's contract, and the link to Redis.
 mod redis_cluster;
 mod redis_link;
+mod redis_nodes;
 mod store;
 
 // Several nodes on one Redis, and what is left when some of it is killed.

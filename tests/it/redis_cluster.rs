@@ -68,7 +68,7 @@ impl Node {
         let mut all = Vec::new();
         self.until(|news| match news {
             News::Routes { version, changes } => {
-                all.extend(changes);
+                all.extend(changes.into_iter().map(|(_, change)| change));
                 (version >= up_to).then_some(())
             }
             _ => None,
@@ -182,7 +182,7 @@ async fn routes_reach_all_in_one_order_and_are_there_for_who_comes_later() {
     assert_eq!(seen_a.len(), 2 * 150 + 3);
     let fresh = Node::join(&redis, "c", settings()).await;
     let (version, loaded) = fresh.cluster.load_routes().await.unwrap();
-    assert_eq!((version, Table::of(loaded)), (last, Table::of(seen_a)));
+    assert_eq!((version, Table::of(loaded.into_iter().map(|(_, change)| change))), (last, Table::of(seen_a)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -412,7 +412,7 @@ async fn everything_goes_on_with_a_redis_that_comes_back() {
     while !a.link.state().is_healthy() || !b.link.state().is_healthy() {
         tries.tick().await;
     }
-    assert_eq!(a.cluster.load_routes().await, Ok((version, vec![set(session("c"), &["x"])])));
+    assert_eq!(a.cluster.load_routes().await, Ok((version, vec![(1, set(session("c"), &["x"]))])));
     let version = b.cluster.route(set(session("d"), &["y"]), 1).await.unwrap();
     assert_eq!(a.routes(version).await, [set(session("d"), &["y"])]);
     b.cluster.post(a.cluster.node(), vec![post("after")], true).await.unwrap();
@@ -433,5 +433,5 @@ async fn versions_are_not_used_twice_by_a_redis_that_has_forgotten_them() {
     let again = Node::join(&redis, "a", settings()).await;
     let after = again.cluster.route(set(session("c"), &["x"]), 1).await.unwrap();
     assert!(after > before);
-    assert_eq!(again.cluster.load_routes().await, Ok((after, vec![set(session("c"), &["x"])])));
+    assert_eq!(again.cluster.load_routes().await, Ok((after, vec![(1, set(session("c"), &["x"]))])));
 }

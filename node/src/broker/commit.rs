@@ -29,6 +29,8 @@ pub struct Batch {
     writes: Vec<Write>,
     /// The command that each write belongs to.
     origins: Vec<usize>,
+    /// What the Client is on record with, in its order: written when everything else is done, for a message on record is not routed again.
+    records: Vec<(Write, usize)>,
     deliveries: Vec<(Arc<Subscriber>, Delivery)>,
     pub(super) rings: Vec<Arc<Subscriber>>,
     /// What other nodes are to have.
@@ -73,6 +75,7 @@ impl Broker {
         let mut outcomes = Vec::with_capacity(commands.len());
         let mut batch = Batch::default();
         let mut on_record: Vec<(usize, Vec<PacketId>)> = Vec::new();
+        let promises = commands.iter().any(is_promise);
         for command in commands {
             let origin = outcomes.len();
             let of = || member.lease.client_id.clone();
@@ -95,14 +98,17 @@ impl Broker {
                 Command::Acknowledge(sequence) => done(&mut batch, Write::Acknowledge { of: of(), sequence }, origin),
                 Command::Release(sequence) => done(&mut batch, Write::Release { of: of(), sequence }, origin),
                 Command::Complete(sequence) => done(&mut batch, Write::Complete { of: of(), sequence }, origin),
-                Command::Forget(packet_id) => done(&mut batch, Write::Forget { of: member.lease.clone(), packet_id }, origin),
+                Command::Forget(packet_id) => {
+                    batch.records.push((Write::Forget { of: member.lease.clone(), packet_id }, origin));
+                    Outcome::Done
+                }
             };
             outcomes.push(outcome);
         }
         self.flush(&mut batch, &mut outcomes, now).await?;
         self.strike(&member.lease, on_record, &outcomes, now).await?;
-        if let Some(cluster) = self.store.cluster() {
-            cluster.promise().await?; // what was routed here may be by an old table if the others do not wait for this node
+        if promises {
+            self.may_promise().await?;
         }
         let crowded = batch.crowded.filter(|crowded| !Arc::ptr_eq(crowded, &member.subscriber));
         Ok(Committed { outcomes, crowded })
@@ -143,7 +149,7 @@ impl Broker {
         now: Time,
     ) -> Result<Outcome, StoreError> {
         for &packet_id in received {
-            batch.write(Write::Receive { of: member.lease.clone(), packet_id }, origin);
+            batch.records.push((Write::Receive { of: member.lease.clone(), packet_id }, origin));
         }
         let publisher = member.lease.client_id.clone();
         match self.stage(&mut member.cache, Some((&publisher, origin)), run, batch, now).await {
@@ -193,18 +199,9 @@ impl Broker {
 
     /// One write to the Store for the whole batch, then the mailboxes.
     pub(super) async fn flush(&self, batch: &mut Batch, outcomes: &mut [Outcome], now: Time) -> Result<(), StoreError> {
-        if !batch.writes.is_empty() {
-            let written = self.store.write(std::mem::take(&mut batch.writes), now).await?;
-            for (written, origin) in written.into_iter().zip(std::mem::take(&mut batch.origins)) {
-                if written == Written::StoreFull && outcomes.len() > origin {
-                    outcomes[origin] = Outcome::Refused(Reason::QUOTA_EXCEEDED);
-                }
-                if matches!(written, Written::StoreFull | Written::QueueFull) {
-                    Metrics::add(&self.metrics.messages_dropped_queue_full, 1);
-                }
-            }
-        }
-        self.send(batch).await?;
+        let (writes, origins) = (std::mem::take(&mut batch.writes), std::mem::take(&mut batch.origins));
+        self.write(writes, origins, outcomes, now).await?;
+        let sent = self.send(batch).await;
         for (subscriber, delivery) in batch.deliveries.drain(..) {
             if self.push(&subscriber, delivery) == Pushed::Crowded {
                 batch.crowded = Some(subscriber);
@@ -212,6 +209,24 @@ impl Broker {
         }
         for subscriber in batch.rings.drain(..) {
             subscriber.mailbox.ring();
+        }
+        sent?;
+        let (records, origins) = std::mem::take(&mut batch.records).into_iter().unzip();
+        self.write(records, origins, outcomes, now).await
+    }
+
+    async fn write(&self, writes: Vec<Write>, origins: Vec<usize>, outcomes: &mut [Outcome], now: Time) -> Result<(), StoreError> {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let written = self.store.write(writes, now).await?;
+        for (written, origin) in written.into_iter().zip(origins) {
+            if written == Written::StoreFull && outcomes.len() > origin {
+                outcomes[origin] = Outcome::Refused(Reason::QUOTA_EXCEEDED);
+            }
+            if matches!(written, Written::StoreFull | Written::QueueFull) {
+                Metrics::add(&self.metrics.messages_dropped_queue_full, 1);
+            }
         }
         Ok(())
     }
@@ -309,6 +324,15 @@ impl Broker {
         }
         session.retained_page(next);
         Ok(())
+    }
+}
+
+/// Whether the Client is told that something was done on which it will rely.
+fn is_promise(command: &Command) -> bool {
+    match command {
+        Command::Publish { run, .. } => run.highest_qos() > QoS::AtMostOnce,
+        Command::Subscribe(_) | Command::Unsubscribe(_) => true,
+        Command::Acknowledge(_) | Command::Release(_) | Command::Complete(_) | Command::Forget(_) => false,
     }
 }
 

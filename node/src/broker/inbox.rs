@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use crate::broker::Broker;
 use crate::broker::commit::Batch;
@@ -23,7 +25,14 @@ use crate::subscription::Grant;
 /// Sessions of a dead node that are given back at a time.
 const BURY_BATCH: usize = 256;
 
+/// Between two attempts of what must be done.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// Sessions whose owners are looked up at a time.
+const OWNERS_PAGE: usize = 500;
+
 const POSTS_LOST: Fault = Fault::new(Reason::QUOTA_EXCEEDED, "messages of other nodes were lost before they were read");
+const SESSION_LOST: Fault = Fault::new(Reason::SERVER_BUSY, "the Store has lost this Session");
 const EXPELLED: Fault = Fault::new(Reason::SERVER_SHUTTING_DOWN, "this node has lost its place in the cluster");
 
 /// Messages for other nodes, until the batch is flushed.
@@ -44,29 +53,45 @@ impl Outbox {
         if only_qos_0 && run.messages().iter().all(|message| message.qos > QoS::AtMostOnce) {
             return;
         }
-        let reliable = run.highest_qos().min(grant.qos) > QoS::AtMostOnce;
-        let post = Post { run: run.clone(), to: member, publisher: publisher.cloned() };
-        self.posts.entry(node.clone()).or_default()[usize::from(reliable)].push(post);
+        let [fast, sure] = self.posts.entry(node.clone()).or_default();
+        let post = |run: Arc<Run>| Post { run, to: member.clone(), publisher: publisher.cloned() };
+        if run.highest_qos().min(grant.qos) == QoS::AtMostOnce {
+            fast.push(post(run.clone()));
+        } else if run.messages().iter().all(|message| message.qos > QoS::AtMostOnce) {
+            sure.push(post(run.clone()));
+        } else {
+            // Apart, so that all of one QoS go the same way: the order of those is the publisher's.
+            let (unsure, rest) = run.messages().iter().cloned().partition(|message| message.qos == QoS::AtMostOnce);
+            fast.push(post(Arc::new(Run::new(unsure))));
+            sure.push(post(Arc::new(Run::new(rest))));
+        }
     }
 }
 
 /// Hears the news until the node ends. Returns when this node has lost its place.
 pub async fn run(broker: Arc<Broker>, mut news: mpsc::Receiver<News>) {
     let mut cache = RouteCache::default();
+    let mut check = JoinSet::new();
     while let Some(item) = news.recv().await {
         match item {
             News::Routes { version, changes } => {
-                changes.into_iter().for_each(|change| broker.apply(change));
+                changes.into_iter().for_each(|(epoch, change)| broker.apply(change, epoch));
                 broker.store.cluster().into_iter().for_each(|cluster| cluster.applied(version));
             }
-            News::RoutesLost => broker.reload_routes().await,
+            News::RoutesLost => {
+                begin_check(&mut check, &broker);
+                broker.reload_routes().await;
+            }
             News::Posts(posts) => posts.into_iter().for_each(|post| broker.take_post(post, &mut cache)),
             News::PostsLost => broker.each_online(|subscriber| match subscriber.is_durable() {
                 true => subscriber.mailbox.ring(),
                 false => subscriber.mailbox.kick(POSTS_LOST),
             }),
             News::Bell(client_id) => broker.roster.get(&client_id).into_iter().for_each(|subscriber| subscriber.mailbox.ring()),
-            News::BellsLost => broker.each_online(|subscriber| subscriber.mailbox.ring()),
+            News::BellsLost => {
+                broker.each_online(|subscriber| subscriber.mailbox.ring());
+                begin_check(&mut check, &broker);
+            }
             News::Kick { client_id, epoch } => {
                 broker.roster.kick_before(&client_id, epoch);
             }
@@ -79,6 +104,28 @@ pub async fn run(broker: Arc<Broker>, mut news: mpsc::Receiver<News>) {
                 return;
             }
         }
+    }
+}
+
+/// Looks which Sessions here are another's by now, apart from the news. A check that is still going on begins again.
+fn begin_check(check: &mut JoinSet<()>, broker: &Arc<Broker>) {
+    check.abort_all();
+    let broker = broker.clone();
+    check.spawn(async move { until_done("the owners of Sessions cannot be looked up yet", || broker.check_owners()).await });
+}
+
+/// Tries until it is done; says once that it was not.
+async fn until_done<F: Future<Output = Result<(), StoreError>>>(complaint: &str, attempt: impl Fn() -> F) {
+    let mut tries = tokio::time::interval(RETRY_PAUSE);
+    let mut failed = false;
+    loop {
+        tries.tick().await;
+        match attempt().await {
+            Ok(()) => return,
+            Err(error) if !failed => tracing::warn!(?error, "{complaint}"),
+            Err(_) => {}
+        }
+        failed = true;
     }
 }
 
@@ -96,10 +143,23 @@ impl Broker {
     }
 
     async fn reload_routes(&self) {
-        while let Err(error) = self.load_routes().await {
-            tracing::warn!(?error, "the routing table could not be loaded again");
-            tokio::task::yield_now().await;
+        until_done("the routing table cannot be loaded again yet", || self.load_routes()).await;
+    }
+
+    /// A kick may have been missed, or Redis have lost Sessions: those that are another's, or nobody's, end here.
+    async fn check_owners(&self) -> Result<(), StoreError> {
+        for page in self.roster.online().chunks(OWNERS_PAGE) {
+            let epochs: Vec<_> = page.iter().map(|subscriber| subscriber.mailbox.epoch()).collect();
+            let clients: Vec<_> = page.iter().map(|subscriber| subscriber.client_id.clone()).collect();
+            let found = self.store.epochs(&clients).await?;
+            for ((subscriber, epoch), found) in page.iter().zip(epochs).zip(found) {
+                match found {
+                    Some(found) if found >= epoch => subscriber.mailbox.kick_before(found),
+                    _ => subscriber.mailbox.kick_at(epoch, SESSION_LOST),
+                }
+            }
         }
+        Ok(())
     }
 
     /// Gives a message of another node to Sessions here.
@@ -148,14 +208,17 @@ impl Broker {
             }
             for client_id in &clients {
                 let now = self.clock.now();
-                if let Some((lease, closed)) = self.store.reap(client_id, node, now).await? {
-                    if let Some(will) = closed.due_will {
-                        self.publish_will(will, now).await?;
-                    }
+                let reaped = self.store.reap(client_id, node, now).await?;
+                let ended = reaped.as_ref().is_none_or(|(_, closed)| closed.ended);
+                if let Some((lease, closed)) = reaped {
+                    self.publish_last_will(closed.due_will, now).await;
                     if closed.ended {
                         self.tell_ended(client_id, None, lease.epoch).await?;
-                        self.tell_ended(client_id, Some(node), lease.epoch).await?;
                     }
+                }
+                if ended {
+                    // Somebody else may have the Session by now; what lived there has ended all the same.
+                    self.tell_ended(client_id, Some(node), 0).await?;
                 }
             }
             cluster.forget_sessions(node, &clients).await?;

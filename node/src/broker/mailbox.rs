@@ -81,6 +81,17 @@ impl Mailbox {
         self.online.load(Ordering::Acquire)
     }
 
+    /// Of the connection that has the mailbox, or had it last.
+    pub fn epoch(&self) -> Epoch {
+        self.lock().epoch
+    }
+
+    /// Whether the connection that has the mailbox has this epoch or a later one.
+    pub fn is_online_since(&self, epoch: Epoch) -> bool {
+        let state = self.lock();
+        self.is_online() && state.epoch >= epoch
+    }
+
     /// Gives the mailbox to the connection of this epoch; an earlier one finds that it was taken over. False when a later one has it.
     pub fn attach(&self, epoch: Epoch) -> bool {
         let mut state = self.lock();
@@ -174,6 +185,15 @@ impl Mailbox {
         self.tell(|state| {
             if state.epoch < epoch {
                 state.kicked = Some(TAKEN_OVER);
+            }
+        });
+    }
+
+    /// Ends the connection of this epoch, if it still has the mailbox.
+    pub fn kick_at(&self, epoch: Epoch, fault: Fault) {
+        self.tell(|state| {
+            if state.epoch == epoch {
+                state.kicked = Some(fault);
             }
         });
     }

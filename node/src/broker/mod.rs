@@ -1,7 +1,9 @@
 //! What every connection of this node shares: who is here, who subscribes to what, and the way of a message to all of them.
 
 pub mod commit;
+mod debts;
 pub mod inbox;
+mod interest;
 pub mod mailbox;
 pub mod reaper;
 pub mod replica;
@@ -28,11 +30,12 @@ use crate::session::outbound::Delivery;
 use crate::session::settings::Settings;
 use crate::session::state::{State, Will};
 use crate::session::{Fault, Session};
-use crate::store::{Close, Lease, Open, Store, StoreError};
+use crate::store::{Close, Lease, Open, Opened, Store, StoreError};
 use crate::subscription::{ShareGroup, Subscription};
 use crate::time::{Span, Time};
 use crate::topic::filter::TopicFilter;
 
+use debts::{Debt, Debts, Lives};
 use mailbox::Bounds;
 use roster::{Roster, Subscriber};
 use routes::{RouteCache, Table};
@@ -50,7 +53,8 @@ pub struct Broker {
     table: Table,
     roster: Roster,
     cursors: share::Cursors,
-    interest: replica::Interest,
+    interest: interest::Interest,
+    debts: Debts,
     mailbox: Bounds,
     subscriptions_per_client_max: usize,
     /// Wakes the reaper when something may be due earlier than it thought.
@@ -71,7 +75,7 @@ pub struct Member {
     pub lease: Lease,
     cache: RouteCache,
     /// What the other nodes of a cluster were told that this Session wants.
-    wants: BTreeMap<TopicFilter, replica::Want>,
+    wants: BTreeMap<TopicFilter, interest::Want>,
 }
 
 impl Broker {
@@ -85,7 +89,8 @@ impl Broker {
             table: Table::default(),
             roster: Roster::default(),
             cursors: share::Cursors::default(),
-            interest: replica::Interest::default(),
+            interest: interest::Interest::default(),
+            debts: Debts::default(),
             mailbox: limits.mailbox,
             subscriptions_per_client_max: limits.subscriptions_per_client_max,
             due: Notify::new(),
@@ -103,46 +108,77 @@ impl Broker {
     /// Opens the Session of a connection: one atomic step in the Store, then this node's roster. No member: a later connection was faster
     /// and has taken the Session over.
     pub async fn open(&self, client_id: &ClientId, open: Open, now: Time) -> Result<(Option<Member>, Option<State>), StoreError> {
+        self.may_promise().await?;
         self.ask_to_leave(client_id).await;
+        let close = Close { keep_will: false, expiry: open.expiry, sent: 0 };
         let lasting = open.expiry != Some(Span(0));
         if let Some(cluster) = self.store.cluster() {
             cluster.add_session(client_id).await?;
             cluster.listen(client_id).await?;
         }
         let opening = self.roster.open(client_id);
-        let opened = self.store.open(client_id, open, now).await?;
-        let resumed = opened.state.is_some();
-        let entered = self.roster.enter(client_id, opened.epoch, resumed, lasting || resumed);
+        let mut opened = match self.store.open(client_id, open, now).await {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.unlisten(client_id).await;
+                return Err(error);
+            }
+        };
+        let state = opened.state.take();
+        let durable = lasting || state.is_some();
+        let entered = self.roster.enter(client_id, opened.epoch, state.is_some(), durable);
         entered.iter().for_each(|entered| entered.subscriber.mailbox.kick_before(opening.heard()));
         drop(opening);
         if let Some(ended) = entered.as_ref().and_then(|entered| entered.ended.as_ref()) {
             self.forget(ended);
         }
-        if let (Some(entered), Some(state)) = (&entered, &opened.state) {
-            self.restore(&entered.subscriber, &state.subscriptions);
+        let mut is_new = false;
+        if let (Some(entered), Some(state)) = (&entered, &state) {
+            is_new = self.restore(&entered.subscriber, &state.subscriptions);
         }
-        // The Session is open: whatever becomes of the will of the one before, it must have its connection, which will close it.
-        if let Some(will) = opened.due_will
-            && let Err(error) = self.publish_will(will, now).await
-        {
-            tracing::warn!(%client_id, ?error, "a will could not be published");
-        }
+        self.publish_last_will(opened.due_will.take(), now).await;
         let lease = Lease { client_id: client_id.clone(), epoch: opened.epoch };
-        if let Some(cluster) = self.store.cluster().filter(|_| opened.was_owned) {
-            cluster.kick(client_id, opened.epoch).await?;
+        let Some(entered) = entered else {
+            self.unlisten(client_id).await;
+            self.depart(lease, Lives::On, !opened.ended.is_empty()).await;
+            return Ok((None, state));
+        };
+        let mut member = Member { subscriber: entered.subscriber, lease, cache: RouteCache::default(), wants: BTreeMap::new() };
+        if let Err(error) = self.arrive(&mut member, &opened, state.as_ref().map(|state| (state, is_new))).await {
+            // Nobody else would give it back.
+            self.give_back(&mut member, durable, close, now).await;
+            return Err(error);
+        }
+        Ok((Some(member), state))
+    }
+
+    /// The other nodes are told that a Session is here now.
+    async fn arrive(&self, member: &mut Member, opened: &Opened, resumed: Option<(&State, bool)>) -> Result<(), StoreError> {
+        let Some(cluster) = self.store.cluster() else { return Ok(()) };
+        if opened.was_owned {
+            cluster.kick(&member.lease.client_id, opened.epoch).await?;
         }
         if !opened.ended.is_empty() {
-            self.tell_ended(client_id, None, opened.epoch).await?;
+            self.tell_ended(&member.lease.client_id, None, opened.epoch).await?;
         }
-        if let (Some(cluster), None) = (self.store.cluster(), &entered) {
+        if let Some((state, is_new)) = resumed {
+            self.tell_resumed(member, &state.subscriptions, is_new).await?;
+        }
+        self.may_promise().await
+    }
+
+    /// A node that may have been taken for dead promises nothing to its Clients.
+    async fn may_promise(&self) -> Result<(), StoreError> {
+        match self.store.cluster() {
+            Some(cluster) => cluster.promise().await,
+            None => Ok(()),
+        }
+    }
+
+    async fn unlisten(&self, client_id: &ClientId) {
+        if let Some(cluster) = self.store.cluster() {
             cluster.unlisten(client_id).await;
         }
-        let (cache, wants) = Default::default();
-        let mut member = entered.map(|entered| Member { subscriber: entered.subscriber, lease, cache, wants });
-        if let (Some(member), Some(state)) = (&mut member, &opened.state) {
-            self.tell_resumed(member, &state.subscriptions).await?;
-        }
-        Ok((member, opened.state))
     }
 
     /// Lets a connection of the same Client on this node handle what it has received, which may be a DISCONNECT, and leave by itself.
@@ -164,37 +200,44 @@ impl Broker {
         now: Time,
     ) -> Result<(), StoreError> {
         let close = Close { keep_will: session.keep_will(), expiry: session.expiry(), sent: session.sent() };
-        let closed = self.store.close(&member.lease, close, now).await;
-        mail.extend(member.subscriber.mailbox.detach(member.lease.epoch));
-        self.leave_cluster(member, session.is_durable(), closed.as_ref().is_ok_and(|closed| closed.ended)).await?;
-        // A Session that is not durable ends here, even when it was taken over or the Store does not answer.
-        if !session.is_durable() || closed.as_ref().is_ok_and(|closed| closed.ended) {
-            self.forget(&member.subscriber);
+        let (ended, left) = self.give_back(member, session.is_durable(), close, now).await;
+        mail.extend(left);
+        if ended {
             for (message, group) in session.take_shared().into_iter().chain(mail.iter().flat_map(shared)) {
                 self.hand_over(message.message().clone(), &group, now).await?;
             }
         }
-        if let Some(will) = closed?.due_will {
-            self.publish_will(will, now).await?;
-        }
-        self.due.notify_one();
         Ok(())
     }
 
-    /// The other nodes are told that this connection is gone, and its Session if it has ended.
-    async fn leave_cluster(&self, member: &mut Member, durable: bool, ended: bool) -> Result<(), StoreError> {
-        let Some(cluster) = self.store.cluster() else { return Ok(()) };
-        let client_id = member.lease.client_id.clone();
-        self.tell_left(member).await?;
+    /// Gives a Session back, now or when the Store answers again. Whether it has ended here, and what was left in its mailbox.
+    async fn give_back(&self, member: &mut Member, durable: bool, close: Close, now: Time) -> (bool, VecDeque<Delivery>) {
         let shares = member.subscriber.selectors().iter().flatten().any(|selector| selector.share.is_some());
-        if (durable && ended) || (!durable && shares) {
-            self.tell_ended(&client_id, Some(cluster.node()).filter(|_| !durable), member.lease.epoch).await?;
+        let lives = if durable { Lives::On } else { Lives::WithConnection { shares } };
+        let lease = member.lease.clone();
+        let closed = self.store.close(&lease, close.clone(), now).await;
+        let left = member.subscriber.mailbox.detach(lease.epoch);
+        self.count_left(member);
+        // A Session that is not durable ends here, even when it was taken over or the Store does not answer.
+        let ended = !durable || closed.as_ref().is_ok_and(|closed| closed.ended);
+        if ended {
+            self.forget(&member.subscriber);
         }
-        cluster.unlisten(&client_id).await;
-        if !self.roster.get(&client_id).is_some_and(|subscriber| subscriber.mailbox.is_online()) {
-            cluster.remove_session(&client_id).await?;
+        self.unlisten(&lease.client_id).await;
+        match closed {
+            Ok(closed) => {
+                let told = self.tell_untold().await;
+                told.unwrap_or_else(|error| tracing::debug!(?error, "the reaper tells what is not wanted here any more"));
+                self.depart(lease, lives, closed.ended).await;
+                self.publish_last_will(closed.due_will, now).await;
+                self.due.notify_one();
+            }
+            Err(error) => {
+                tracing::warn!(client_id = %lease.client_id, ?error, "the Session is given back when the Store answers again");
+                self.owe(Debt::Close { lease, close, lives });
+            }
         }
-        Ok(())
+        (ended, left)
     }
 
     /// Publishes a message of the Server itself, or one whose publisher is gone.
@@ -224,14 +267,23 @@ impl Broker {
         }
     }
 
-    /// A Session that this node did not know brings its subscriptions.
-    fn restore(&self, subscriber: &Subscriber, subscriptions: &[Subscription]) {
+    /// A Session that this node did not know brings its subscriptions. What it was told by other nodes may be old. True: it did not know all.
+    fn restore(&self, subscriber: &Subscriber, subscriptions: &[Subscription]) -> bool {
+        let mut is_new = false;
+        let is_told = self.store.cluster().is_some();
+        let mut gone = subscriber.selectors().clone().filter(|_| is_told).unwrap_or_default();
         for subscription in subscriptions {
             let known = subscriber.selectors().as_ref().is_some_and(|selectors| selectors.contains(&subscription.selector));
-            if !known {
+            if !known || is_told {
                 self.table.subscribe(subscriber, subscription);
             }
+            is_new |= !known;
+            gone.remove(&subscription.selector);
         }
+        for selector in &gone {
+            self.table.unsubscribe(subscriber, selector);
+        }
+        is_new
     }
 
     fn forget(&self, subscriber: &Arc<Subscriber>) {

@@ -16,17 +16,27 @@ const HAND_OVER_BATCH: usize = 256;
 /// How long the reaper rests after the Store failed it.
 const REST: Span = Span::seconds(1);
 
+/// In a cluster, after this time at the latest it looks whether another node, which has gone since, left something that is due.
+const ROUND: Span = Span::seconds(5);
+
 /// Runs until the node ends.
 pub async fn run(broker: Arc<Broker>) {
+    let mut failed = false;
     loop {
         let now = broker.clock.now();
-        let next = match broker.reap(now).await {
-            Ok(next) => next,
+        let round = broker.store.cluster().map(|_| now + ROUND);
+        let paid = broker.pay(now).await;
+        let reaped = broker.reap(now).await.and_then(|next| paid.map(|()| next));
+        let next = match &reaped {
+            Ok(next) => next.iter().copied().chain(round).min(),
             Err(error) => {
-                tracing::warn!(?error, "wills and expiries wait for the Store");
+                if !failed {
+                    tracing::warn!(?error, "wills and expiries wait for the Store");
+                }
                 Some(now + REST)
             }
         };
+        failed = reaped.is_err();
         let changed = broker.due.notified();
         match next {
             Some(next) => {

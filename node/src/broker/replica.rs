@@ -1,57 +1,23 @@
 //! What the nodes of a cluster know of each other's subscriptions: this node tells of its own and keeps a copy of all.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tokio::sync::Mutex;
-
+use crate::broker::interest::Want;
 use crate::broker::roster::{Place, Subscriber};
 use crate::broker::{Broker, Member};
 use crate::metrics::Metrics;
 use crate::packet::QoS;
 use crate::packet::connect::ClientId;
-use crate::packet::subscribe::SubscriptionOptions;
+use crate::packet::reason::Reason;
+use crate::session::Fault;
 use crate::session::state::Epoch;
 use crate::store::StoreError;
 use crate::store::cluster::{NodeId, RouteChange, RouteVersion, Who};
 use crate::subscription::{Selector, Subscription};
 use crate::topic::filter::TopicFilter;
 
-/// What a Session that is connected here wants by one filter: a live one everything up to a QoS, a durable one only QoS 0, because it has
-/// the rest from its queue. One that was granted QoS 0 has nothing from its queue, and wants as a live one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Want {
-    Live(QoS),
-    Durable,
-}
-
-/// How many Sessions here want something, by filter.
-#[derive(Debug, Default)]
-pub(super) struct Interest(Mutex<HashMap<TopicFilter, Counts>>);
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Counts {
-    live: [u32; 3],
-    durable: u32,
-}
-
-impl Counts {
-    fn of(&mut self, want: Want) -> &mut u32 {
-        match want {
-            Want::Live(qos) => &mut self.live[qos as usize],
-            Want::Durable => &mut self.durable,
-        }
-    }
-
-    /// What the other nodes are told; `None`: nothing is wanted.
-    fn told(&self) -> Option<SubscriptionOptions> {
-        let live = [QoS::ExactlyOnce, QoS::AtLeastOnce, QoS::AtMostOnce].into_iter().find(|qos| self.live[*qos as usize] > 0);
-        match (live, self.durable) {
-            (None, 0) => None,
-            (live, _) => Some(SubscriptionOptions { qos: live.unwrap_or_default(), no_local: live.is_none(), ..Default::default() }),
-        }
-    }
-}
+const ROUTES_LOST: Fault = Fault::new(Reason::SERVER_BUSY, "the Store has lost the subscriptions of this Session");
 
 impl Broker {
     /// Tells the other nodes of new subscriptions of a Session here, and waits until they know.
@@ -83,25 +49,35 @@ impl Broker {
         let Some(cluster) = self.store.cluster() else { return Ok(()) };
         let durable = member.subscriber.is_durable();
         let known: Vec<_> = selectors.iter().filter(|selector| durable || selector.share.is_some()).cloned().collect();
+        let mut version = 0;
         if !known.is_empty() {
-            cluster.route(RouteChange::Unset { who: self.who(member), selectors: known }, member.lease.epoch).await?;
+            version = cluster.route(RouteChange::Unset { who: self.who(member), selectors: known }, member.lease.epoch).await?;
         }
         let own = selectors.iter().filter(|selector| selector.share.is_none());
         let wants = own.map(|selector| (selector.filter.clone(), None)).collect();
-        self.tell_interest(member, wants).await.map(drop)
+        self.tell_interest(member, wants).await?;
+        // A queue gets nothing any more when UNSUBACK is sent [MQTT-3.10.4-2]; what comes by mail this node filters itself.
+        if version > 0 && !cluster.visible(version).await {
+            Metrics::add(&self.metrics.routes_unseen, 1);
+        }
+        Ok(())
     }
 
     /// A connection with a resumed Session begins to want what it subscribes to.
-    pub(super) async fn tell_resumed(&self, member: &mut Member, subscriptions: &[Subscription]) -> Result<(), StoreError> {
+    /// `is_new`: the table of this node did not have all of them, so perhaps nobody's has.
+    pub(super) async fn tell_resumed(&self, member: &mut Member, subscriptions: &[Subscription], is_new: bool) -> Result<(), StoreError> {
+        if is_new {
+            self.tell_session(member, subscriptions).await?;
+        }
         let own = subscriptions.iter().filter(|subscription| subscription.selector.share.is_none());
         let wants = own.map(|subscription| (subscription.selector.filter.clone(), Some(want(member, subscription.options.qos)))).collect();
         self.tell_interest(member, wants).await.map(drop)
     }
 
-    /// A connection ends, and wants nothing any more.
-    pub(super) async fn tell_left(&self, member: &mut Member) -> Result<(), StoreError> {
+    /// A connection ends, and wants nothing any more. The others are told by the next [`Broker::tell_untold`].
+    pub(super) fn count_left(&self, member: &mut Member) {
         let wants = member.wants.keys().map(|filter| (filter.clone(), None)).collect();
-        self.tell_interest(member, wants).await.map(drop)
+        self.interest.count(&mut member.wants, wants);
     }
 
     /// A Session has ended: a durable one, or one that lived on a node.
@@ -116,41 +92,21 @@ impl Broker {
         Who::Session { client_id: member.lease.client_id.clone(), node }
     }
 
-    /// Counts what a Session wants by its filters now, and tells the others what the node wants differently from before. The lock is held
-    /// meanwhile, so that they hear it in the order in which it was counted.
+    /// Counts what a Session wants by its filters now, and tells the others what the node wants differently from before. The version is one
+    /// that has it, also when they were told before.
     async fn tell_interest(&self, member: &mut Member, wants: Vec<(TopicFilter, Option<Want>)>) -> Result<RouteVersion, StoreError> {
         let Some(cluster) = self.store.cluster() else { return Ok(0) };
-        let mut counts = self.interest.0.lock().await;
-        let (mut subscriptions, mut selectors) = (Vec::new(), Vec::new());
-        for (filter, want) in wants {
-            let count = counts.entry(filter.clone()).or_default();
-            let before = count.told();
-            let earlier = match want {
-                Some(want) => member.wants.insert(filter.clone(), want),
-                None => member.wants.remove(&filter),
-            };
-            want.into_iter().for_each(|want| *count.of(want) += 1);
-            earlier.into_iter().for_each(|want| *count.of(want) -= 1);
-            let now = count.told();
-            let selector = Selector { share: None, filter: filter.clone() };
-            match now {
-                None => {
-                    counts.remove(&filter);
-                    before.into_iter().for_each(|_| selectors.push(selector.clone()));
-                }
-                Some(options) if before != now => subscriptions.push(Subscription { selector, options, id: None }),
-                Some(_) => {}
-            }
+        if wants.is_empty() {
+            return Ok(0);
         }
-        let who = Who::Node(cluster.node().clone());
-        let mut version = 0;
-        if !subscriptions.is_empty() {
-            version = cluster.route(RouteChange::Set { who: who.clone(), subscriptions }, 0).await?;
-        }
-        if !selectors.is_empty() {
-            version = cluster.route(RouteChange::Unset { who, selectors }, 0).await?;
-        }
-        Ok(version)
+        self.interest.count(&mut member.wants, wants);
+        self.interest.tell(cluster).await
+    }
+
+    /// Tells what could not be told before.
+    pub(super) async fn tell_untold(&self) -> Result<(), StoreError> {
+        let Some(cluster) = self.store.cluster() else { return Ok(()) };
+        self.interest.tell(cluster).await.map(drop)
     }
 
     /// Takes part in the cluster, before the first Client comes.
@@ -158,20 +114,58 @@ impl Broker {
         self.load_routes().await
     }
 
-    /// Loads the whole table, at the start and whenever changes were missed.
+    /// Loads the whole table, at the start and whenever changes were missed. What Redis has lost of this node is told again.
     pub(super) async fn load_routes(&self) -> Result<(), StoreError> {
         let Some(cluster) = self.store.cluster() else { return Ok(()) };
         let (version, changes) = cluster.load_routes().await?;
         let mut now: BTreeMap<Who, BTreeSet<Selector>> = BTreeMap::new();
-        for change in &changes {
+        let mut own = BTreeMap::new();
+        for (_, change) in &changes {
             if let RouteChange::Set { who, subscriptions } = change {
                 let selectors = now.entry(who.clone()).or_default();
                 selectors.extend(subscriptions.iter().map(|subscription| subscription.selector.clone()));
+                if *who == Who::Node(cluster.node().clone()) {
+                    own = subscriptions.iter().map(|told| (told.selector.filter.clone(), told.options)).collect();
+                }
             }
         }
+        self.interest.compare(own);
+        self.forget_gone(&now);
+        changes.into_iter().for_each(|(epoch, change)| self.apply(change, epoch));
+        cluster.applied(version);
+        self.tell_untold().await?;
+        self.tell_again(&now).await
+    }
+
+    /// Tells of the Sessions here that are not in the table as they should be, for Redis has lost it. A live one begins anew.
+    async fn tell_again(&self, now: &BTreeMap<Who, BTreeSet<Selector>>) -> Result<(), StoreError> {
+        let Some(cluster) = self.store.cluster() else { return Ok(()) };
+        for subscriber in self.roster.online() {
+            let durable = subscriber.is_durable();
+            let who = Who::Session { client_id: subscriber.client_id.clone(), node: Some(cluster.node().clone()).filter(|_| !durable) };
+            let told = now.get(&who);
+            let is_told = |selector: &Selector| told.is_some_and(|told| told.contains(selector));
+            let wanted = |selector: &&Selector| durable || selector.share.is_some();
+            if subscriber.selectors().iter().flatten().filter(wanted).all(is_told) {
+                continue;
+            }
+            let epoch = subscriber.mailbox.epoch();
+            if !durable {
+                subscriber.mailbox.kick_at(epoch, ROUTES_LOST);
+                continue;
+            }
+            let subscriptions = self.store.subscriptions(&subscriber.client_id).await?;
+            if !subscriptions.is_empty() {
+                cluster.route(RouteChange::Set { who, subscriptions }, epoch).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets those of whom other nodes told, as far as they are not in the table any more.
+    fn forget_gone(&self, now: &BTreeMap<Who, BTreeSet<Selector>>) {
         for known in self.roster.told_of() {
-            let who = self.who_is(&known);
-            match now.get(&who) {
+            match now.get(&who_is(&known)) {
                 None => self.forget(&known),
                 Some(selectors) => {
                     let gone: Vec<_> =
@@ -182,45 +176,44 @@ impl Broker {
                 }
             }
         }
-        changes.into_iter().for_each(|change| self.apply(change));
-        cluster.applied(version);
-        Ok(())
-    }
-
-    fn who_is(&self, subscriber: &Subscriber) -> Who {
-        match &subscriber.place {
-            Place::Here => Who::Session { client_id: subscriber.client_id.clone(), node: None },
-            Place::Member(node) => Who::Session { client_id: subscriber.client_id.clone(), node: Some(node.clone()) },
-            Place::Node(node) => Who::Node(node.clone()),
-        }
     }
 
     /// Puts a change into the table of this node. What this node said of itself it knows already.
-    pub(super) fn apply(&self, change: RouteChange) {
+    pub(super) fn apply(&self, change: RouteChange, epoch: Epoch) {
         match change {
             RouteChange::Set { who, subscriptions } => {
-                let Some(subscriber) = self.subscriber_of(&who) else { return };
+                let Some(subscriber) = self.subscriber_of(&who, epoch) else { return };
                 for subscription in &subscriptions {
                     self.table.subscribe(&subscriber, subscription);
                 }
             }
             RouteChange::Unset { who, selectors } => {
-                let Some(subscriber) = self.subscriber_of(&who) else { return };
+                let Some(subscriber) = self.subscriber_of(&who, epoch) else { return };
                 for selector in &selectors {
                     self.table.unsubscribe(&subscriber, selector);
                 }
             }
-            RouteChange::End { who } => {
-                let subscriber = self.subscriber_of(&who);
-                if let Some(subscriber) = subscriber.filter(|subscriber| !subscriber.mailbox.is_online()) {
-                    self.forget(&subscriber);
-                }
+            RouteChange::End { who: Who::Node(node) } => {
+                // Members of share groups end with their node, also those of whom nobody tells any more.
+                self.roster.of_node(&node).iter().for_each(|subscriber| self.forget(subscriber));
+            }
+            RouteChange::End { who: Who::Session { client_id, node } } => {
+                let place = node.map_or(Place::Here, Place::Member);
+                let known = self.roster.get(&client_id).filter(|known| known.place == place && !self.is_own(known, epoch));
+                known.into_iter().for_each(|known| self.forget(&known));
             }
         }
     }
 
+    /// Whether a change of the routes of a Session that began with this epoch is one of which this node has told itself, or that came before
+    /// its own. If not, the Session has moved on, and a connection here may not have heard of it yet.
+    fn is_own(&self, known: &Subscriber, epoch: Epoch) -> bool {
+        known.mailbox.kick_before(epoch);
+        known.mailbox.is_online_since(epoch)
+    }
+
     /// The subscriber that a route is about; `None` for those that this node tells of.
-    fn subscriber_of(&self, who: &Who) -> Option<Arc<Subscriber>> {
+    fn subscriber_of(&self, who: &Who, epoch: Epoch) -> Option<Arc<Subscriber>> {
         let me = self.store.cluster()?.node();
         let (client_id, place) = match who {
             Who::Node(node) => return (node != me).then(|| self.roster.node(node)),
@@ -228,8 +221,7 @@ impl Broker {
             Who::Session { client_id, node: Some(node) } => (client_id, Place::Member(node.clone())),
             Who::Session { client_id, node: None } => (client_id, Place::Here),
         };
-        // Whoever is connected here told of itself.
-        if self.roster.get(client_id).is_some_and(|known| known.mailbox.is_online()) {
+        if self.roster.get(client_id).is_some_and(|known| self.is_own(&known, epoch)) {
             return None;
         }
         let (subscriber, other) = self.roster.elsewhere(client_id, place);
@@ -240,6 +232,15 @@ impl Broker {
     }
 }
 
+fn who_is(subscriber: &Subscriber) -> Who {
+    match &subscriber.place {
+        Place::Here => Who::Session { client_id: subscriber.client_id.clone(), node: None },
+        Place::Member(node) => Who::Session { client_id: subscriber.client_id.clone(), node: Some(node.clone()) },
+        Place::Node(node) => Who::Node(node.clone()),
+    }
+}
+
 fn want(member: &Member, qos: QoS) -> Want {
+    // What is granted QoS 0 is in no queue.
     if member.subscriber.is_durable() && qos > QoS::AtMostOnce { Want::Durable } else { Want::Live(qos) }
 }

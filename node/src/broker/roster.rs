@@ -173,6 +173,13 @@ impl Roster {
         members.by_id.values().chain(members.nodes.values()).filter(|subscriber| !subscriber.mailbox.is_online()).cloned().collect()
     }
 
+    /// What stands for a node, and who lives and dies with it.
+    pub fn of_node(&self, node: &NodeId) -> Vec<Arc<Subscriber>> {
+        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
+        let place = Place::Member(node.clone());
+        members.nodes.get(node).into_iter().chain(members.by_id.values().filter(|known| known.place == place)).cloned().collect()
+    }
+
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, Members> {
         self.members.write().unwrap_or_else(PoisonError::into_inner)
     }

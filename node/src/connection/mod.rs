@@ -156,9 +156,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             // What came before a fault is committed and acknowledged like everything else.
             self.commit(now).await?;
             end?;
-            self.broker.read_queue(&self.member, &mut self.session, now).await?;
-            self.broker.read_retained(&self.member, &mut self.session, now).await?;
+            // In boxes, and only when there is something to read: what such a step needs is much, and most connections are quiet.
+            if self.session.store_read().is_some() {
+                Box::pin(self.broker.read_queue(&self.member, &mut self.session, now)).await?;
+            }
             if self.session.retained_read().is_some() {
+                Box::pin(self.broker.read_retained(&self.member, &mut self.session, now)).await?;
                 // A page costs up to a millisecond even if nothing in it matches, and there can be thousands.
                 tokio::task::yield_now().await;
             }

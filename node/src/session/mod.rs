@@ -280,8 +280,10 @@ impl Session {
             let reason_string = self.problem_information.then(|| fault.text.into());
             let server_reference = self.settings.server_reference.clone().filter(|_| fault.reason == Reason::SERVER_SHUTTING_DOWN);
             let (session_expiry_s, user_properties) = (None, Vec::new());
+            // Only CONNACK can say 0x88 (table 3-10).
+            let reason = if fault.reason == Reason::SERVER_UNAVAILABLE { Reason::SERVER_BUSY } else { fault.reason };
             self.send(&Packet::Disconnect(Box::new(Disconnect {
-                reason: fault.reason,
+                reason,
                 session_expiry_s,
                 reason_string,
                 server_reference,

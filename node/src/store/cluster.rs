@@ -68,7 +68,8 @@ pub enum News {
     /// Apply these, then say [`applied`](crate::store::redis::cluster::Cluster::applied) with the version.
     Routes {
         version: RouteVersion,
-        changes: Vec<RouteChange>,
+        /// With the epochs of their owners.
+        changes: Vec<(Epoch, RouteChange)>,
     },
     /// Changes were missed (the log was trimmed, or Redis is another one): the table is to be loaded again.
     RoutesLost,

@@ -222,6 +222,22 @@ impl Store {
         }
     }
 
+    /// The newest epochs of Sessions of a cluster; `None`: there is no such Session.
+    pub async fn epochs(&self, clients: &[ClientId]) -> Result<Vec<Option<Epoch>>, StoreError> {
+        match self {
+            Store::Memory(_) => Ok(Vec::new()),
+            Store::Redis(store) => store.epochs(clients).await,
+        }
+    }
+
+    /// What a durable Session of a cluster subscribes to.
+    pub async fn subscriptions(&self, client_id: &ClientId) -> Result<Vec<Subscription>, StoreError> {
+        match self {
+            Store::Memory(_) => Ok(Vec::new()),
+            Store::Redis(store) => store.subscriptions(client_id).await,
+        }
+    }
+
     /// Takes the Session of this Client, new or resumed, from whoever had it.
     pub async fn open(&self, client_id: &ClientId, open: Open, now: Time) -> Result<Opened, StoreError> {
         each!(self, open(client_id, open, now))

@@ -1,13 +1,15 @@
 //! The life of a Session: opened, subscribed, closed, purged.
 
+use redis::{RedisError, Value};
+
 use super::encoding;
 use super::functions::Function;
 use super::keys::SessionKeys;
 use super::reply::{Reply, number};
-use super::{Redis, due};
+use super::{Redis, due, failed};
 use crate::packet::PacketId;
 use crate::packet::connect::ClientId;
-use crate::session::state::{State, Will};
+use crate::session::state::{Epoch, State, Will};
 use crate::store::cluster::NodeId;
 use crate::store::{Close, Closed, Lease, Open, Opened, StoreError};
 use crate::subscription::{Selector, Subscription};
@@ -90,6 +92,25 @@ impl Redis {
         Ok(closed.was_owner.then_some((lease, closed)))
     }
 
+    /// The newest epochs of Sessions; `None`: there is no such Session.
+    pub(in crate::store) async fn epochs(&self, clients: &[ClientId]) -> Result<Vec<Option<Epoch>>, StoreError> {
+        let ask = |client_id| redis::cmd("HGET").arg(self.keys.session(client_id).session()).arg("e").take();
+        let replies = self.link.write(0, clients.iter().map(ask).collect()).await.map_err(failed)?;
+        let epoch = |reply: Result<Value, RedisError>| match reply.map_err(|error| failed(error.into()))? {
+            Value::Nil => Ok(None),
+            Value::BulkString(text) => Ok(std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok())),
+            _ => Err(StoreError::Unavailable),
+        };
+        replies.into_iter().map(epoch).collect()
+    }
+
+    /// What a durable Session subscribes to.
+    pub(in crate::store) async fn subscriptions(&self, client_id: &ClientId) -> Result<Vec<Subscription>, StoreError> {
+        let mut all = redis::cmd("HGETALL");
+        all.arg(self.keys.session(client_id).subscriptions());
+        take_subscriptions(Reply::new(self.command(all).await?)?)
+    }
+
     pub(in crate::store) async fn subscribe(&self, lease: &Lease, subscriptions: &[Subscription]) -> Result<(), StoreError> {
         if subscriptions.is_empty() {
             return Ok(());
@@ -161,10 +182,14 @@ pub(super) fn take_selectors(reply: Reply) -> Result<Vec<Selector>, StoreError> 
     Ok(fields.iter().filter_map(|field| encoding::take_selector(field)).collect())
 }
 
+fn take_subscriptions(reply: Reply) -> Result<Vec<Subscription>, StoreError> {
+    let fields = reply.all_bytes()?;
+    let (pairs, _) = fields.as_chunks::<2>();
+    Ok(pairs.iter().filter_map(|[selector, value]| encoding::take_subscription(selector, value)).collect())
+}
+
 fn take_state(reply: &mut Reply) -> Result<State, StoreError> {
-    let subscriptions = reply.list()?.all_bytes()?;
-    let (pairs, _) = subscriptions.as_chunks::<2>();
-    let subscriptions = pairs.iter().filter_map(|[selector, value]| encoding::take_subscription(selector, value)).collect();
+    let subscriptions = take_subscriptions(reply.list()?)?;
     let received = reply.list()?.all_numbers()?;
     let received = received.into_iter().filter_map(|id| u16::try_from(id).ok().and_then(PacketId::new)).collect();
     Ok(State { subscriptions, received, released: reply.list()?.all_numbers()?, sent: reply.number()? })

@@ -70,6 +70,8 @@ local function set(keys, args)
   forget_ended(keys, now())
   call('HSET', keys[2], args[1], args[2])
   call('ZREM', keys[3], args[1])
+  -- What the Session had on another node ended there.
+  if call('HGET', keys[1], 'n') ~= args[5] then call('DEL', keys[1]) end
   call('HSET', keys[1], 'n', args[5])
   for i = 6, #args, 2 do
     call('HSET', keys[1], args[i], args[i + 1])
@@ -99,9 +101,15 @@ local function unset(keys, args)
   return log(keys, args)
 end
 
--- Removes everything of the owner.
+-- Removes everything of the owner; with a node only what the Session has there, whatever its epoch.
 local function end_routes(keys, args)
-  if is_stale(keys, args) then return version(keys[4]) end
+  if args[5] ~= '' then
+    if call('HGET', keys[1], 'n') ~= args[5] then return version(keys[4]) end
+    local known = call('HGET', keys[2], args[1])
+    if known and tonumber(known) > tonumber(args[2]) then args[2] = known end
+  elseif is_stale(keys, args) then
+    return version(keys[4])
+  end
   owner_ended(keys, args)
   return log(keys, args)
 end

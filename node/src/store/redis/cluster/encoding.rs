@@ -2,7 +2,7 @@
 //! length. No I/O. Whatever is not understood is `None`.
 //!
 //! - a batch of posts: version, posts. A post: flags, who gets it with its grant, who published it, Topic Name, messages
-//! - a change of routes: version, what, who, then subscriptions or selectors
+//! - a change of routes: version, epoch, what, who, then subscriptions or selectors
 //! - a subscription under its selector `SHARE NUL FILTER`: version, Subscription Options, identifier
 
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use crate::packet::connect::ClientId;
 use crate::packet::publish::PublishProperties;
 use crate::packet::subscribe::SubscriptionOptions;
 use crate::packet::{QoS, Version};
+use crate::session::state::Epoch;
 use crate::store::cluster::{NodeId, Post, RouteChange, Who};
 use crate::subscription::{Grant, Selector, ShareGroup, Subscription};
 use crate::time::Time;
@@ -161,7 +162,7 @@ fn take_grant(bytes: &mut Bytes) -> Option<Grant> {
     Some(Grant { qos: QoS::from_bits(flags & QOS)?, retain_as_published: flags & RETAIN != 0, ids, group })
 }
 
-pub(super) fn change(change: &RouteChange) -> BytesMut {
+pub(super) fn change(change: &RouteChange, epoch: Epoch) -> BytesMut {
     let mut out = BytesMut::with_capacity(128);
     out.put_u8(VERSION);
     let (what, who) = match change {
@@ -169,6 +170,7 @@ pub(super) fn change(change: &RouteChange) -> BytesMut {
         RouteChange::Unset { who, .. } => (UNSET, who),
         RouteChange::End { who } => (END, who),
     };
+    out.put_u64(epoch);
     out.put_u8(what);
     put_who(who, &mut out);
     match change {
@@ -185,17 +187,20 @@ pub(super) fn change(change: &RouteChange) -> BytesMut {
     out
 }
 
-pub(super) fn take_change(mut record: Bytes) -> Option<RouteChange> {
+/// With its epoch.
+pub(super) fn take_change(mut record: Bytes) -> Option<(Epoch, RouteChange)> {
     let bytes = &mut record;
     take_version(bytes)?;
+    let epoch = bytes.try_get_u64().ok()?;
     let what = bytes.try_get_u8().ok()?;
     let who = take_who(bytes)?;
-    match what {
-        SET => Some(RouteChange::Set { who, subscriptions: take_all(bytes, take_route)? }),
-        UNSET => Some(RouteChange::Unset { who, selectors: take_all(bytes, take_listed_selector)? }),
-        END => Some(RouteChange::End { who }),
-        _ => None,
-    }
+    let change = match what {
+        SET => RouteChange::Set { who, subscriptions: take_all(bytes, take_route)? },
+        UNSET => RouteChange::Unset { who, selectors: take_all(bytes, take_listed_selector)? },
+        END => RouteChange::End { who },
+        _ => return None,
+    };
+    Some((epoch, change))
 }
 
 fn take_all<T>(bytes: &mut Bytes, take: impl Fn(&mut Bytes) -> Option<T>) -> Option<Vec<T>> {

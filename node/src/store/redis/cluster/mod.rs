@@ -111,16 +111,17 @@ impl Cluster {
         self.core().peers.borrow().nodes()
     }
 
-    /// The whole table as `Set` changes, one for each owner. [`News::Routes`] up to this version may be left out or applied, as is easier:
+    /// The whole table as `Set` changes, one for each owner, with its epoch. [`News::Routes`] up to this version may be left out or applied, as is easier:
     /// applied in their order, they end where the table is.
-    pub async fn load_routes(&self) -> Result<(RouteVersion, Vec<RouteChange>), StoreError> {
+    pub async fn load_routes(&self) -> Result<(RouteVersion, Vec<(Epoch, RouteChange)>), StoreError> {
         self.core().load().await
     }
 
     /// Changes the table of all nodes. It comes back to this one too, in the order of all changes.
     ///
     /// Ignored when the Session has changed its routes with a later epoch, until a minute after its end; then the newest version is
-    /// returned. The epoch of a node's own routes is 0.
+    /// returned. The epoch of a node's own routes is 0. The end of a Session that lives on a node counts whatever its epoch, but only while the
+    /// routes are of that node.
     pub async fn route(&self, change: RouteChange, epoch: Epoch) -> Result<RouteVersion, StoreError> {
         self.core().change(&change, epoch).await
     }

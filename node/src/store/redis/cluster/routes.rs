@@ -33,7 +33,7 @@ impl Core {
             RouteChange::End { who } => (Function::End, who),
         };
         let mut call = function.on(&self.keys.change(who));
-        call.arg(keys::owner(who).1).arg(epoch).arg(&encoding::change(change)[..]).arg(self.settings.log_length_max);
+        call.arg(keys::owner(who).1).arg(epoch).arg(&encoding::change(change, epoch)[..]).arg(self.settings.log_length_max);
         match change {
             RouteChange::Set { who, subscriptions } => {
                 call.arg(node_of(who));
@@ -46,14 +46,16 @@ impl Core {
                     call.arg(encoding::selector(selector));
                 }
             }
-            RouteChange::End { .. } => {}
+            RouteChange::End { who } => {
+                call.arg(node_of(who));
+            }
         }
         let version = functions::call(&self.link, call).await?;
         reply::number(&version)
     }
 
     /// The version first: what changes while the tables are read is in the log after it, and to apply it twice does no harm.
-    pub(super) async fn load(&self) -> Result<(RouteVersion, Vec<RouteChange>), StoreError> {
+    pub(super) async fn load(&self) -> Result<(RouteVersion, Vec<(Epoch, RouteChange)>), StoreError> {
         let version = self.history(0).await?;
         let mut changes = Vec::new();
         for owners in [Owners::Sessions, Owners::Nodes] {
@@ -73,14 +75,16 @@ impl Core {
     }
 
     /// `found`: names and epochs in turn.
-    async fn load_tables(&self, owners: Owners, found: Vec<Value>, changes: &mut Vec<RouteChange>) -> Result<(), StoreError> {
-        let names = found.into_iter().step_by(2).map(reply::text).collect::<Result<Vec<_>, _>>()?;
+    async fn load_tables(&self, owners: Owners, found: Vec<Value>, changes: &mut Vec<(Epoch, RouteChange)>) -> Result<(), StoreError> {
+        let (pairs, _) = found.as_chunks::<2>();
+        let names = pairs.iter().map(|[name, epoch]| Ok((reply::text(name.clone())?, reply::number(epoch)?)));
+        let names = names.collect::<Result<Vec<_>, StoreError>>()?;
         // A small hash comes whole from HSCAN, whatever was asked for.
         for names in names.chunks(PAGE) {
-            let reads = names.iter().map(|name| cmd("HGETALL").arg(self.keys.table(owners, name)).take()).collect();
+            let reads = names.iter().map(|(name, _)| cmd("HGETALL").arg(self.keys.table(owners, name)).take()).collect();
             let tables = self.write("routes", reads).await?;
-            for (name, table) in names.iter().zip(tables) {
-                changes.extend(set(owners, name, reply::list(table)?)?);
+            for ((name, epoch), table) in names.iter().zip(tables) {
+                changes.extend(set(owners, name, reply::list(table)?)?.map(|change| (*epoch, change)));
             }
         }
         Ok(())

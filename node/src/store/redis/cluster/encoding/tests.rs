@@ -94,7 +94,7 @@ fn changes_come_back() {
         RouteChange::End { who: session(Some("n.2")) },
     ];
     for expected in changes {
-        assert_eq!(take_change(change(&expected).freeze()), Some(expected));
+        assert_eq!(take_change(change(&expected, 7).freeze()), Some((7, expected)));
     }
     assert_eq!(take_change(Bytes::from_static(b"\x02E")), None);
 }

@@ -1,0 +1,55 @@
+//! Two nodes of this process on one Redis: what is lost when a word between them comes late, or not at all.
+
+use mqttd::config::StoreUrl;
+use mqttd_tests::redis::Redis;
+use mqttd_tests::*;
+
+fn node(redis: &Redis, prefix: &str) -> Broker {
+    Broker::with(|config| {
+        config.store.url = StoreUrl::Redis(redis.url());
+        config.store.prefix = prefix.to_owned();
+    })
+}
+
+fn nodes(redis: &Redis) -> [Broker; 2] {
+    let prefix = unique("nodes");
+    [node(redis, &prefix), node(redis, &prefix)]
+}
+
+/// What is granted QoS 0 is in no queue, whatever it was published with.
+#[test]
+fn a_durable_subscription_at_qos_0_is_served_from_another_node() {
+    let Some(redis) = Redis::shared() else { return };
+    let [a, b] = nodes(redis);
+    let (topic, id) = (unique("t"), unique("c"));
+    let mut publisher = a.client(V5).connect();
+    let mut subscriber = b.client(V5).id(&id).durable().connect();
+    subscriber.subscribe(&topic, 0);
+    publisher.publish(message(&topic, "1").qos(1));
+    subscriber.receive(message(&topic, "1").qos(0));
+    // Also after it was resumed.
+    drop(subscriber);
+    let mut subscriber = b.client(V5).id(&id).durable().connect();
+    publisher.publish(message(&topic, "2").qos(2));
+    subscriber.receive(message(&topic, "2").qos(0));
+}
+
+/// The node that a client leaves hears of its new subscriptions while the old connection is not gone yet.
+#[test]
+fn who_moves_and_subscribes_is_known_where_it_was() {
+    let Some(redis) = Redis::shared() else { return };
+    let nodes = nodes(redis);
+    let (id, root) = (unique("c"), unique("t"));
+    let mut publishers = [0, 1].map(|at| nodes[at].client(V5).connect());
+    let mut last = nodes[0].client(V5).id(&id).durable().connect();
+    for turn in 1..30 {
+        let topic = format!("{root}/{turn}");
+        let mut moved = nodes[turn % 2].client(V5).id(&id).durable().connect();
+        moved.subscribe(&topic, 1);
+        for publisher in &mut publishers {
+            publisher.publish(message(&topic, "x").qos(1));
+            moved.receive(message(&topic, "x").qos(1));
+        }
+        drop(std::mem::replace(&mut last, moved));
+    }
+}
