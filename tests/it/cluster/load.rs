@@ -59,7 +59,7 @@ impl Publisher {
             match client.came_within(SILENCE) {
                 // "Packet Identifier not found" is no error when an exchange is resumed (section 4.3.3).
                 Came::Packet(Packet::Acknowledge(ack)) if !ack.reason.is_error() || ack.reason == Reason::PACKET_IDENTIFIER_NOT_FOUND => {
-                    self.take(&mut client, ack.kind, ack.packet_id.get())
+                    self.take(&mut client, ack.kind, ack.packet_id.get());
                 }
                 Came::Packet(Packet::Disconnect(_)) => {}
                 Came::Closed | Came::Nothing => client = self.resume(),
@@ -197,7 +197,7 @@ pub(super) fn start(publishers: Vec<Publisher>) -> mpsc::Receiver<Publisher> {
     for publisher in publishers {
         let done = done.clone();
         // A publisher that fails drops its end, and the receiver sees one too few.
-        std::thread::spawn(move || done.send(publisher.run()));
+        std::thread::spawn(move || drop(done.send(publisher.run())));
     }
     outcome
 }
