@@ -39,7 +39,7 @@ impl Cluster {
 
     /// On a Redis that has everything again that it ever confirmed, after a kill.
     pub fn lasting(nodes: usize) -> Option<Cluster> {
-        Some(Cluster::on(Redis::with(&["--appendonly", "yes"])?, nodes))
+        Some(Cluster::on(Redis::with(&["--appendonly", "yes", "--appendfsync", "always"])?, nodes))
     }
 
     fn on(redis: Redis, nodes: usize) -> Cluster {

@@ -72,6 +72,7 @@ impl Batch {
 impl Broker {
     /// Does the commands of one turn in their order. When it returns `Ok`, everything in them may be promised.
     pub async fn commit(&self, member: &mut Member, commands: Vec<Command>, now: Time) -> Result<Committed, StoreError> {
+        self.promise().await?;
         let mut outcomes = Vec::with_capacity(commands.len());
         let mut batch = Batch::default();
         let mut on_record: Vec<(usize, Vec<PacketId>)> = Vec::new();
@@ -108,10 +109,18 @@ impl Broker {
         self.flush(&mut batch, &mut outcomes, now).await?;
         self.strike(&member.lease, on_record, &outcomes, now).await?;
         if promises {
-            self.may_promise().await?;
+            self.promise().await?;
         }
         let crowded = batch.crowded.filter(|crowded| !Arc::ptr_eq(crowded, &member.subscriber));
         Ok(Committed { outcomes, crowded })
+    }
+
+    /// Fails where the others may have taken this node for dead.
+    pub(super) async fn promise(&self) -> Result<(), StoreError> {
+        match self.store.cluster() {
+            Some(cluster) => cluster.promise().await,
+            None => Ok(()),
+        }
     }
 
     /// Takes the Packet Identifiers of what was refused off the record again: the Client will use them for something else, or send the
@@ -198,10 +207,16 @@ impl Broker {
     }
 
     /// One write to the Store for the whole batch, then the mailboxes.
+    ///
+    /// Other nodes have their messages before that write puts QoS 2 messages on record as received: when this node dies in between, the
+    /// publisher sends them again, and they come twice rather than never.
     pub(super) async fn flush(&self, batch: &mut Batch, outcomes: &mut [Outcome], now: Time) -> Result<(), StoreError> {
         let (writes, origins) = (std::mem::take(&mut batch.writes), std::mem::take(&mut batch.origins));
         self.write(writes, origins, outcomes, now).await?;
-        let sent = self.send(batch).await;
+        let sent = match self.send(batch).await {
+            Ok(()) => self.ring_away(batch).await,
+            error => error,
+        };
         for (subscriber, delivery) in batch.deliveries.drain(..) {
             if self.push(&subscriber, delivery) == Pushed::Crowded {
                 batch.crowded = Some(subscriber);

@@ -191,6 +191,12 @@ impl Broker {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Tells Sessions that are connected to other nodes that something is in their queues.
+    pub(super) async fn ring_away(&self, batch: &Batch) -> Result<(), StoreError> {
+        let Some(cluster) = self.store.cluster() else { return Ok(()) };
         let away = batch.rings.iter().filter(|subscriber| !subscriber.mailbox.is_online());
         let away: Vec<_> = away.map(|subscriber| subscriber.client_id.clone()).collect();
         if !away.is_empty() {

@@ -108,7 +108,7 @@ impl Broker {
     /// Opens the Session of a connection: one atomic step in the Store, then this node's roster. No member: a later connection was faster
     /// and has taken the Session over.
     pub async fn open(&self, client_id: &ClientId, open: Open, now: Time) -> Result<(Option<Member>, Option<State>), StoreError> {
-        self.may_promise().await?;
+        self.promise().await?;
         self.ask_to_leave(client_id).await;
         let close = Close { keep_will: false, expiry: open.expiry, sent: 0 };
         let lasting = open.expiry != Some(Span(0));
@@ -164,15 +164,7 @@ impl Broker {
         if let Some((state, is_new)) = resumed {
             self.tell_resumed(member, &state.subscriptions, is_new).await?;
         }
-        self.may_promise().await
-    }
-
-    /// A node that may have been taken for dead promises nothing to its Clients.
-    async fn may_promise(&self) -> Result<(), StoreError> {
-        match self.store.cluster() {
-            Some(cluster) => cluster.promise().await,
-            None => Ok(()),
-        }
+        self.promise().await
     }
 
     async fn unlisten(&self, client_id: &ClientId) {

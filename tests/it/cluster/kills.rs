@@ -15,7 +15,7 @@ struct Interrupted {
 }
 
 fn level(number: usize) -> u8 {
-    if number % 2 == 0 { 1 } else { 2 }
+    if number.is_multiple_of(2) { 1 } else { 2 }
 }
 
 impl Interrupted {
@@ -160,6 +160,7 @@ fn a_node_that_comes_back_knows_what_the_others_know() {
     absent.subscribe(&format!("{topic}/#"), 1);
     cluster.client(0, V5).connect().publish(message(&format!("{topic}/kept"), "kept").qos(1).retain());
     live.receive(message(&format!("{topic}/kept"), "kept").qos(1));
+    absent.expect_publish(message(&format!("{topic}/kept"), "kept").qos(1));
     cluster.node(0).kill();
     cluster.node(0).revive();
     let mut publisher = cluster.client(0, V5).connect();

@@ -15,12 +15,25 @@ fn publishers(cluster: &Cluster, nodes: &[usize], root: &str) -> Vec<Publisher> 
     rows.into_iter().enumerate().map(make).collect()
 }
 
-/// `[MQTT-4.3.2-1]` `[MQTT-4.3.3-1]` The nodes of publishers die one after the other: nothing that was acknowledged is lost, nothing is out
-/// of order, and nothing of QoS 2 comes twice.
+/// `[MQTT-4.3.2-1]` The nodes of publishers die one after the other: nothing that was acknowledged is lost, and nothing is out of order.
 #[test]
 fn publishers_survive_the_death_of_their_nodes() {
+    publishers_lose_their_nodes();
+}
+
+/// `[MQTT-4.3.3-1]` Nor does anything of QoS 2 come twice.
+#[test]
+#[ignore = "CLUSTER-FINDINGS F5: QoS 2 of a publisher whose node dies may come twice"]
+fn publishers_that_lose_their_nodes_publish_once() {
+    let repeated: Vec<_> = (0..3).map(|_| publishers_lose_their_nodes()).collect();
+    assert_eq!(repeated, [0; 3]);
+}
+
+/// How much of QoS 2 came twice.
+fn publishers_lose_their_nodes() -> usize {
+    let mut repeated = 0;
     for durable in [false, true] {
-        let Some(mut cluster) = Cluster::start(3) else { return };
+        let Some(mut cluster) = Cluster::start(3) else { return 0 };
         let root = unique("t");
         let connecting = cluster.client(2, V5);
         let mut client = if durable { connecting.durable() } else { connecting }.connect();
@@ -42,7 +55,9 @@ fn publishers_survive_the_death_of_their_nodes() {
         assert!(outcome.iter().any(|publisher| publisher.resumptions > 0), "the node died too late");
         assert!(subscriber.checker.is_complete(topics, COUNT));
         subscriber.finish(&mut client);
+        repeated += subscriber.checker.repeated[2];
     }
+    repeated
 }
 
 /// `[MQTT-4.4.0-1]` The node of a durable subscriber dies under load, again and again; it has everything, in order, QoS 2 once.
@@ -67,5 +82,6 @@ fn a_subscriber_survives_the_death_of_its_node_under_load() {
     }
     assert_eq!(outcome.into_iter().count(), topics, "publishers failed, see above");
     assert!(subscriber.checker.is_complete(topics, COUNT));
+    assert_eq!(subscriber.checker.repeated[2], 0, "QoS 2 came twice");
     subscriber.finish(&mut client);
 }
