@@ -222,7 +222,13 @@ impl Log {
 const ENDED: &str = "(it ended)";
 
 fn launch(store: &str, name: &str, log: &Arc<Log>) -> (Child, SocketAddr, JoinHandle<()>) {
-    let mut process = Command::new(program())
+    let mut process = Command::new(program());
+    // Those of the tests are no keys of a node.
+    let of_tests = std::env::vars_os().map(|(name, _)| name).filter(|name| name.to_string_lossy().starts_with("MQTTD_"));
+    for name in of_tests {
+        process.env_remove(name);
+    }
+    let mut process = process
         .args(["--listen", "tcp://127.0.0.1:0", "--store", store, "--node-id", name, "--log-format", "json"])
         .env_remove("MQTTD_REQUIRE_REDIS")
         .env_remove("MQTTD_REQUIRE_INTEROP")
