@@ -28,6 +28,15 @@ use crate::topic::filter::TopicFilter;
 /// How long connections may take to end when the node ends.
 const DRAIN: Duration = Duration::from_secs(5);
 
+/// Why a node has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to.
+    Asked,
+    /// It has lost its place in the cluster: begun again, it joins as another incarnation.
+    Expelled,
+}
+
 /// A broker that is bound and not yet running.
 pub struct Node {
     broker: Arc<Broker>,
@@ -74,7 +83,7 @@ impl Node {
 
     /// Runs until `stop` is ready. Then no more connections are accepted, 5.0 Clients are told DISCONNECT 0x8B, and when all have
     /// left, or after a few seconds, the node is gone.
-    pub async fn run_until(self, stop: impl Future<Output = ()>) {
+    pub async fn run_until(self, stop: impl Future<Output = ()>) -> Ended {
         let (stopping, stopped) = watch::channel(false);
         let (open, mut all_closed) = mpsc::channel::<()>(1);
         let mut tasks = tokio::task::JoinSet::new();
@@ -86,22 +95,27 @@ impl Node {
             tokio::spawn(listener::run(listener, self.broker.clone(), self.patience, stopped.clone(), open.clone()));
         }
         drop((open, stopped));
-        let expelled = async {
-            match self.broker.store().take_news() {
-                Some(news) => broker::inbox::run(self.broker.clone(), news).await,
+        let (broker, news) = (self.broker.clone(), self.broker.store().take_news());
+        // A task: the others wait for what this node applies as long as it is a member.
+        let (hears, mut expelled) = mpsc::channel::<()>(1);
+        tasks.spawn(async move {
+            let _hears = hears;
+            match news {
+                Some(news) => broker::inbox::run(broker, news).await,
                 None => std::future::pending().await,
             }
+        });
+        let ended = tokio::select! {
+            () = stop => Ended::Asked,
+            _ = expelled.recv() => Ended::Expelled,
         };
-        tokio::select! {
-            () = stop => {}
-            () = expelled => {}
-        }
         let _ = stopping.send(true);
         self.broker.kick_all(Fault::new(Reason::SERVER_SHUTTING_DOWN, "this Server is shutting down"));
         let _ = tokio::time::timeout(DRAIN, all_closed.recv()).await;
         if let Some(cluster) = self.broker.store().cluster() {
             let _ = cluster.leave().await;
         }
+        ended
     }
 }
 

@@ -1,5 +1,7 @@
 //! Two nodes of this process on one Redis: what is lost when a word between them comes late, or not at all.
 
+use std::time::Duration;
+
 use mqttd::config::StoreUrl;
 use mqttd_tests::redis::Redis;
 use mqttd_tests::*;
@@ -51,5 +53,24 @@ fn who_moves_and_subscribes_is_known_where_it_was() {
             moved.receive(message(&topic, "x").qos(1));
         }
         drop(std::mem::replace(&mut last, moved));
+    }
+}
+
+/// The connection ends while Redis is away: its will is published and its Session given back when Redis is there again.
+#[test]
+fn what_could_not_be_given_back_is_given_back_later() {
+    let Some(redis) = Redis::start() else { return };
+    let [a, b] = nodes(&redis);
+    let topic = unique("t");
+    let mut watcher = b.client(V5).connect();
+    watcher.subscribe(&topic, 0);
+    let dying = [a.client(V5).expiry(60), a.client(V5)].map(|client| client.will(message(&topic, "dead")).connect());
+    redis.pause();
+    dying.into_iter().for_each(Client::cut);
+    // Longer than the link waits for Redis, shorter than a node may promise without it.
+    std::thread::park_timeout(Duration::from_secs(5));
+    redis.resume();
+    for _ in 0..2 {
+        watcher.expect_publish(message(&topic, "dead"));
     }
 }

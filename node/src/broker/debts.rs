@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::broker::Broker;
 use crate::session::state::Will;
 use crate::store::{Close, Lease, StoreError};
-use crate::time::Time;
+use crate::time::{Span, Time};
 
 /// Debts that are remembered; beyond it they are said and forgotten. A Session is then given back when its Client returns or the node ends.
 const DEBTS_MAX: usize = 100_000;
@@ -17,11 +17,12 @@ pub(super) struct Debts(Mutex<VecDeque<Debt>>);
 
 #[derive(Debug)]
 pub(super) enum Debt {
-    /// A Session is to be given back.
+    /// A Session is to be given back, unless it was and only the answer is lost.
     Close {
         lease: Lease,
         close: Close,
         lives: Lives,
+        will: Option<Box<Will>>,
     },
     /// The other nodes are to be told that it was.
     Depart {
@@ -75,8 +76,16 @@ impl Broker {
     async fn pay_one(&self, debt: &Debt, now: Time) -> Result<(), StoreError> {
         match debt {
             Debt::Will(will) => self.publish_will(will.clone(), now).await,
-            Debt::Close { lease, close, lives } => {
-                let closed = self.store.close(lease, close.clone(), now).await?;
+            Debt::Close { lease, close, lives, will } => {
+                let mut closed = self.store.close(lease, close.clone(), now).await?;
+                if !closed.was_owner {
+                    let epoch = self.store.epochs(std::slice::from_ref(&lease.client_id)).await?.pop().flatten();
+                    // It is nobody's: it was given back at the first attempt. A delayed will of a Session that goes on is in the Store.
+                    let is_nobodys = epoch.is_none_or(|epoch| epoch == lease.epoch);
+                    let is_lost = |will: &&Will| is_nobodys && (will.delay == Span(0) || epoch.is_none());
+                    closed.due_will = will.as_deref().filter(is_lost).cloned();
+                    closed.ended = epoch.is_none();
+                }
                 self.publish_last_will(closed.due_will, now).await;
                 self.depart(lease.clone(), *lives, closed.ended).await;
                 Ok(())

@@ -19,7 +19,7 @@ use crate::packet::reason::Reason;
 use crate::session::Fault;
 use crate::session::outbound::Delivery;
 use crate::store::StoreError;
-use crate::store::cluster::{News, NodeId, Post};
+use crate::store::cluster::{News, NodeId, Post, RouteChange, Who};
 use crate::subscription::Grant;
 
 /// Sessions of a dead node that are given back at a time.
@@ -75,6 +75,11 @@ pub async fn run(broker: Arc<Broker>, mut news: mpsc::Receiver<News>) {
     while let Some(item) = news.recv().await {
         match item {
             News::Routes { version, changes } => {
+                let is_end = |change: &RouteChange| matches!(change, RouteChange::End { who: Who::Node(_) });
+                if changes.iter().any(|(_, change)| is_end(change)) {
+                    // It may have died between a message and its bell.
+                    broker.each_online(|subscriber| subscriber.mailbox.ring());
+                }
                 changes.into_iter().for_each(|(epoch, change)| broker.apply(change, epoch));
                 broker.store.cluster().into_iter().for_each(|cluster| cluster.applied(version));
             }

@@ -76,6 +76,8 @@ pub struct Member {
     cache: RouteCache,
     /// What the other nodes of a cluster were told that this Session wants.
     wants: BTreeMap<TopicFilter, interest::Want>,
+    /// In case that the Store gives the Session back and its answer is lost.
+    will: Option<Box<Will>>,
 }
 
 impl Broker {
@@ -112,6 +114,7 @@ impl Broker {
         self.ask_to_leave(client_id).await;
         let close = Close { keep_will: false, expiry: open.expiry, sent: 0 };
         let lasting = open.expiry != Some(Span(0));
+        let will = open.will.clone().filter(|_| self.store.cluster().is_some()).map(Box::new);
         if let Some(cluster) = self.store.cluster() {
             cluster.add_session(client_id).await?;
             cluster.listen(client_id).await?;
@@ -143,7 +146,7 @@ impl Broker {
             self.depart(lease, Lives::On, !opened.ended.is_empty()).await;
             return Ok((None, state));
         };
-        let mut member = Member { subscriber: entered.subscriber, lease, cache: RouteCache::default(), wants: BTreeMap::new() };
+        let mut member = Member { subscriber: entered.subscriber, lease, cache: RouteCache::default(), wants: BTreeMap::new(), will };
         if let Err(error) = self.arrive(&mut member, &opened, state.as_ref().map(|state| (state, is_new))).await {
             // Nobody else would give it back.
             self.give_back(&mut member, durable, close, now).await;
@@ -226,7 +229,8 @@ impl Broker {
             }
             Err(error) => {
                 tracing::warn!(client_id = %lease.client_id, ?error, "the Session is given back when the Store answers again");
-                self.owe(Debt::Close { lease, close, lives });
+                let will = member.will.take().filter(|_| close.keep_will);
+                self.owe(Debt::Close { lease, close, lives, will });
             }
         }
         (ended, left)

@@ -24,6 +24,9 @@ use crate::store::redis::link::error::LinkError;
 /// Channels in one SUBSCRIBE.
 const CHANNELS_MAX: usize = 1000;
 
+/// Bells in one batch: a large fan-out does not keep others waiting, nor miss its deadline as a whole.
+const RINGS_MAX: usize = 1000;
+
 /// Kicks that wait for room in the news; those beyond are told as bells that are lost.
 const KICKS_MAX: usize = 1024;
 
@@ -58,8 +61,12 @@ impl Core {
 
     pub(super) async fn ring(&self, clients: Vec<ClientId>) -> Result<(), StoreError> {
         let clients: HashSet<_> = clients.into_iter().collect();
-        let rings = clients.iter().map(|client_id| cmd("PUBLISH").arg(self.keys.bell(client_id)).arg("").take()).collect();
-        self.write("bells", rings).await.map(drop)
+        let ring = |client_id: &ClientId| cmd("PUBLISH").arg(self.keys.bell(client_id)).arg("").take();
+        let mut rings = clients.iter().map(ring).peekable();
+        while rings.peek().is_some() {
+            self.write("bells", rings.by_ref().take(RINGS_MAX).collect()).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn kick(&self, client_id: &ClientId, epoch: Epoch) -> Result<(), StoreError> {
