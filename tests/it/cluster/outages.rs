@@ -191,7 +191,6 @@ fn expect_end_without_acknowledgement(client: &mut Client) {
 
 /// `[MQTT-3.1.2-8]` A client that is cut while Redis is away has its Will published when Redis is back, and its Session expires in time.
 #[test]
-#[ignore = "CLUSTER-FINDINGS F6: it never ends"]
 fn what_ends_in_an_outage_ends_afterwards() {
     let Some(cluster) = Cluster::start(2) else { return };
     let topic = unique("t");
