@@ -81,7 +81,8 @@ impl Broker {
             return Ok(()); // The Client came back meanwhile.
         }
         Metrics::add(&self.metrics.sessions_expired, 1);
-        if let Some(subscriber) = subscriber {
+        // In a cluster the log of routes tells it, in its order: the Client may be back on another node by now.
+        if let Some(subscriber) = subscriber.filter(|_| self.store.cluster().is_none()) {
             self.forget(&subscriber);
         }
         self.tell_ended(&lease.client_id, None, lease.epoch).await?;
