@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::broker::inbox::Outbox;
 use crate::broker::mailbox::Pushed;
+use crate::broker::outbox::Outbox;
 use crate::broker::roster::{Place, Subscriber};
 use crate::broker::routes::RouteCache;
 use crate::broker::{Broker, Member};
@@ -32,9 +32,9 @@ pub struct Batch {
     /// What the Client is on record with, in its order: written when everything else is done, for a message on record is not routed again.
     records: Vec<(Write, usize)>,
     deliveries: Vec<(Arc<Subscriber>, Delivery)>,
-    pub(super) rings: Vec<Arc<Subscriber>>,
+    rings: Vec<Arc<Subscriber>>,
     /// What other nodes are to have.
-    pub(super) outbox: Outbox,
+    outbox: Outbox,
     /// Whoever has so much mail that the publisher should wait a moment.
     crowded: Option<Arc<Subscriber>>,
 }
@@ -213,8 +213,8 @@ impl Broker {
     pub(super) async fn flush(&self, batch: &mut Batch, outcomes: &mut [Outcome], now: Time) -> Result<(), StoreError> {
         let (writes, origins) = (std::mem::take(&mut batch.writes), std::mem::take(&mut batch.origins));
         self.write(writes, origins, outcomes, now).await?;
-        let sent = match self.send(batch).await {
-            Ok(()) => self.ring_away(batch).await,
+        let sent = match self.send(&mut batch.outbox).await {
+            Ok(()) => self.ring_away(&batch.rings).await,
             error => error,
         };
         for (subscriber, delivery) in batch.deliveries.drain(..) {

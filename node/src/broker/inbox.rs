@@ -1,6 +1,5 @@
 //! What other nodes have for this one.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,19 +7,14 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::broker::Broker;
-use crate::broker::commit::Batch;
-use crate::broker::roster::{Place, Subscriber};
+use crate::broker::roster::Subscriber;
 use crate::broker::routes::RouteCache;
-use crate::message::Run;
 use crate::metrics::Metrics;
-use crate::packet::QoS;
-use crate::packet::connect::ClientId;
 use crate::packet::reason::Reason;
 use crate::session::Fault;
 use crate::session::outbound::Delivery;
 use crate::store::StoreError;
 use crate::store::cluster::{News, NodeId, Post, RouteChange, Who};
-use crate::subscription::Grant;
 
 /// Sessions of a dead node that are given back at a time.
 const BURY_BATCH: usize = 256;
@@ -34,39 +28,6 @@ const OWNERS_PAGE: usize = 500;
 const POSTS_LOST: Fault = Fault::new(Reason::QUOTA_EXCEEDED, "messages of other nodes were lost before they were read");
 const SESSION_LOST: Fault = Fault::new(Reason::SERVER_BUSY, "the Store has lost this Session");
 const EXPELLED: Fault = Fault::new(Reason::SERVER_SHUTTING_DOWN, "this node has lost its place in the cluster");
-
-/// Messages for other nodes, until the batch is flushed.
-#[derive(Debug, Default)]
-pub(super) struct Outbox {
-    /// The second for those that are acknowledged to their publisher.
-    posts: BTreeMap<NodeId, [Vec<Post>; 2]>,
-}
-
-impl Outbox {
-    /// Adds what a node, or a Session there, is to have. A node that wants only QoS 0 has the rest from its Sessions' queues.
-    pub(super) fn add(&mut self, to: &Subscriber, run: &Arc<Run>, grant: &Grant, only_qos_0: bool, publisher: Option<&ClientId>) {
-        let (node, member) = match &to.place {
-            Place::Here => return,
-            Place::Node(node) => (node, None),
-            Place::Member(node) => (node, Some((to.client_id.clone(), grant.clone()))),
-        };
-        if only_qos_0 && run.messages().iter().all(|message| message.qos > QoS::AtMostOnce) {
-            return;
-        }
-        let [fast, sure] = self.posts.entry(node.clone()).or_default();
-        let post = |run: Arc<Run>| Post { run, to: member.clone(), publisher: publisher.cloned() };
-        if run.highest_qos().min(grant.qos) == QoS::AtMostOnce {
-            fast.push(post(run.clone()));
-        } else if run.messages().iter().all(|message| message.qos > QoS::AtMostOnce) {
-            sure.push(post(run.clone()));
-        } else {
-            // Apart, so that all of one QoS go the same way: the order of those is the publisher's.
-            let (unsure, rest) = run.messages().iter().cloned().partition(|message| message.qos == QoS::AtMostOnce);
-            fast.push(post(Arc::new(Run::new(unsure))));
-            sure.push(post(Arc::new(Run::new(rest))));
-        }
-    }
-}
 
 /// Hears the news until the node ends. Returns when this node has lost its place.
 pub async fn run(broker: Arc<Broker>, mut news: mpsc::Receiver<News>) {
@@ -184,30 +145,6 @@ impl Broker {
                 self.push(subscriber, Delivery { run: run.clone(), grant: grant.clone() });
             }
         }
-    }
-
-    /// Sends what a batch has for other nodes. What was acknowledged by then is in their inboxes.
-    pub(super) async fn send(&self, batch: &mut Batch) -> Result<(), StoreError> {
-        let Some(cluster) = self.store.cluster() else { return Ok(()) };
-        for (node, [fast, sure]) in std::mem::take(&mut batch.outbox.posts) {
-            for (posts, reliable) in [(sure, true), (fast, false)] {
-                if !posts.is_empty() {
-                    cluster.post(&node, posts, reliable).await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells Sessions that are connected to other nodes that something is in their queues.
-    pub(super) async fn ring_away(&self, batch: &Batch) -> Result<(), StoreError> {
-        let Some(cluster) = self.store.cluster() else { return Ok(()) };
-        let away = batch.rings.iter().filter(|subscriber| !subscriber.mailbox.is_online());
-        let away: Vec<_> = away.map(|subscriber| subscriber.client_id.clone()).collect();
-        if !away.is_empty() {
-            cluster.bell(away).await?;
-        }
-        Ok(())
     }
 
     async fn bury(&self, node: &NodeId) -> Result<(), StoreError> {

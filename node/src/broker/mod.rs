@@ -5,6 +5,7 @@ mod debts;
 pub mod inbox;
 mod interest;
 pub mod mailbox;
+mod outbox;
 pub mod reaper;
 pub mod replica;
 pub mod roster;

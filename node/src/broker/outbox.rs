@@ -1,0 +1,72 @@
+//! What this node has for others.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::broker::Broker;
+use crate::broker::roster::{Place, Subscriber};
+use crate::message::Run;
+use crate::packet::QoS;
+use crate::packet::connect::ClientId;
+use crate::store::StoreError;
+use crate::store::cluster::{NodeId, Post};
+use crate::subscription::Grant;
+
+/// Messages for other nodes, until the batch is flushed.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    /// The second for those that are acknowledged to their publisher.
+    posts: BTreeMap<NodeId, [Vec<Post>; 2]>,
+}
+
+impl Outbox {
+    /// Adds what a node, or a Session there, is to have. A node that wants only QoS 0 has the rest from its Sessions' queues.
+    pub(super) fn add(&mut self, to: &Subscriber, run: &Arc<Run>, grant: &Grant, only_qos_0: bool, publisher: Option<&ClientId>) {
+        let (node, member) = match &to.place {
+            Place::Here => return,
+            Place::Node(node) => (node, None),
+            Place::Member(node) => (node, Some((to.client_id.clone(), grant.clone()))),
+        };
+        if only_qos_0 && run.messages().iter().all(|message| message.qos > QoS::AtMostOnce) {
+            return;
+        }
+        let [fast, sure] = self.posts.entry(node.clone()).or_default();
+        let post = |run: Arc<Run>| Post { run, to: member.clone(), publisher: publisher.cloned() };
+        if run.highest_qos().min(grant.qos) == QoS::AtMostOnce {
+            fast.push(post(run.clone()));
+        } else if run.messages().iter().all(|message| message.qos > QoS::AtMostOnce) {
+            sure.push(post(run.clone()));
+        } else {
+            // Apart, so that all of one QoS go the same way: the order of those is the publisher's.
+            let (unsure, rest) = run.messages().iter().cloned().partition(|message| message.qos == QoS::AtMostOnce);
+            fast.push(post(Arc::new(Run::new(unsure))));
+            sure.push(post(Arc::new(Run::new(rest))));
+        }
+    }
+}
+
+impl Broker {
+    /// Sends what is for other nodes. What was acknowledged by then is in their inboxes.
+    pub(super) async fn send(&self, outbox: &mut Outbox) -> Result<(), StoreError> {
+        let Some(cluster) = self.store.cluster() else { return Ok(()) };
+        for (node, [fast, sure]) in std::mem::take(&mut outbox.posts) {
+            for (posts, reliable) in [(sure, true), (fast, false)] {
+                if !posts.is_empty() {
+                    cluster.post(&node, posts, reliable).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells Sessions that are connected to other nodes that something is in their queues.
+    pub(super) async fn ring_away(&self, rings: &[Arc<Subscriber>]) -> Result<(), StoreError> {
+        let Some(cluster) = self.store.cluster() else { return Ok(()) };
+        let away = rings.iter().filter(|subscriber| !subscriber.mailbox.is_online());
+        let away: Vec<_> = away.map(|subscriber| subscriber.client_id.clone()).collect();
+        if !away.is_empty() {
+            cluster.bell(away).await?;
+        }
+        Ok(())
+    }
+}
