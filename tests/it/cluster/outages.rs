@@ -100,7 +100,7 @@ fn redis_dies_and_comes_back() {
 }
 
 /// Redis dies under load: of what was acknowledged nothing is lost, and nothing is out of order. What was on its way may come twice
-/// (CLUSTER-FINDINGS F5).
+/// at QoS 2 too: the README says so under "What does not work yet".
 #[test]
 fn redis_dies_under_load() {
     let Some(mut cluster) = Cluster::lasting(2) else { return };
