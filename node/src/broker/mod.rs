@@ -224,6 +224,9 @@ impl Broker {
             Ok(closed) => {
                 let told = self.tell_untold().await;
                 told.unwrap_or_else(|error| tracing::debug!(?error, "the reaper tells what is not wanted here any more"));
+                if durable && !closed.was_owner {
+                    self.ring_on(&lease.client_id).await;
+                }
                 self.depart(lease, lives, closed.ended).await;
                 self.publish_last_will(closed.due_will, now).await;
                 self.due.notify_one();
@@ -235,6 +238,14 @@ impl Broker {
             }
         }
         (ended, left)
+    }
+
+    /// Until a connection that was taken over had left its mailbox here, it was rung in place of the new one.
+    async fn ring_on(&self, client_id: &ClientId) {
+        let Some(cluster) = self.store.cluster() else { return };
+        if let Err(error) = cluster.bell(vec![client_id.clone()]).await {
+            tracing::debug!(%client_id, ?error, "a bell was not passed on");
+        }
     }
 
     /// Publishes a message of the Server itself, or one whose publisher is gone.
