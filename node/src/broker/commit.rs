@@ -334,7 +334,8 @@ impl Broker {
             }
         }
         if !writes.is_empty() {
-            self.store.write(writes, now).await?;
+            let origins = vec![0; writes.len()];
+            self.write(writes, origins, &mut [], now).await?; // what the queue has no room for is counted
             session.ring();
         }
         session.retained_page(next);
