@@ -2,6 +2,7 @@
 
 use crate::auth::Credentials;
 use crate::auth::scram::{self, Denied};
+use crate::hook::client::{Client, Peer};
 use crate::hook::{Exchange, Guard, Progress};
 use crate::packet::connect::{ClientId, Connect};
 use crate::packet::reason::Reason;
@@ -48,7 +49,7 @@ impl House {
 }
 
 impl Guard for House {
-    fn connect(&self, connect: &Connect) -> Result<(), Reason> {
+    fn connect(&self, connect: &Connect, _peer: &Peer) -> Result<(), Reason> {
         match &connect.user_name {
             None if self.anonymous => Ok(()),
             None => Err(Reason::NOT_AUTHORIZED),
@@ -68,7 +69,7 @@ impl Guard for House {
         offered.then(|| Box::new(Scram { credentials: self.credentials.clone(), user: None, running: None }) as Box<dyn Exchange>)
     }
 
-    fn publish(&self, _client_id: &ClientId, topic: &TopicName) -> Option<Reason> {
+    fn publish(&self, _client: &Client, topic: &TopicName) -> Option<Reason> {
         self.deny_publish.iter().any(|filter| filter.matches(topic)).then_some(Reason::NOT_AUTHORIZED)
     }
 

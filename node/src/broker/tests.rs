@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::mailbox::Bounds;
 use super::{Broker, Limits, Member};
 use crate::clock::Clock;
+use crate::hook::client::{Client, Peer};
 use crate::hook::{Exchange, Guard};
 use crate::message::{Message, Run};
 use crate::packet::connect::{ClientId, Connect, ConnectProperties};
@@ -25,7 +26,7 @@ use crate::topic::name::TopicName;
 struct Open24Hours;
 
 impl Guard for Open24Hours {
-    fn connect(&self, _: &Connect) -> Result<(), Reason> {
+    fn connect(&self, _: &Connect, _: &Peer) -> Result<(), Reason> {
         Ok(())
     }
 
@@ -37,7 +38,7 @@ impl Guard for Open24Hours {
         None
     }
 
-    fn publish(&self, _: &ClientId, _: &TopicName) -> Option<Reason> {
+    fn publish(&self, _: &Client, _: &TopicName) -> Option<Reason> {
         None
     }
 

@@ -1,6 +1,5 @@
 //! From the first byte to CONNACK: who is it, and may it come in (sections 3.1 and 4.12).
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,6 +10,7 @@ use super::framing::{FrameError, Framing};
 use super::{End, Patience, RunningExchange};
 use crate::broker::{Broker, Member};
 use crate::hook::Progress;
+use crate::hook::client::{Client, Peer};
 use crate::metrics::Metrics;
 use crate::packet::auth::Auth;
 use crate::packet::connect::{ClientId, Connect};
@@ -23,6 +23,7 @@ use crate::store::{Open, StoreError};
 
 /// A Client that is in.
 pub(super) struct Entered {
+    pub client: Arc<Client>,
     pub session: Box<Session>,
     pub member: Box<Member>,
     pub authentication: Option<Box<Authentication>>,
@@ -47,19 +48,19 @@ impl Drop for Counted {
 }
 
 /// Takes CONNECT and answers it. `None`: it was refused or never came, and everything that is to be said was said.
-pub(super) async fn enter<S>(framing: &mut Framing<S>, peer: SocketAddr, broker: &Arc<Broker>, patience: Patience) -> Option<Entered>
+pub(super) async fn enter<S>(framing: &mut Framing<S>, peer: Arc<Peer>, broker: &Arc<Broker>, patience: Patience) -> Option<Entered>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut asker = Asker { version: Version::V3_1_1, packet_bytes_max: u32::MAX, problem_information: true };
-    let introduced = tokio::time::timeout(patience.connect, introduce(framing, broker, patience, &mut asker)).await;
+    let introduced = tokio::time::timeout(patience.connect, introduce(framing, &peer, broker, patience, &mut asker)).await;
     let Ok(introduced) = introduced else {
-        tracing::debug!(%peer, "no CONNECT in time");
+        tracing::debug!(peer = %peer.address, "no CONNECT in time");
         return None; // A Server that got no CONNECT in a reasonable time closes the connection (section 3.1.4).
     };
     // Outside of that time: who has begun to open a Session must end it. The Store has bounds of its own.
     let entered = match introduced {
-        Ok(introduced) => open(framing, introduced, peer, broker).await,
+        Ok(introduced) => open(framing, introduced, broker).await,
         Err(end) => Err(end),
     };
     let fault = match entered {
@@ -68,7 +69,7 @@ where
         Err(_) => return None,
     };
     Metrics::add(&broker.metrics.connections_refused, 1);
-    tracing::info!(%peer, reason = %fault.reason, text = fault.text, "refused");
+    tracing::info!(peer = %peer.address, reason = %fault.reason, text = fault.text, "refused");
     let mut outgoing = Outgoing::default();
     let said = asker.has_word_for(fault.reason)
         && refusal(fault, asker.problem_information).encode_within(asker.version, asker.packet_bytes_max, outgoing.tail());
@@ -116,13 +117,20 @@ pub(super) async fn finish<S: AsyncRead + AsyncWrite + Unpin>(framing: &mut Fram
 
 /// A Client that said who it is and was believed.
 struct Introduced {
+    client: Arc<Client>,
     request: Request,
     /// The method it was believed by, and the last Authentication Data for it.
     authentication: Option<(Authentication, Option<Bytes>)>,
     counted: Counted,
 }
 
-async fn introduce<S>(framing: &mut Framing<S>, broker: &Arc<Broker>, patience: Patience, asker: &mut Asker) -> Result<Introduced, End>
+async fn introduce<S>(
+    framing: &mut Framing<S>,
+    peer: &Arc<Peer>,
+    broker: &Arc<Broker>,
+    patience: Patience,
+    asker: &mut Asker,
+) -> Result<Introduced, End>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -132,25 +140,26 @@ where
     let counted = count(broker, patience.connections_max)?;
     let assign = || ClientId::new(&format!("mqttd-{}", uuid::Uuid::now_v7().simple()));
     let request = Request::new(&connect, &broker.settings, assign)?;
-    let authentication = authenticate(framing, &mut connect, broker).await?;
+    let authentication = authenticate(framing, &mut connect, peer, broker).await?;
+    let client = Arc::new(client(&connect, &request, peer));
     // A will is a publish: what the Client may not say now it may not say at its end either.
-    let denied = request.will.as_ref().and_then(|will| broker.guard.publish(&request.client_id, &will.message.topic));
+    let denied = request.will.as_ref().and_then(|will| broker.guard.publish(&client, &will.message.topic));
     if let Some(reason) = denied {
         return Err(Fault::new(reason, "the Client may not publish to its Will Topic").into());
     }
-    Ok(Introduced { request, authentication, counted })
+    Ok(Introduced { client, request, authentication, counted })
 }
 
 /// The Session, from the Store; with CONNACK among its outgoing bytes.
-async fn open<S>(framing: &mut Framing<S>, introduced: Introduced, peer: SocketAddr, broker: &Arc<Broker>) -> Result<Entered, End>
+async fn open<S>(framing: &mut Framing<S>, introduced: Introduced, broker: &Arc<Broker>) -> Result<Entered, End>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let Introduced { request, authentication, counted } = introduced;
+    let Introduced { client, request, authentication, counted } = introduced;
     let now = broker.clock.now();
     let open = Open { clean_start: request.clean_start, expiry: request.expiry, will: request.will.clone() };
     let (member, state) = broker.open(&request.client_id, open, now).await.map_err(not_opened)?;
-    tracing::info!(client_id = %request.client_id, %peer, version = ?request.version, resumed = state.is_some(), "connected");
+    tracing::info!(client_id = %request.client_id, peer = %client.peer.address, version = ?request.version, resumed = state.is_some(), "connected");
     let answered = authentication.as_ref().map(|(authentication, data)| (authentication.method.clone(), data.clone()));
     let mut session = Box::new(request.accept(state, answered, &broker.settings, now));
     let Some(mut member) = member else {
@@ -164,11 +173,23 @@ where
         return Err(Fault::new(Reason::PACKET_TOO_LARGE, "no CONNACK fits into the Maximum Packet Size of the Client").into());
     }
     Ok(Entered {
+        client,
         session,
         member: Box::new(member),
         authentication: authentication.map(|(authentication, _)| Box::new(authentication)),
         counted,
     })
+}
+
+fn client(connect: &Connect, request: &Request, peer: &Arc<Peer>) -> Client {
+    Client {
+        id: request.client_id.clone(),
+        user: connect.user_name.clone(),
+        peer: peer.clone(),
+        version: request.version,
+        keep_alive_s: connect.keep_alive_s,
+        clean_start: request.clean_start,
+    }
 }
 
 /// The first packet must be a CONNECT `[MQTT-3.1.0-1]`.
@@ -213,13 +234,14 @@ fn count(broker: &Arc<Broker>, connections_max: usize) -> Result<Counted, Fault>
 async fn authenticate<S>(
     framing: &mut Framing<S>,
     connect: &mut Connect,
+    peer: &Arc<Peer>,
     broker: &Arc<Broker>,
 ) -> Result<Option<(Authentication, Option<Bytes>)>, End>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let Some(method) = connect.properties.authentication_method.clone() else {
-        check_connect(connect, broker).await?;
+        check_connect(connect, peer, broker).await?;
         return Ok(None);
     };
     let exchange = broker.guard.authentication(&method);
@@ -244,13 +266,13 @@ where
     }
 }
 
-async fn check_connect(connect: &Connect, broker: &Arc<Broker>) -> Result<(), End> {
+async fn check_connect(connect: &Connect, peer: &Arc<Peer>, broker: &Arc<Broker>) -> Result<(), End> {
     let verdict = if broker.guard.connect_takes_time(connect) {
-        let (guard, connect) = (broker.guard.clone(), connect.clone());
-        let asked = tokio::task::spawn_blocking(move || guard.connect(&connect)).await;
+        let (guard, connect, peer) = (broker.guard.clone(), connect.clone(), peer.clone());
+        let asked = tokio::task::spawn_blocking(move || guard.connect(&connect, &peer)).await;
         asked.unwrap_or(Err(Reason::UNSPECIFIED_ERROR))
     } else {
-        broker.guard.connect(connect)
+        broker.guard.connect(connect, peer)
     };
     verdict.map_err(|reason| Fault::new(reason, "who the Client says it is was not accepted").into())
 }

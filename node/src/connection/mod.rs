@@ -6,7 +6,6 @@ mod handshake;
 mod tests;
 
 use std::future::{Future, poll_fn};
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,6 +20,7 @@ use crate::broker::mailbox::Mail;
 use crate::broker::roster::Subscriber;
 use crate::broker::{Broker, Member};
 use crate::hook::Exchange;
+use crate::hook::client::{Client, Peer};
 use crate::metrics::Metrics;
 use crate::packet::Packet;
 use crate::packet::reason::Reason;
@@ -81,15 +81,15 @@ impl From<StoreError> for End {
 }
 
 /// Serves one Network Connection until it ends.
-pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, peer: SocketAddr, broker: Arc<Broker>, patience: Patience) {
+pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, peer: Peer, broker: Arc<Broker>, patience: Patience) {
     Metrics::add(&broker.metrics.sockets_total, 1);
     let mut framing = Framing::new(stream, broker.settings.packet_bytes_max);
     // In a box of its own: what the handshake needs is much, and given back when it is over.
-    let entered = Box::pin(handshake::enter(&mut framing, peer, &broker, patience)).await;
+    let entered = Box::pin(handshake::enter(&mut framing, Arc::new(peer), &broker, patience)).await;
     let Some(entered) = entered else { return framing.count(&broker.metrics) };
     let mut connection = Connection::new(framing, entered, broker, patience);
     let end = unless_panic(connection.turns()).await;
-    Box::pin(connection.leave(end, peer)).await;
+    Box::pin(connection.leave(end)).await;
 }
 
 /// A panic, in a hook or in our own code, is the end of one connection like any other: its Session is given back.
@@ -104,6 +104,7 @@ async fn unless_panic(turns: impl Future<Output = Result<(), End>>) -> Result<()
 
 struct Connection<S> {
     framing: Framing<S>,
+    client: Arc<Client>,
     session: Box<Session>,
     member: Box<Member>,
     broker: Arc<Broker>,
@@ -124,12 +125,13 @@ struct Connection<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn new(framing: Framing<S>, entered: handshake::Entered, broker: Arc<Broker>, patience: Patience) -> Connection<S> {
-        let handshake::Entered { session, member, authentication, counted } = entered;
+        let handshake::Entered { client, session, member, authentication, counted } = entered;
         let timer = Box::pin(tokio::time::sleep_until(far(&broker)));
         let write_patience = patience.write;
         let (mail, held, stalled) = Default::default();
         Connection {
             framing,
+            client,
             session,
             member,
             broker,
@@ -259,13 +261,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn take_packets(&mut self, now: Time) -> Result<(), End> {
         let version = self.session.version();
-        let (guard, client_id) = (self.broker.guard.clone(), self.session.client_id().clone());
+        let (guard, client) = (self.broker.guard.clone(), self.client.clone());
         let mut packets = 0;
         while packets < TURN_PACKETS_MAX && self.held.is_none() && self.session.keeps_up() {
             let Some(frame) = self.framing.frame().map_err(Fault::from)? else { break };
             packets += 1;
             let packet = Packet::decode(version, frame).map_err(Fault::from)?;
-            match self.session.handle(packet, |topic| guard.publish(&client_id, topic), now)? {
+            match self.session.handle(packet, |topic| guard.publish(&client, topic), now)? {
                 Step::Continue => {}
                 Step::Disconnected => return Err(End::Client("DISCONNECT")),
                 Step::Authenticate(auth) => self.re_authenticate(&auth)?,
@@ -325,7 +327,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// Says why, writes what is left, gives the Session back.
-    async fn leave(mut self, end: Result<(), End>, peer: SocketAddr) {
+    async fn leave(mut self, end: Result<(), End>) {
+        let peer = self.client.peer.address;
         let now = self.broker.clock.now();
         let client_id = self.session.client_id().clone();
         match end {

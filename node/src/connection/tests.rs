@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Patience, serve};
 use crate::broker::tests::{broker, is_online, message};
+use crate::hook::client::Peer;
 use crate::packet::QoS;
 use crate::store::memory::Limits;
 
@@ -18,7 +19,7 @@ async fn a_slow_reader_is_neither_stalled_nor_unheard() {
     let broker = std::sync::Arc::new(broker(Limits::default()));
     let patience = Patience { connect: Duration::from_secs(5), write: Duration::from_millis(300), connections_max: 0 };
     let (mut client, server) = tokio::io::duplex(4096);
-    let served = tokio::spawn(serve(server, ([127, 0, 0, 1], 1).into(), broker.clone(), patience));
+    let served = tokio::spawn(serve(server, Peer::tcp(([127, 0, 0, 1], 1).into()), broker.clone(), patience));
     client.write_all(CONNECT).await.unwrap();
     client.write_all(SUBSCRIBE).await.unwrap();
     let mut answers = [0; 9];

@@ -1,5 +1,8 @@
 //! What the configuration or the embedding program decides: who may come in and what they may do. No I/O.
 
+pub mod client;
+
+use crate::hook::client::{Client, Peer};
 use crate::packet::connect::{ClientId, Connect};
 use crate::packet::reason::Reason;
 use crate::subscription::Selector;
@@ -11,7 +14,7 @@ use crate::topic::name::TopicName;
 /// asks on a thread where it may take its time.
 pub trait Guard: std::fmt::Debug + Send + Sync {
     /// Whether this Client may connect with what it said of itself, when it named no authentication method.
-    fn connect(&self, connect: &Connect) -> Result<(), Reason>;
+    fn connect(&self, connect: &Connect, peer: &Peer) -> Result<(), Reason>;
 
     /// Whether [`Guard::connect`] is expensive for this CONNECT, so that it is asked off the threads that move packets.
     fn connect_takes_time(&self, connect: &Connect) -> bool;
@@ -20,7 +23,7 @@ pub trait Guard: std::fmt::Debug + Send + Sync {
     fn authentication(&self, method: &str) -> Option<Box<dyn Exchange>>;
 
     /// Why a publish to this Topic Name is refused.
-    fn publish(&self, client_id: &ClientId, topic: &TopicName) -> Option<Reason>;
+    fn publish(&self, client: &Client, topic: &TopicName) -> Option<Reason>;
 
     /// Whether this Client may be given messages of this Topic Name, by whatever filter it subscribed. The answer is remembered with the route.
     fn receive(&self, client_id: &ClientId, topic: &TopicName) -> bool;

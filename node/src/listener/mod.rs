@@ -3,7 +3,6 @@
 pub mod tcp;
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::broker::Broker;
 use crate::connection::{self, Patience};
+use crate::hook::client::Peer;
 
 /// How long a listener rests when the machine has no more sockets for it.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
@@ -20,7 +20,7 @@ const ACCEPT_REST: Duration = Duration::from_millis(100);
 pub trait Accept: Send + 'static {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    fn accept(&mut self) -> impl Future<Output = std::io::Result<(Self::Stream, SocketAddr)>> + Send;
+    fn accept(&mut self) -> impl Future<Output = std::io::Result<(Self::Stream, Peer)>> + Send;
 }
 
 /// Accepts until `stop` changes. Every connection holds a clone of `open` for as long as it lives.

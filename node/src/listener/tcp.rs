@@ -7,6 +7,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::Accept;
+use crate::hook::client::Peer;
 
 /// Connections that the system completes before we take them: enough for a storm of reconnects.
 const BACKLOG: i32 = 4096;
@@ -27,9 +28,9 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 impl Accept for TcpListener {
     type Stream = TcpStream;
 
-    async fn accept(&mut self) -> io::Result<(TcpStream, SocketAddr)> {
-        let (stream, peer) = TcpListener::accept(self).await?;
+    async fn accept(&mut self) -> io::Result<(TcpStream, Peer)> {
+        let (stream, address) = TcpListener::accept(self).await?;
         stream.set_nodelay(true)?;
-        Ok((stream, peer))
+        Ok((stream, Peer::tcp(address)))
     }
 }

@@ -1,0 +1,61 @@
+//! Who is at the other end of a Network Connection. No I/O.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytestring::ByteString;
+
+use crate::packet::Version;
+use crate::packet::connect::ClientId;
+
+/// What carries the bytes of a Network Connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    Tcp,
+    Tls,
+    WebSocket,
+    SecureWebSocket,
+    Quic,
+}
+
+impl Transport {
+    /// The scheme of a listener's URL.
+    pub fn scheme(self) -> &'static str {
+        match self {
+            Transport::Tcp => "tcp",
+            Transport::Tls => "tls",
+            Transport::WebSocket => "ws",
+            Transport::SecureWebSocket => "wss",
+            Transport::Quic => "quic",
+        }
+    }
+}
+
+/// Where a Network Connection comes from, known before its first packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Of the Client itself, also behind a balancer that tells it (the PROXY protocol).
+    pub address: SocketAddr,
+    pub transport: Transport,
+    /// The name in its certificate, if it showed one that our authorities signed.
+    pub certificate_name: Option<Arc<str>>,
+}
+
+impl Peer {
+    pub fn tcp(address: SocketAddr) -> Peer {
+        Peer { address, transport: Transport::Tcp, certificate_name: None }
+    }
+}
+
+/// A Client that said who it is and was believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    pub id: ClientId,
+    /// The User Name that it was believed by.
+    pub user: Option<ByteString>,
+    pub peer: Arc<Peer>,
+    pub version: Version,
+    /// As the Client asked for it.
+    pub keep_alive_s: u16,
+    pub clean_start: bool,
+}
