@@ -2,6 +2,7 @@
 
 pub mod commit;
 mod debts;
+pub mod give;
 pub mod inbox;
 mod interest;
 pub mod mailbox;
@@ -10,6 +11,7 @@ pub mod reaper;
 pub mod replica;
 pub mod roster;
 pub mod routes;
+mod screen;
 pub mod share;
 pub mod sys;
 #[cfg(test)]
@@ -23,6 +25,7 @@ use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::hook::Guard;
+use crate::hook::hooks::Hooks;
 use crate::message::{InRun, Message, Run};
 use crate::metrics::Metrics;
 use crate::packet::QoS;
@@ -48,6 +51,8 @@ const LEAVE_PATIENCE: Duration = Duration::from_secs(1);
 pub struct Broker {
     pub settings: Arc<Settings>,
     pub guard: Arc<dyn Guard>,
+    /// What the embedding program wants to be asked.
+    pub hooks: Hooks,
     pub metrics: Metrics,
     pub clock: Clock,
     store: Store,
@@ -86,6 +91,7 @@ impl Broker {
         Broker {
             settings,
             guard,
+            hooks: Hooks::default(),
             metrics: Metrics::default(),
             clock,
             store,
