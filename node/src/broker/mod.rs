@@ -16,13 +16,15 @@ pub mod sys;
 pub(crate) mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::hook::Guard;
+use crate::hook::client::Client;
+use crate::hook::request::Requests;
 use crate::message::{InRun, Message, Run};
 use crate::metrics::Metrics;
 use crate::packet::QoS;
@@ -58,6 +60,8 @@ pub struct Broker {
     debts: Debts,
     mailbox: Bounds,
     subscriptions_per_client_max: usize,
+    /// Who answers requests, if anybody does; set once, when the node is put together.
+    pub requests: OnceLock<Arc<dyn Requests>>,
     /// Wakes the reaper when something may be due earlier than it thought.
     due: Notify,
 }
@@ -74,6 +78,8 @@ pub struct Limits {
 pub struct Member {
     pub subscriber: Arc<Subscriber>,
     pub lease: Lease,
+    /// Who it is, for those who ask; `None` where there is no connection.
+    pub client: Option<Arc<Client>>,
     cache: RouteCache,
     /// What the other nodes of a cluster were told that this Session wants.
     wants: BTreeMap<TopicFilter, interest::Want>,
@@ -96,6 +102,7 @@ impl Broker {
             debts: Debts::default(),
             mailbox: limits.mailbox,
             subscriptions_per_client_max: limits.subscriptions_per_client_max,
+            requests: OnceLock::new(),
             due: Notify::new(),
         }
     }
@@ -147,7 +154,8 @@ impl Broker {
             self.depart(lease, Lives::On, !opened.ended.is_empty()).await;
             return Ok((None, state));
         };
-        let mut member = Member { subscriber: entered.subscriber, lease, cache: RouteCache::default(), wants: BTreeMap::new(), will };
+        let (cache, wants) = Default::default();
+        let mut member = Member { subscriber: entered.subscriber, lease, client: None, cache, wants, will };
         if let Err(error) = self.arrive(&mut member, &opened, state.as_ref().map(|state| (state, is_new))).await {
             // Nobody else would give it back.
             self.give_back(&mut member, durable, close, now).await;

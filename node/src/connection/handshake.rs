@@ -168,6 +168,7 @@ where
         let _ = tokio::time::timeout(super::LINGER, finish(framing, session.outgoing())).await;
         return Err(End::Client("taken over before it was in"));
     };
+    member.client = Some(client.clone());
     if session.outgoing().is_empty() {
         broker.close(&mut member, &mut session, Default::default(), now).await?;
         return Err(Fault::new(Reason::PACKET_TOO_LARGE, "no CONNACK fits into the Maximum Packet Size of the Client").into());
