@@ -1,19 +1,24 @@
 //! Messages for one Client alone, whatever it subscribes to.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::broker::Broker;
 use crate::broker::commit::Batch;
 use crate::broker::roster::{Place, Subscriber};
+use crate::broker::routes::RouteCache;
 use crate::message::{Message, Run};
 use crate::packet::QoS;
 use crate::packet::connect::ClientId;
 use crate::packet::reason::Reason;
-use crate::session::Fault;
+use crate::session::{Fault, Outcome};
 use crate::store::cluster::Post;
 use crate::store::{StoreError, Write, Written};
 use crate::subscription::Grant;
 use crate::time::Time;
+
+/// How long a publisher is held back for a subscriber that does not keep up, as a Client would be.
+const HOLD: Duration = Duration::from_millis(50);
 
 /// What became of a message for one Client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +39,29 @@ impl Broker {
         let mut batch = Batch::default();
         batch.deliver(to, &Arc::new(Run::from(message)), &alone(qos), 0);
         self.flush(&mut batch, &mut [], now).await
+    }
+
+    /// Publishes a message of the program that this node is part of. A subscriber that cannot keep up holds it back for a moment.
+    pub async fn publish_held(&self, message: Message, now: Time) -> Result<(), StoreError> {
+        let mut batch = Batch::default();
+        let run = Arc::new(Run::from(message));
+        self.promise().await?;
+        self.stage(&mut RouteCache::default(), None, &run, &mut batch, now).await?;
+        let mut outcomes = [Outcome::Done];
+        self.flush(&mut batch, &mut outcomes, now).await?;
+        if matches!(outcomes, [Outcome::Refused(_)]) {
+            return Err(StoreError::Full);
+        }
+        if run.highest_qos() > QoS::AtMostOnce {
+            self.promise().await?;
+        }
+        if let Some(crowded) = batch.crowded() {
+            let room = std::future::poll_fn(|context| crowded.mailbox.poll_room(context));
+            if tokio::time::timeout(HOLD, room).await.is_err() {
+                crowded.mailbox.give_up();
+            }
+        }
+        Ok(())
     }
 
     /// Gives a message to a Client by its name, on whatever node it is.

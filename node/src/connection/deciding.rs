@@ -1,12 +1,15 @@
 //! A PUBLISH or SUBSCRIBE on which user code decides. It is asked in the order of the packets; what it can say at once costs no more than the
 //! call. While it has to be waited for, no further packet of this Client is read, and everything else of the connection goes on.
 
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytestring::ByteString;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::broker::Broker;
 use crate::connection::{Connection, End};
+use crate::hook::client::Client;
 use crate::hook::event::Publishing;
 use crate::hook::hooks::{Judging, Passed, Refused, Why};
 use crate::hook::welcoming::{Greeting, Welcomed, Welcoming};
@@ -89,7 +92,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// A PUBLISH, where handlers want to see some.
     pub(super) fn ask_publish(&mut self, publish: Publish, now: Time) -> Result<(), End> {
         let (guard, client) = (&self.broker.guard, &self.client);
-        let Some(Offer { message, offered }) = self.session.offer(publish, |topic| guard.publish(client, topic), now)? else { return Ok(()) };
+        let Some(Offer { message, offered }) = self.session.offer(publish, |topic| guard.publish(client, topic), now)? else {
+            return Ok(());
+        };
         if !Judging::<Publishing>::concerns(&self.broker.hooks, &message) {
             return Ok(self.session.decided(offered, Ok((message, false)))?);
         }
@@ -164,6 +169,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         }
         Ok(())
+    }
+}
+
+/// The connection has ended, and its Session is given back.
+pub(super) async fn tell_disconnected(broker: &Broker, client: &Arc<Client>, reason: Reason) {
+    match tokio::time::timeout(broker.hooks.deadline, broker.hooks.disconnected(client, reason)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(_)) => broker.count_failure(client, "on_disconnect", Why::Panic),
+        Err(_) => broker.count_failure(client, "on_disconnect", Why::Deadline),
     }
 }
 

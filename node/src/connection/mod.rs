@@ -17,12 +17,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
 use crate::broker::commit::Committed;
+use crate::broker::life::sends_away;
 use crate::broker::mailbox::Mail;
 use crate::broker::roster::Subscriber;
 use crate::broker::{Broker, Member};
 use crate::hook::Exchange;
 use crate::hook::client::{Client, Peer};
-use crate::hook::hooks::Why;
 use crate::hook::welcoming::Greeting;
 use crate::metrics::Metrics;
 use crate::packet::Packet;
@@ -380,6 +380,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let now = self.broker.clock.now();
         let client_id = self.session.client_id().clone();
         let reason = deciding::reason(&end);
+        let sent_away = matches!(&end, Err(End::Fault(fault)) if sends_away(fault.reason));
         match end {
             Ok(()) | Err(End::Client("DISCONNECT")) => tracing::info!(%client_id, %peer, "disconnected"),
             Err(End::Client(how)) => tracing::info!(%client_id, %peer, how, "disconnected"),
@@ -390,16 +391,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         }
         let mail = std::mem::take(&mut self.mail);
-        if let Err(error) = self.broker.close(&mut self.member, &mut self.session, mail, now).await {
+        if let Err(error) = self.broker.close(&mut self.member, &mut self.session, mail, sent_away, now).await {
             tracing::warn!(%client_id, ?error, "the Session could not be given back to the Store");
         }
         let _ = tokio::time::timeout(LINGER, handshake::finish(&mut self.framing, self.session.outgoing())).await;
         self.count();
-        let hooks = &self.broker.hooks;
-        match tokio::time::timeout(hooks.deadline, hooks.disconnected(&self.client, reason)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => self.broker.count_failure(&self.client, "on_disconnect", Why::Panic),
-            Err(_) => self.broker.count_failure(&self.client, "on_disconnect", Why::Deadline),
+        if self.broker.hooks.asks_for_disconnect() {
+            Box::pin(deciding::tell_disconnected(&self.broker, &self.client, reason)).await;
         }
     }
 }

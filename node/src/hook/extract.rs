@@ -35,14 +35,20 @@ pub trait FromEvent<E: Event>: Sized {
 }
 
 /// An event about a topic.
-#[diagnostic::on_unimplemented(message = "the event `{Self}` has no topic", note = "`Topic` and `Params` are of a subscription or a message")]
+#[diagnostic::on_unimplemented(
+    message = "the event `{Self}` has no topic",
+    note = "`Topic` and `Params` are of a subscription or a message"
+)]
 pub trait HasTopic: Event {}
 impl HasTopic for Subscribing {}
 impl HasTopic for Publishing {}
 impl HasTopic for Delivering {}
 
 /// An event about a message.
-#[diagnostic::on_unimplemented(message = "the event `{Self}` has no message", note = "`Message`, `Payload`, `Json<T>` and `Properties` are of a message")]
+#[diagnostic::on_unimplemented(
+    message = "the event `{Self}` has no message",
+    note = "`Message`, `Payload`, `Json<T>` and `Properties` are of a message"
+)]
 pub trait HasMessage: HasTopic {}
 impl HasMessage for Publishing {}
 impl HasMessage for Delivering {}

@@ -9,7 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::hook::client::Client;
-use crate::hook::event::{About, Admission, Connecting, Context, Delivering, Disconnected, Event, Publishing, States, Subscribing, Verdict};
+use crate::hook::event::{
+    About, Admission, Connecting, Context, Delivering, Disconnected, Event, Publishing, States, Subscribing, Verdict,
+};
 use crate::hook::handler::{AnyHandler, Handler, Panicked, Running};
 use crate::hook::pattern::{Pattern, PatternError};
 use crate::message::Message;
@@ -173,6 +175,10 @@ impl Hooks {
 
     pub fn asks_for_deliver(&self) -> bool {
         !self.deliver.is_empty()
+    }
+
+    pub fn asks_for_disconnect(&self) -> bool {
+        !self.disconnect.is_empty()
     }
 
     /// Whether a Client that was let in by the rules of the house may come in.

@@ -6,6 +6,7 @@ pub mod extract;
 pub mod handler;
 pub mod hooks;
 pub mod pattern;
+pub mod request;
 pub mod welcoming;
 
 use crate::hook::client::{Client, Peer};

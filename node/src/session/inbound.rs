@@ -72,10 +72,17 @@ impl Session {
         self.counts.publish_bytes_received += publish.payload.len() as u64;
         self.check_publish(&publish)?;
         let topic = self.resolve_topic(&mut publish)?;
+        let is_request = is_request(publish.properties.as_deref());
+        if is_request {
+            self.seal_run();
+        }
         // What grows already was admitted with its first message.
         let refused = if self.inbound.run.is_empty() { self.refuses(&topic).or_else(|| admit(&topic)) } else { None };
         if self.take(publish.qos, publish.packet_id, refused)? && refused.is_none() {
             self.inbound.run.push(into_message(publish, topic, now));
+        }
+        if is_request {
+            self.seal_run();
         }
         Ok(())
     }
@@ -110,13 +117,14 @@ impl Session {
             Err(reason) => return self.take(qos, packet_id, Some(reason)).map(drop),
             Ok(passed) => passed,
         };
-        // In a run of its own: what grows is what its publisher may publish to.
-        if rewritten {
+        // What grows is what its publisher may publish to, and no request.
+        let alone = rewritten || is_request(message.properties.as_deref());
+        if alone {
             self.seal_run();
         }
         self.take(qos, packet_id, None)?;
         self.inbound.run.push(message);
-        if rewritten {
+        if alone {
             self.seal_run();
         }
         Ok(())
@@ -260,6 +268,11 @@ fn topic_name(publish: &mut Publish) -> Result<TopicName, Fault> {
         return Err(Fault::new(Reason::PROTOCOL_ERROR, "neither a Topic Name nor a Topic Alias"));
     }
     TopicName::new(text).ok_or(Fault::new(Reason::TOPIC_NAME_INVALID, "a Topic Name has no wildcard characters")) // [MQTT-3.3.2-2]
+}
+
+/// A message that asks for an answer is a run of its own, for it may be refused by itself.
+fn is_request(properties: Option<&PublishProperties>) -> bool {
+    properties.is_some_and(|properties| properties.response_topic.is_some())
 }
 
 fn into_message(publish: Publish, topic: TopicName, now: Time) -> Message {
