@@ -73,7 +73,7 @@ impl Broker {
             runtime.block_on(async {
                 let node = bind.await;
                 let admin = node.admin_addresses().first().copied();
-                bound.send((node.addresses()[0], admin, node.handle())).expect("somebody waits for the address");
+                bound.send((node.addresses()[0].1, admin, node.handle())).expect("somebody waits for the address");
                 node.run_until(async { drop(stopped.await) }).await;
             });
         });
