@@ -61,7 +61,12 @@ impl Broker {
 
     /// A node that is a part of this program, on a port of its own, with the hooks of its builder.
     pub fn embed(builder: Builder) -> (Broker, Handle) {
-        let builder = builder.listen("tcp://127.0.0.1:0").set("admin", "off");
+        Broker::embed_at("tcp://127.0.0.1:0", builder)
+    }
+
+    /// The same, listening at this URL.
+    pub fn embed_at(url: &str, builder: Builder) -> (Broker, Handle) {
+        let builder = builder.listen(url).set("admin", "off");
         Broker::of(async move { builder.bind().await.expect("the node binds") })
     }
 
