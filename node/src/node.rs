@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::auth::guard::House;
 use crate::broker::mailbox::Bounds;
+use crate::broker::membership::Joined;
 use crate::broker::{self, Broker};
 use crate::clock::Clock;
 use crate::config::{Config, ListenUrl, StoreUrl};
@@ -22,24 +23,17 @@ use crate::session::Fault;
 use crate::session::settings::Settings;
 use crate::store::Store;
 use crate::store::memory::{self, Memory};
-use crate::store::redis::{self, Redis};
+use crate::store::redis::{self, joining::Joining};
 use crate::topic::filter::TopicFilter;
 
 /// How long connections may take to end when the node ends.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// Why a node has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// It was told to.
-    Asked,
-    /// It has lost its place in the cluster: begun again, it joins as another incarnation.
-    Expelled,
-}
-
 /// A broker that is bound and not yet running.
 pub struct Node {
     broker: Arc<Broker>,
+    /// `None`: its Store could not be reached yet.
+    joined: Option<Joined>,
     listeners: Vec<TcpListener>,
     addresses: Vec<SocketAddr>,
     patience: Patience,
@@ -50,16 +44,19 @@ impl Node {
     /// Puts a node together and binds its listeners. Must be called within a Tokio runtime.
     ///
     /// # Errors
-    /// An address that cannot be resolved or bound; a Store that cannot be reached or relied on.
+    /// An address that cannot be resolved or bound; a Store that cannot be relied on. One that cannot be reached is waited for while the node
+    /// runs: until then it refuses Clients (0x88), and is not ready.
     pub async fn bind(config: &Config) -> io::Result<Node> {
         let guard = Arc::new(House::new(house(config)?));
-        let store = store(config).await?;
-        let clock = match store.cluster() {
-            Some(cluster) => Clock::start_at(cluster.time().await.map_err(|error| io::Error::other(format!("{error:?}")))?),
-            None => Clock::start(),
+        let broker = Arc::new(Broker::new(Arc::new(settings(config)), guard, store(config), broker_limits(config), Clock::start()));
+        let joined = match broker.join().await {
+            Ok(joined) => joined,
+            Err(error) if error.passes() => {
+                tracing::warn!("{}: {error}; trying again, and clients are refused (0x88) until then", config.store.url);
+                None
+            }
+            Err(error) => return Err(io::Error::other(format!("{}: {error}", config.store.url))),
         };
-        let broker = Arc::new(Broker::new(Arc::new(settings(config)), guard, store, broker_limits(config), clock));
-        broker.join().await.map_err(|error| io::Error::other(format!("the routing table cannot be loaded: {error:?}")))?;
         let mut listeners = Vec::new();
         for url in &config.listen {
             for address in resolve(url).await? {
@@ -73,7 +70,7 @@ impl Node {
             connections_max: config.limits.connections_max,
         };
         let sys_interval = (config.protocol.sys_interval_s > 0).then(|| Duration::from_secs(config.protocol.sys_interval_s.into()));
-        Ok(Node { broker, listeners, addresses, patience, sys_interval })
+        Ok(Node { broker, joined, listeners, addresses, patience, sys_interval })
     }
 
     /// Where the node listens, in the order of the configuration.
@@ -83,7 +80,7 @@ impl Node {
 
     /// Runs until `stop` is ready. Then no more connections are accepted, 5.0 Clients are told DISCONNECT 0x8B, and when all have
     /// left, or after a few seconds, the node is gone.
-    pub async fn run_until(self, stop: impl Future<Output = ()>) -> Ended {
+    pub async fn run_until(self, stop: impl Future<Output = ()>) {
         let (stopping, stopped) = watch::channel(false);
         let (open, mut all_closed) = mpsc::channel::<()>(1);
         let mut tasks = tokio::task::JoinSet::new();
@@ -95,27 +92,16 @@ impl Node {
             tokio::spawn(listener::run(listener, self.broker.clone(), self.patience, stopped.clone(), open.clone()));
         }
         drop((open, stopped));
-        let (broker, news) = (self.broker.clone(), self.broker.store().take_news());
-        // A task: the others wait for what this node applies as long as it is a member.
-        let (hears, mut expelled) = mpsc::channel::<()>(1);
-        tasks.spawn(async move {
-            let _hears = hears;
-            match news {
-                Some(news) => broker::inbox::run(broker, news).await,
-                None => std::future::pending().await,
-            }
-        });
-        let ended = tokio::select! {
-            () = stop => Ended::Asked,
-            _ = expelled.recv() => Ended::Expelled,
-        };
+        // To the end: the others wait for what this node applies as long as it is a member.
+        tasks.spawn(broker::membership::run(self.broker.clone(), self.joined));
+        stop.await;
+        self.broker.drain();
         let _ = stopping.send(true);
         self.broker.kick_all(Fault::new(Reason::SERVER_SHUTTING_DOWN, "this Server is shutting down"));
         let _ = tokio::time::timeout(DRAIN, all_closed.recv()).await;
         if let Some(cluster) = self.broker.store().cluster() {
             let _ = cluster.leave().await;
         }
-        ended
     }
 }
 
@@ -167,8 +153,8 @@ fn broker_limits(config: &Config) -> broker::Limits {
     broker::Limits { mailbox, subscriptions_per_client_max: config.limits.subscriptions_per_client_max }
 }
 
-async fn store(config: &Config) -> io::Result<Store> {
-    let StoreUrl::Redis(url) = &config.store.url else { return Ok(Store::Memory(Memory::new(limits(config)))) };
+fn store(config: &Config) -> Store {
+    let StoreUrl::Redis(url) = &config.store.url else { return Store::Memory(Memory::new(limits(config))) };
     let settings = redis::Settings {
         url: url.clone(),
         prefix: config.store.prefix.clone(),
@@ -177,9 +163,12 @@ async fn store(config: &Config) -> io::Result<Store> {
             queue_messages_max: config.session.queue_messages_max as u64,
             retained_max: config.store.retained_max as u64,
         },
-        cluster: redis::cluster::settings::Settings::of_lease(Duration::from_secs(config.cluster.lease_s.into())),
+        cluster: redis::cluster::settings::Settings {
+            outage_max: Duration::from_secs(config.cluster.outage_s.into()),
+            ..redis::cluster::settings::Settings::of_lease(Duration::from_secs(config.cluster.lease_s.into()))
+        },
     };
-    Redis::connect(settings).await.map(Store::Redis).map_err(|error| io::Error::other(format!("{}: {error}", config.store.url)))
+    Store::Redis(Joining::new(settings))
 }
 
 fn limits(config: &Config) -> memory::Limits {

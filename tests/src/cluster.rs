@@ -43,7 +43,12 @@ impl Cluster {
     }
 
     fn on(redis: Redis, nodes: usize) -> Cluster {
-        let nodes = (0..nodes).map(|number| Node::start(&redis.url(), &format!("n{number}"))).collect();
+        Cluster::with(redis, nodes, &[])
+    }
+
+    /// On a Redis that may be away still, with these environment variables.
+    pub fn with(redis: Redis, nodes: usize, variables: &[(&str, &str)]) -> Cluster {
+        let nodes = (0..nodes).map(|number| Node::start(&redis.url(), &format!("n{number}"), variables)).collect();
         Cluster { nodes, redis }
     }
 
@@ -119,6 +124,7 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 pub struct Node {
     name: String,
     store: String,
+    variables: Vec<(String, String)>,
     process: Child,
     address: SocketAddr,
     log: Arc<Log>,
@@ -133,10 +139,11 @@ struct Log {
 }
 
 impl Node {
-    fn start(store: &str, name: &str) -> Node {
+    fn start(store: &str, name: &str, variables: &[(&str, &str)]) -> Node {
         let log = Arc::new(Log::default());
-        let (process, address, listener) = launch(store, name, &log);
-        Node { name: name.to_owned(), store: store.to_owned(), process, address, log, listener }
+        let variables: Vec<_> = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let (process, address, listener) = launch(store, name, &variables, &log);
+        Node { name: name.to_owned(), store: store.to_owned(), variables, process, address, log, listener }
     }
 
     /// SIGKILL.
@@ -149,7 +156,7 @@ impl Node {
     /// Starts it again under its name, on another port, after its end.
     pub fn revive(&mut self) {
         until("all that it said is read", || self.listener.is_finished());
-        (self.process, self.address, self.listener) = launch(&self.store, &self.name, &self.log);
+        (self.process, self.address, self.listener) = launch(&self.store, &self.name, &self.variables, &self.log);
     }
 
     /// SIGTERM; [`Node::ended`] waits for the end.
@@ -221,7 +228,7 @@ impl Log {
 /// The last line of a log.
 const ENDED: &str = "(it ended)";
 
-fn launch(store: &str, name: &str, log: &Arc<Log>) -> (Child, SocketAddr, JoinHandle<()>) {
+fn launch(store: &str, name: &str, variables: &[(String, String)], log: &Arc<Log>) -> (Child, SocketAddr, JoinHandle<()>) {
     let mut process = Command::new(program());
     // Those of the tests are no keys of a node.
     let of_tests = std::env::vars_os().map(|(name, _)| name).filter(|name| name.to_string_lossy().starts_with("MQTTD_"));
@@ -236,6 +243,7 @@ fn launch(store: &str, name: &str, log: &Arc<Log>) -> (Child, SocketAddr, JoinHa
         .env("MQTTD_CLUSTER__LEASE_S", LEASE.as_secs().to_string())
         .env("MQTTD_STORE__PREFIX", PREFIX)
         .env("MQTTD_PROTOCOL__SYS_INTERVAL_S", "0")
+        .envs(variables.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()

@@ -10,7 +10,7 @@ use super::signals::Signals;
 use super::{Failure, log};
 use crate::config::environment::FILE_VARIABLE;
 use crate::config::{Config, Effective, Flag, Sources};
-use crate::node::{Ended, Node};
+use crate::node::Node;
 
 /// Read when nobody names another file, if it is there.
 const FILE_DEFAULT: &str = "/etc/mqttd/mqttd.toml";
@@ -96,23 +96,18 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     let mut signals = Signals::catch()?;
     let node = Node::bind(config).await.map_err(|error| failed("cannot start", &error))?;
     announce(config, node.addresses());
-    let ended = node
-        .run_until(async {
-            let name = signals.next().await;
-            info!("{name}: ending; a second signal ends at once");
-            tokio::spawn(async move {
-                signals.next().await;
-                #[allow(clippy::disallowed_methods, reason = "the second signal asks for just that")]
-                std::process::exit(1);
-            });
-        })
-        .await;
+    node.run_until(async {
+        let name = signals.next().await;
+        info!("{name}: ending; a second signal ends at once");
+        tokio::spawn(async move {
+            signals.next().await;
+            #[allow(clippy::disallowed_methods, reason = "the second signal asks for just that")]
+            std::process::exit(1);
+        });
+    })
+    .await;
     info!("ended");
-    match ended {
-        Ended::Asked => Ok(()),
-        // Whoever keeps it running starts it again.
-        Ended::Expelled => Err(Failure::Runtime("this node lost its place in the cluster; start it again".to_owned())),
-    }
+    Ok(())
 }
 
 /// What listens where, who may come in, and what to try next.
