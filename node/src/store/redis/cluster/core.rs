@@ -5,10 +5,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use redis::{Cmd, Value};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use super::bells::Ask;
+use super::deaf::Deaf;
 use super::keys::Keys;
 use super::peers::Peers;
 use super::posts::Outgoing;
@@ -42,6 +43,9 @@ pub(super) struct Core {
     /// Of its own will.
     pub(super) has_left: AtomicBool,
     pub(super) pulse: Pulse,
+    pub(super) deaf: Deaf,
+    /// A bell is owed to somebody, or will be.
+    pub(super) owes_bells: Notify,
 }
 
 impl Core {

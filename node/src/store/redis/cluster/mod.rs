@@ -13,6 +13,7 @@
 mod beat;
 mod bells;
 mod core;
+mod deaf;
 mod encoding;
 mod feed;
 mod functions;
@@ -29,7 +30,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use redis::{Cmd, cmd};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
@@ -43,6 +44,7 @@ use crate::store::cluster::{News, NodeId, Post, RouteChange, RouteVersion, Who};
 use crate::store::health::StoreHealth;
 use crate::time::Time;
 use beat::Beat;
+use deaf::Deaf;
 use bells::{ASKS_MAX, Ear};
 use keys::Keys;
 use peers::Peers;
@@ -85,6 +87,8 @@ impl Cluster {
             promise: Promise::new(),
             has_left: AtomicBool::new(false),
             pulse: Pulse::default(),
+            deaf: Deaf::default(),
+            owes_bells: Notify::new(),
         });
         core.make_inbox().await?;
         let version = core.history(0).await?;
@@ -97,6 +101,7 @@ impl Cluster {
         tasks.spawn(routes::follow(core.clone(), version, generation));
         tasks.spawn(routes::herald(core.clone()));
         tasks.spawn(posts::receive(core.clone(), generation));
+        tasks.spawn(bells::ring_late(core.clone()));
         tasks.spawn(posts::send(core.clone(), outgoing));
         Ok((Cluster { shared: Arc::new(Shared { core, _tasks: tasks }) }, told))
     }
@@ -258,6 +263,7 @@ impl Cluster {
 
     /// Redis has so little memory left that no new message is to be put there.
     pub fn is_full(&self) -> bool {
+        // One atomic number: the writes of a turn ask for it.
         self.core().pulse.memory.load(Relaxed) >= MEMORY_FULL
     }
 
