@@ -1,8 +1,7 @@
 //! Whether this node is well. Cheap to ask, and true at the moment of the answer.
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use crate::broker::Broker;
+use crate::broker::life::Stage;
 use crate::store::health::StoreHealth;
 
 /// What an operator, a probe or a balancer has to know of a node.
@@ -28,7 +27,7 @@ impl Broker {
     pub fn health(&self) -> Health {
         let store = self.store.health();
         let joined = !self.store.is_shared() || self.store.cluster().is_some_and(|cluster| cluster.may_promise());
-        let draining = self.draining.load(Relaxed);
+        let draining = self.life.stage() > Stage::Running;
         let mut errors = Vec::new();
         if let Some(down_for) = store.down_for {
             let why = store.last_error.as_deref().unwrap_or("it does not answer");
@@ -41,14 +40,8 @@ impl Broker {
             (store.is_full, "the Store is full: new messages are refused"),
             (store.lacks_replicas, "the Store keeps fewer copies than it should: nothing is confirmed"),
             (store.is_read_only, "the Store takes no writes"),
-            (draining, "this node is ending"),
         ];
         errors.extend(states.iter().filter(|(is_so, _)| *is_so).map(|(_, text)| (*text).to_owned()));
         Health { store, joined, draining, errors }
-    }
-
-    /// From now on this node wants no more Clients.
-    pub fn drain(&self) {
-        self.draining.store(true, Relaxed);
     }
 }

@@ -10,6 +10,7 @@ use super::signals::Signals;
 use super::{Failure, log};
 use crate::config::environment::FILE_VARIABLE;
 use crate::config::{Config, Effective, Flag, Sources};
+use crate::hook::client::Transport;
 use crate::node::Node;
 
 /// Read when nobody names another file, if it is there.
@@ -29,7 +30,7 @@ pub(super) struct RunArguments {
     /// Where sessions and messages are kept: memory: or redis://HOST:PORT [default: memory:]
     #[arg(long, value_name = "URL")]
     store: Option<String>,
-    /// Where the administration answers, or off [default: off]
+    /// Where the administration answers, or off [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     admin: Option<String>,
     /// The name of this node
@@ -96,12 +97,19 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     let mut signals = Signals::catch()?;
     let node = Node::bind(config).await.map_err(|error| failed("cannot start", &error))?;
     announce(config, node.addresses());
+    for address in node.admin_addresses() {
+        info!("the administration answers on http://{address}");
+    }
+    let haste = node.haste();
     node.run_until(async {
         let name = signals.next().await;
-        info!("{name}: ending; a second signal ends at once");
+        info!("{name}: ending; a second signal takes less time, a third one none");
         tokio::spawn(async move {
+            let name = signals.next().await;
+            info!("{name}: ending at once");
+            haste.hurry();
             signals.next().await;
-            #[allow(clippy::disallowed_methods, reason = "the second signal asks for just that")]
+            #[allow(clippy::disallowed_methods, reason = "the third signal asks for just that")]
             std::process::exit(1);
         });
     })
@@ -111,12 +119,12 @@ async fn serve(config: &Config) -> Result<(), Failure> {
 }
 
 /// What listens where, who may come in, and what to try next.
-fn announce(config: &Config, addresses: &[SocketAddr]) {
+fn announce(config: &Config, addresses: &[(Transport, SocketAddr)]) {
     info!(version = env!("CARGO_PKG_VERSION"), store = %config.store.url, "mqttd");
-    for address in addresses {
-        info!("listening on tcp://{address}");
+    for (transport, address) in addresses {
+        info!("listening on {}://{address}", transport.scheme());
     }
-    let reachable = addresses.iter().any(|address| !address.ip().is_loopback());
+    let reachable = addresses.iter().any(|(_, address)| !address.ip().is_loopback());
     match (config.auth.anonymous, reachable) {
         (true, true) => warn!("ANYONE who reaches this machine may connect. To change it: auth.anonymous = false and [[auth.users]]"),
         (true, false) => info!("anonymous clients are allowed, from this machine only"),
@@ -125,7 +133,7 @@ fn announce(config: &Config, addresses: &[SocketAddr]) {
             users => info!("only the {users} users of [[auth.users]] may come in"),
         },
     }
-    let Some(address) = addresses.first() else { return };
+    let Some((_, address)) = addresses.iter().find(|(transport, _)| *transport == Transport::Tcp) else { return };
     info!("try: mqttd sub{0} -t 'hello/#' -v    and: mqttd pub{0} -t hello/world -m hi", reach(*address, "-H"));
     info!("or:  mosquitto_sub{} -t 'hello/#' -v", reach(*address, "-h"));
 }

@@ -55,6 +55,7 @@ where
     let mut asker = Asker { version: Version::V3_1_1, packet_bytes_max: u32::MAX, problem_information: true };
     let introduced = tokio::time::timeout(patience.connect, introduce(framing, &peer, broker, patience, &mut asker)).await;
     let Ok(introduced) = introduced else {
+        Metrics::add(&broker.metrics.connects_late, 1);
         tracing::debug!(peer = %peer.address, "no CONNECT in time");
         return None; // A Server that got no CONNECT in a reasonable time closes the connection (section 3.1.4).
     };
@@ -72,7 +73,11 @@ where
     tracing::info!(peer = %peer.address, reason = %fault.reason, text = fault.text, "refused");
     let mut outgoing = Outgoing::default();
     let said = asker.has_word_for(fault.reason)
-        && refusal(fault, asker.problem_information).encode_within(asker.version, asker.packet_bytes_max, outgoing.tail());
+        && refusal(fault, asker.problem_information, &broker.settings).encode_within(
+            asker.version,
+            asker.packet_bytes_max,
+            outgoing.tail(),
+        );
     Metrics::add(&broker.metrics.packets_sent, said.into());
     let _ = tokio::time::timeout(super::LINGER, finish(framing, &mut outgoing)).await;
     None
@@ -98,6 +103,14 @@ impl Asker {
             Reason::RETAIN_NOT_SUPPORTED,
         ];
         self.version == Version::V5 || !breaks_rules.contains(&reason)
+    }
+}
+
+/// What a Client is told that comes while the others are sent away. CONNACK has no word for a Server that shuts down but 0x88.
+fn not_taken(farewell: Fault) -> Fault {
+    match farewell.reason {
+        Reason::SERVER_SHUTTING_DOWN => Fault { reason: Reason::SERVER_UNAVAILABLE, ..farewell },
+        _ => farewell,
     }
 }
 
@@ -137,7 +150,10 @@ where
     let mut connect = first_packet(framing, &mut asker.version).await?;
     asker.packet_bytes_max = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
     asker.problem_information = connect.properties.request_problem_information.unwrap_or(true);
-    let counted = count(broker, patience.connections_max)?;
+    if !broker.life.takes_connections() {
+        return Err(not_taken(broker.farewell()).into());
+    }
+    let counted = count(broker, patience)?;
     let assign = || ClientId::new(&format!("mqttd-{}", uuid::Uuid::now_v7().simple()));
     let request = Request::new(&connect, &broker.settings, assign)?;
     let authentication = authenticate(framing, &mut connect, peer, broker).await?;
@@ -168,8 +184,9 @@ where
         let _ = tokio::time::timeout(super::LINGER, finish(framing, session.outgoing())).await;
         return Err(End::Client("taken over before it was in"));
     };
+    member.client = Some(client.clone());
     if session.outgoing().is_empty() {
-        broker.close(&mut member, &mut session, Default::default(), now).await?;
+        broker.close(&mut member, &mut session, Default::default(), false, now).await?;
         return Err(Fault::new(Reason::PACKET_TOO_LARGE, "no CONNACK fits into the Maximum Packet Size of the Client").into());
     }
     Ok(Entered {
@@ -221,10 +238,10 @@ fn too_soon(first_byte: Option<u8>, fault: Fault) -> End {
     }
 }
 
-fn count(broker: &Arc<Broker>, connections_max: usize) -> Result<Counted, Fault> {
+fn count(broker: &Arc<Broker>, patience: Patience) -> Result<Counted, Fault> {
     let connections = broker.metrics.connected();
     let counted = Counted(broker.clone());
-    if connections_max > 0 && connections > connections_max {
+    if patience.full || (patience.connections_max > 0 && connections > patience.connections_max) {
         return Err(Fault::new(Reason::SERVER_BUSY, "as many Clients as this Server takes are connected"));
     }
     Ok(counted)

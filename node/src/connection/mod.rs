@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
 use crate::broker::commit::Committed;
+use crate::broker::life::sends_away;
 use crate::broker::mailbox::Mail;
 use crate::broker::roster::Subscriber;
 use crate::broker::{Broker, Member};
@@ -53,6 +54,8 @@ pub struct Patience {
     /// Without a single byte taken by a Client for which bytes wait.
     pub write: Duration,
     pub connections_max: usize,
+    /// The listener has as many Clients as it takes: this one is told so.
+    pub full: bool,
 }
 
 /// Why a connection ends.
@@ -80,12 +83,13 @@ impl From<StoreError> for End {
     }
 }
 
-/// Serves one Network Connection until it ends.
-pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, peer: Peer, broker: Arc<Broker>, patience: Patience) {
+/// Serves one Network Connection until it ends. `connecting` is dropped as soon as the Client is in, or is not let in.
+pub async fn serve<S: AsyncRead + AsyncWrite + Unpin, T>(stream: S, peer: Peer, broker: Arc<Broker>, patience: Patience, connecting: T) {
     Metrics::add(&broker.metrics.sockets_total, 1);
     let mut framing = Framing::new(stream, broker.settings.packet_bytes_max);
     // In a box of its own: what the handshake needs is much, and given back when it is over.
     let entered = Box::pin(handshake::enter(&mut framing, Arc::new(peer), &broker, patience)).await;
+    drop(connecting);
     let Some(entered) = entered else { return framing.count(&broker.metrics) };
     let mut connection = Connection::new(framing, entered, broker, patience);
     let end = unless_panic(connection.turns()).await;
@@ -331,6 +335,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let peer = self.client.peer.address;
         let now = self.broker.clock.now();
         let client_id = self.session.client_id().clone();
+        let sent_away = matches!(&end, Err(End::Fault(fault)) if sends_away(fault.reason));
         match end {
             Ok(()) | Err(End::Client("DISCONNECT")) => tracing::info!(%client_id, %peer, "disconnected"),
             Err(End::Client(how)) => tracing::info!(%client_id, %peer, how, "disconnected"),
@@ -341,7 +346,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         }
         let mail = std::mem::take(&mut self.mail);
-        if let Err(error) = self.broker.close(&mut self.member, &mut self.session, mail, now).await {
+        if let Err(error) = self.broker.close(&mut self.member, &mut self.session, mail, sent_away, now).await {
             tracing::warn!(%client_id, ?error, "the Session could not be given back to the Store");
         }
         let _ = tokio::time::timeout(LINGER, handshake::finish(&mut self.framing, self.session.outgoing())).await;

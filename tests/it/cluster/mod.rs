@@ -8,6 +8,7 @@ mod messages;
 mod moves;
 mod outages;
 mod rejoin;
+mod rolling;
 mod shared;
 mod storms;
 mod takeover;

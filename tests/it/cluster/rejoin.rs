@@ -46,7 +46,7 @@ fn expect_refused(cluster: &Cluster, node: usize) {
 #[test]
 fn a_node_outlives_a_long_outage() {
     let Some(redis) = Redis::with(LASTING) else { return };
-    let mut cluster = Cluster::with(redis, 2, &[OUTAGE]);
+    let mut cluster = Cluster::on(redis, 2, &[OUTAGE]);
     let (topic, id) = (unique("t"), unique("c"));
     let mut subscriber = cluster.durable(0, V5, &id);
     subscriber.subscribe(&topic, 1);
@@ -113,7 +113,7 @@ fn an_empty_redis_is_noticed_and_said() {
 fn a_node_may_begin_before_its_redis() {
     let Some(mut redis) = Redis::start() else { return };
     redis.kill();
-    let mut cluster = Cluster::with(redis, 1, &[]);
+    let mut cluster = Cluster::on(redis, 1, &[]);
     expect_refused(&cluster, 0);
     assert!(cluster.node(0).has_said("clients are refused (0x88)"));
     cluster.redis.revive();
