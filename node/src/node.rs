@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use crate::admin;
 use crate::auth::guard::House;
 use crate::broker::mailbox::Bounds;
+use crate::broker::membership::Joined;
 use crate::broker::{self, Broker};
 use crate::clock::Clock;
 use crate::config::{Admin, Config, ListenUrl, StoreUrl};
@@ -25,7 +26,7 @@ use crate::packet::reason::Reason;
 use crate::session::settings::Settings;
 use crate::store::Store;
 use crate::store::memory::{self, Memory};
-use crate::store::redis::{self, Redis};
+use crate::store::redis::{self, joining::Joining};
 use crate::time::Span;
 use crate::topic::filter::TopicFilter;
 
@@ -35,18 +36,11 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 /// Of a node that has no name.
 const NAME_DEFAULT: &str = "node";
 
-/// Why a node has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// It was told to.
-    Asked,
-    /// It has lost its place in the cluster: begun again, it joins as another incarnation.
-    Expelled,
-}
-
 /// A broker that is bound and not yet running.
 pub struct Node {
     broker: Arc<Broker>,
+    /// `None`: its Store could not be reached yet.
+    joined: Option<Joined>,
     listeners: Vec<Bound>,
     addresses: Vec<(Transport, SocketAddr)>,
     hall: Arc<Hall>,
@@ -69,17 +63,20 @@ impl Node {
     /// Puts a node together and binds its listeners. Must be called within a Tokio runtime.
     ///
     /// # Errors
-    /// An address that cannot be resolved or bound; a Store that cannot be reached or relied on.
+    /// An address that cannot be resolved or bound; a Store that cannot be relied on. One that cannot be reached is waited for while the node
+    /// runs: until then it refuses Clients (0x88), and is not ready.
     pub async fn bind(config: &Config) -> io::Result<Node> {
         let doors = doors(&config.admin).await?;
         let guard = Arc::new(House::new(house(config)?));
-        let store = store(config).await?;
-        let clock = match store.cluster() {
-            Some(cluster) => Clock::start_at(cluster.time().await.map_err(|error| io::Error::other(format!("{error:?}")))?),
-            None => Clock::start(),
+        let broker = Arc::new(Broker::new(Arc::new(settings(config)), guard, store(config), broker_limits(config), Clock::start()));
+        let joined = match broker.join().await {
+            Ok(joined) => joined,
+            Err(error) if error.passes() => {
+                tracing::warn!("{}: {error}; trying again, and clients are refused (0x88) until then", config.store.url);
+                None
+            }
+            Err(error) => return Err(io::Error::other(format!("{}: {error}", config.store.url))),
         };
-        let broker = Arc::new(Broker::new(Arc::new(settings(config)), guard, store, broker_limits(config), clock));
-        broker.join().await.map_err(|error| io::Error::other(format!("the routing table cannot be loaded: {error:?}")))?;
         let listeners = listeners::bind(config).await?;
         let address = |bound: &Bound| Ok((bound.transport(), bound.address()?));
         let addresses = listeners.iter().map(address).collect::<io::Result<_>>()?;
@@ -89,7 +86,7 @@ impl Node {
             node: config.node.id.clone().unwrap_or_else(|| NAME_DEFAULT.to_owned()),
             connections_max: config.limits.connections_max,
         };
-        Ok(Node { broker, listeners, addresses, hall, sys_interval, doors, admin })
+        Ok(Node { broker, joined, listeners, addresses, hall, sys_interval, doors, admin })
     }
 
     /// Where the node listens, in the order of the configuration.
@@ -109,7 +106,7 @@ impl Node {
 
     /// Runs until `stop` is ready. Then the node is not ready any more, after the grace it accepts no more connections, its clients are sent
     /// away over the time of the drain, and when all have left, or were given up, it leaves the cluster.
-    pub async fn run_until(self, stop: impl Future<Output = ()>) -> Ended {
+    pub async fn run_until(self, stop: impl Future<Output = ()>) {
         let (stopping, stopped) = watch::channel(false);
         let (open, mut all_closed) = mpsc::channel::<()>(1);
         let mut tasks = tokio::task::JoinSet::new();
@@ -125,23 +122,9 @@ impl Node {
             tokio::spawn(listener.run(house.clone(), stopped.clone()));
         }
         drop((house, stopped));
-        let (broker, news) = (self.broker.clone(), self.broker.store().take_news());
-        // A task: the others wait for what this node applies as long as it is a member.
-        let (hears, mut expelled) = mpsc::channel::<()>(1);
-        tasks.spawn(async move {
-            let _hears = hears;
-            match news {
-                Some(news) => broker::inbox::run(broker, news).await,
-                None => std::future::pending().await,
-            }
-        });
-        let ended = tokio::select! {
-            () = stop => Ended::Asked,
-            _ = expelled.recv() => Ended::Expelled,
-        };
-        if ended == Ended::Expelled {
-            self.broker.life.hurry();
-        }
+        // To the end: the others wait for what this node applies as long as it is a member.
+        tasks.spawn(broker::membership::run(self.broker.clone(), self.joined));
+        stop.await;
         // Nobody calls off the end of the process: a drain that was called off begins again.
         while !self.broker.leave().await {}
         let _ = stopping.send(true);
@@ -150,7 +133,6 @@ impl Node {
         if let Some(cluster) = self.broker.store().cluster() {
             let _ = cluster.leave().await;
         }
-        ended
     }
 }
 
@@ -211,8 +193,8 @@ fn broker_limits(config: &Config) -> broker::Limits {
     broker::Limits { mailbox, subscriptions_per_client_max: config.limits.subscriptions_per_client_max, drain }
 }
 
-async fn store(config: &Config) -> io::Result<Store> {
-    let StoreUrl::Redis(url) = &config.store.url else { return Ok(Store::Memory(Memory::new(limits(config)))) };
+fn store(config: &Config) -> Store {
+    let StoreUrl::Redis(url) = &config.store.url else { return Store::Memory(Memory::new(limits(config))) };
     let settings = redis::Settings {
         url: url.clone(),
         prefix: config.store.prefix.clone(),
@@ -221,9 +203,12 @@ async fn store(config: &Config) -> io::Result<Store> {
             queue_messages_max: config.session.queue_messages_max as u64,
             retained_max: config.store.retained_max as u64,
         },
-        cluster: redis::cluster::settings::Settings::of_lease(Duration::from_secs(config.cluster.lease_s.into())),
+        cluster: redis::cluster::settings::Settings {
+            outage_max: Duration::from_secs(config.cluster.outage_s.into()),
+            ..redis::cluster::settings::Settings::of_lease(Duration::from_secs(config.cluster.lease_s.into()))
+        },
     };
-    Redis::connect(settings).await.map(Store::Redis).map_err(|error| io::Error::other(format!("{}: {error}", config.store.url)))
+    Store::Redis(Joining::new(settings))
 }
 
 fn limits(config: &Config) -> memory::Limits {

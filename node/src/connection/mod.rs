@@ -230,7 +230,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Whether a deadline has passed. The timer is moved only when it fires too early or would fire too late.
     fn poll_deadline(&mut self, stalled: bool, context: &mut Context<'_>) -> bool {
-        let clock = self.broker.clock;
+        let clock = &self.broker.clock;
         if stalled && self.stalled.is_none() {
             self.stalled = Some(clock.now());
         }
