@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::auth::guard::House;
 use crate::broker::mailbox::Bounds;
@@ -45,6 +45,7 @@ pub struct Node {
     listeners: Vec<Bound>,
     addresses: Vec<(Transport, SocketAddr)>,
     hall: Arc<Hall>,
+    renew: Arc<Notify>,
     sys_interval: Option<Duration>,
 }
 
@@ -67,12 +68,30 @@ impl Node {
         let addresses = listeners.iter().map(address).collect::<io::Result<_>>()?;
         let hall = Arc::new(Hall::new(config.limits.connecting_max));
         let sys_interval = (config.protocol.sys_interval_s > 0).then(|| Duration::from_secs(config.protocol.sys_interval_s.into()));
-        Ok(Node { broker, listeners, addresses, hall, sys_interval })
+        Ok(Node { broker, listeners, addresses, hall, renew: Arc::default(), sys_interval })
     }
 
     /// Where the node listens, in the order of the configuration.
     pub fn addresses(&self) -> &[(Transport, SocketAddr)] {
         &self.addresses
+    }
+
+    /// Every time it is notified, all certificates are read again, also those whose files look as before.
+    pub fn renew(&self) -> Arc<Notify> {
+        self.renew.clone()
+    }
+
+    /// What its connections share, its counters among them.
+    pub fn broker(&self) -> &Arc<Broker> {
+        &self.broker
+    }
+
+    /// Whether the files that listeners need are right, without binding anything.
+    ///
+    /// # Errors
+    /// What is wrong with which file.
+    pub fn check(config: &Config) -> io::Result<()> {
+        listeners::check(config)
     }
 
     /// Runs until `stop` is ready. Then no more connections are accepted, 5.0 Clients are told DISCONNECT 0x8B, and when all have
@@ -86,6 +105,10 @@ impl Node {
             tasks.spawn(broker::sys::run(self.broker.clone(), interval));
         }
         let house = listener::House { broker: self.broker.clone(), hall: self.hall, open };
+        let renewals: Vec<_> = self.listeners.iter().filter_map(Bound::renewal).collect();
+        if !renewals.is_empty() {
+            tasks.spawn(listener::renew(renewals, self.renew));
+        }
         for listener in self.listeners {
             tokio::spawn(listener.run(house.clone(), stopped.clone()));
         }
