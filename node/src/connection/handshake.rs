@@ -79,7 +79,11 @@ where
     tracing::info!(peer = %peer.address, reason = %fault.reason, text = fault.text, "refused");
     let mut outgoing = Outgoing::default();
     let said = asker.has_word_for(fault.reason)
-        && refusal(fault, asker.problem_information).encode_within(asker.version, asker.packet_bytes_max, outgoing.tail());
+        && refusal(fault, asker.problem_information, &broker.settings).encode_within(
+            asker.version,
+            asker.packet_bytes_max,
+            outgoing.tail(),
+        );
     Metrics::add(&broker.metrics.packets_sent, said.into());
     let _ = tokio::time::timeout(super::LINGER, finish(framing, &mut outgoing)).await;
     None
@@ -105,6 +109,14 @@ impl Asker {
             Reason::RETAIN_NOT_SUPPORTED,
         ];
         self.version == Version::V5 || !breaks_rules.contains(&reason)
+    }
+}
+
+/// What a Client is told that comes while the others are sent away. CONNACK has no word for a Server that shuts down but 0x88.
+fn not_taken(farewell: Fault) -> Fault {
+    match farewell.reason {
+        Reason::SERVER_SHUTTING_DOWN => Fault { reason: Reason::SERVER_UNAVAILABLE, ..farewell },
+        _ => farewell,
     }
 }
 
@@ -144,6 +156,9 @@ where
     let mut connect = first_packet(framing, &mut asker.version).await?;
     asker.packet_bytes_max = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
     asker.problem_information = connect.properties.request_problem_information.unwrap_or(true);
+    if !broker.life.takes_connections() {
+        return Err(not_taken(broker.farewell()).into());
+    }
     let counted = count(broker, patience)?;
     let assign = || ClientId::new(&format!("mqttd-{}", uuid::Uuid::now_v7().simple()));
     let request = Request::new(&connect, &broker.settings, assign)?;
@@ -168,7 +183,7 @@ where
     let (member, state) = broker.open(&request.client_id, open, now).await.map_err(not_opened)?;
     tracing::info!(client_id = %request.client_id, peer = %client.peer.address, version = ?request.version, resumed = state.is_some(), "connected");
     let answered = authentication.as_ref().map(|(authentication, data)| (authentication.method.clone(), data.clone()));
-    let entrance = Entrance { client: client.clone(), request: request.clone() };
+    let entrance = Entrance { client: client.clone(), request: Box::new(request.clone()) };
     let mut session = Box::new(request.accept(state, answered, &broker.settings, now));
     let Some(mut member) = member else {
         // CONNACK has no word for it: the Client was in, and was taken over before it knew [MQTT-3.1.4-3].
@@ -176,8 +191,9 @@ where
         let _ = tokio::time::timeout(super::LINGER, finish(framing, session.outgoing())).await;
         return Err(End::Client("taken over before it was in"));
     };
+    member.client = Some(client.clone());
     if session.outgoing().is_empty() {
-        broker.close(&mut member, &mut session, Default::default(), now).await?;
+        broker.close(&mut member, &mut session, Default::default(), false, now).await?;
         return Err(Fault::new(Reason::PACKET_TOO_LARGE, "no CONNACK fits into the Maximum Packet Size of the Client").into());
     }
     let authentication = authentication.map(|(authentication, _)| Box::new(authentication));
@@ -192,7 +208,8 @@ pub(super) async fn enter_branch(entrance: Entrance, broker: &Arc<Broker>) -> Re
     let now = broker.clock.now();
     let open = Open { clean_start: true, expiry: request.expiry, will: None };
     let (member, _) = broker.open(&request.client_id, open, now).await.map_err(not_opened)?;
-    let member = member.ok_or(End::Client("taken over before it was in"))?;
+    let mut member = member.ok_or(End::Client("taken over before it was in"))?;
+    member.client = Some(client.clone());
     let mut session = Box::new(request.accept(None, None, &broker.settings, now));
     // Nobody awaits this CONNACK.
     *session.outgoing() = Outgoing::default();

@@ -94,7 +94,7 @@ fn transport(scheme: Scheme) -> Transport {
 }
 
 /// A host may have several addresses; no host is every address of the machine.
-async fn resolve(url: &ListenUrl) -> io::Result<Vec<SocketAddr>> {
+pub(super) async fn resolve(url: &ListenUrl) -> io::Result<Vec<SocketAddr>> {
     if url.host.is_empty() {
         let ipv4 = SocketAddr::from(([0, 0, 0, 0], url.port));
         let ipv6 = SocketAddr::from(([0u16; 8], url.port));

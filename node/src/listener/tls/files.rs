@@ -3,7 +3,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::client::verify_server_name;
 use rustls::crypto::{CryptoProvider, ring};
@@ -12,6 +11,8 @@ use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+
+use crate::clock::Clock;
 
 use super::certificate::{Facts, date};
 
@@ -124,7 +125,7 @@ fn certificates(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
 
 fn in_time(path: &Path, certificate: &CertificateDer<'_>) -> io::Result<()> {
     let facts = Facts::read(certificate).ok_or_else(|| at(path, "is no X.509 certificate"))?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
+    let now = (Clock::start().now().0 / 1000) as i64;
     match () {
         () if now > facts.not_after => Err(at(path, format!("has expired on {}", date(facts.not_after)))),
         () if now < facts.not_before => Err(at(path, format!("is not valid before {}", date(facts.not_before)))),
