@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::admin;
 use crate::auth::guard::House;
@@ -44,6 +44,7 @@ pub struct Node {
     listeners: Vec<Bound>,
     addresses: Vec<(Transport, SocketAddr)>,
     hall: Arc<Hall>,
+    renew: Arc<Notify>,
     sys_interval: Option<Duration>,
     doors: Vec<TcpListener>,
     admin: admin::Settings,
@@ -86,12 +87,30 @@ impl Node {
             node: config.node.id.clone().unwrap_or_else(|| NAME_DEFAULT.to_owned()),
             connections_max: config.limits.connections_max,
         };
-        Ok(Node { broker, joined, listeners, addresses, hall, sys_interval, doors, admin })
+        Ok(Node { broker, joined, listeners, addresses, hall, renew: Arc::default(), sys_interval, doors, admin })
     }
 
     /// Where the node listens, in the order of the configuration.
     pub fn addresses(&self) -> &[(Transport, SocketAddr)] {
         &self.addresses
+    }
+
+    /// Every time it is notified, all certificates are read again, also those whose files look as before.
+    pub fn renew(&self) -> Arc<Notify> {
+        self.renew.clone()
+    }
+
+    /// What its connections share, its counters among them.
+    pub fn broker(&self) -> &Arc<Broker> {
+        &self.broker
+    }
+
+    /// Whether the files that listeners need are right, without binding anything.
+    ///
+    /// # Errors
+    /// What is wrong with which file.
+    pub fn check(config: &Config) -> io::Result<()> {
+        listeners::check(config)
     }
 
     /// Where the administration answers; nowhere when it is off.
@@ -118,6 +137,10 @@ impl Node {
             tasks.spawn(admin::run(self.doors, self.broker.clone(), self.admin));
         }
         let house = listener::House { broker: self.broker.clone(), hall: self.hall, open };
+        let renewals: Vec<_> = self.listeners.iter().filter_map(Bound::renewal).collect();
+        if !renewals.is_empty() {
+            tasks.spawn(listener::renew(renewals, self.renew));
+        }
         for listener in self.listeners {
             tokio::spawn(listener.run(house.clone(), stopped.clone()));
         }
