@@ -1,5 +1,7 @@
 //! The node: puts the parts together, binds, runs, ends. The only room that reads the configuration.
 
+pub mod builder;
+pub mod handle;
 mod listeners;
 
 use std::future::Future;
@@ -19,8 +21,10 @@ use crate::broker::{self, Broker};
 use crate::clock::Clock;
 use crate::config::{Admin, Config, ListenUrl, StoreUrl};
 use crate::hook::client::Transport;
+use crate::hook::hooks::Hooks;
 use crate::listener::hall::Hall;
 use crate::listener::{self, Bound};
+use crate::node::handle::Handle;
 use crate::packet::QoS;
 use crate::packet::reason::Reason;
 use crate::session::settings::Settings;
@@ -48,6 +52,9 @@ pub struct Node {
     sys_interval: Option<Duration>,
     doors: Vec<TcpListener>,
     admin: admin::Settings,
+    handle: Handle,
+    /// Told when the node has ended.
+    ends: watch::Sender<bool>,
 }
 
 /// Makes a node that is ending do so without taking its time.
@@ -67,9 +74,16 @@ impl Node {
     /// An address that cannot be resolved or bound; a Store that cannot be relied on. One that cannot be reached is waited for while the node
     /// runs: until then it refuses Clients (0x88), and is not ready.
     pub async fn bind(config: &Config) -> io::Result<Node> {
+        Node::assemble(config, Hooks::default()).await
+    }
+
+    /// As [`Node::bind`], with the functions of an embedding program.
+    async fn assemble(config: &Config, hooks: Hooks) -> io::Result<Node> {
         let doors = doors(&config.admin).await?;
         let guard = Arc::new(House::new(house(config)?));
-        let broker = Arc::new(Broker::new(Arc::new(settings(config)), guard, store(config), broker_limits(config), Clock::start()));
+        let mut broker = Broker::new(Arc::new(settings(config)), guard, store(config), broker_limits(config), Clock::start());
+        broker.hooks = hooks;
+        let broker = Arc::new(broker);
         let joined = match broker.join().await {
             Ok(joined) => joined,
             Err(error) if error.passes() => {
@@ -87,7 +101,10 @@ impl Node {
             node: config.node.id.clone().unwrap_or_else(|| NAME_DEFAULT.to_owned()),
             connections_max: config.limits.connections_max,
         };
-        Ok(Node { broker, joined, listeners, addresses, hall, renew: Arc::default(), sys_interval, doors, admin })
+        let (ends, ended) = watch::channel(false);
+        let (asked, connections_max) = (Arc::new(watch::Sender::new(false)), config.limits.connections_max);
+        let handle = Handle { broker: broker.clone(), connections_max, asked, ended };
+        Ok(Node { broker, joined, listeners, addresses, hall, renew: Arc::default(), sys_interval, doors, admin, handle, ends })
     }
 
     /// Where the node listens, in the order of the configuration.
@@ -116,6 +133,11 @@ impl Node {
     /// Where the administration answers; nowhere when it is off.
     pub fn admin_addresses(&self) -> Vec<SocketAddr> {
         self.doors.iter().filter_map(|door| door.local_addr().ok()).collect()
+    }
+
+    /// For the program around it, also before it runs and while it does.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
     }
 
     /// For whoever asks it to end a second time.
@@ -147,7 +169,11 @@ impl Node {
         drop((house, stopped));
         // To the end: the others wait for what this node applies as long as it is a member.
         tasks.spawn(broker::membership::run(self.broker.clone(), self.joined));
-        stop.await;
+        let mut asked = self.handle.asked.subscribe();
+        tokio::select! {
+            () = stop => {}
+            Ok(_) = asked.wait_for(|asked| *asked) => {}
+        }
         // Nobody calls off the end of the process: a drain that was called off begins again.
         while !self.broker.leave().await {}
         let _ = stopping.send(true);
@@ -156,6 +182,7 @@ impl Node {
         if let Some(cluster) = self.broker.store().cluster() {
             let _ = cluster.leave().await;
         }
+        self.ends.send_replace(true);
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod commit;
 mod debts;
+pub mod give;
 pub mod health;
 pub mod inbox;
 mod interest;
@@ -13,6 +14,7 @@ pub mod reaper;
 pub mod replica;
 pub mod roster;
 pub mod routes;
+mod screen;
 pub mod share;
 pub mod sys;
 #[cfg(test)]
@@ -28,6 +30,7 @@ use tokio::sync::Notify;
 use crate::clock::Clock;
 use crate::hook::Guard;
 use crate::hook::client::Client;
+use crate::hook::hooks::Hooks;
 use crate::hook::request::Requests;
 use crate::message::{InRun, Message, Run};
 use crate::metrics::Metrics;
@@ -55,6 +58,8 @@ const LEAVE_PATIENCE: Duration = Duration::from_secs(1);
 pub struct Broker {
     pub settings: Arc<Settings>,
     pub guard: Arc<dyn Guard>,
+    /// What the embedding program wants to be asked.
+    pub hooks: Hooks,
     pub metrics: Metrics,
     pub clock: Clock,
     store: Store,
@@ -101,6 +106,7 @@ impl Broker {
         Broker {
             settings,
             guard,
+            hooks: Hooks::default(),
             metrics: Metrics::default(),
             clock,
             store,
