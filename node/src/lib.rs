@@ -39,11 +39,11 @@ pub use hook::extract::Json;
 pub use hook::extract::{Client, Params, Password, Payload, Properties, State, Topic};
 pub use message::Message;
 #[cfg(feature = "server")]
+pub use node::Node;
+#[cfg(feature = "server")]
 pub use node::builder::Builder;
 #[cfg(feature = "server")]
 pub use node::handle::{Handle, HandleError, Health};
-#[cfg(feature = "server")]
-pub use node::{Ended, Node};
 pub use packet::publish::PublishProperties;
 pub use packet::reason::Reason;
 pub use packet::subscribe::SubscriptionOptions;

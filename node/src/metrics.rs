@@ -44,6 +44,8 @@ pub struct Metrics {
     pub routes_unseen: AtomicU64,
     /// Dead nodes that this one cleaned up after.
     pub nodes_buried: AtomicU64,
+    /// How often this node has lost its place in the cluster.
+    pub memberships_lost: AtomicU64,
     /// Lost because the mailbox of a slow Client was full.
     pub messages_dropped_slow: AtomicU64,
     /// Handlers of the embedding program that panicked, and those that took longer than they may.

@@ -128,7 +128,7 @@ impl Broker {
 
     /// Fails where the others may have taken this node for dead.
     pub(super) async fn promise(&self) -> Result<(), StoreError> {
-        match self.store.cluster() {
+        match self.cluster()? {
             Some(cluster) => cluster.promise().await,
             None => Ok(()),
         }

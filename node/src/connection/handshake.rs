@@ -7,7 +7,7 @@ use bytestring::ByteString;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::framing::{FrameError, Framing};
-use super::{End, Patience, RunningExchange};
+use super::{End, Entrance, Patience, RunningExchange};
 use crate::broker::{Broker, Member};
 use crate::hook::Progress;
 use crate::hook::client::{Client, Peer};
@@ -28,7 +28,8 @@ pub(super) struct Entered {
     pub session: Box<Session>,
     pub member: Box<Member>,
     pub authentication: Option<Box<Authentication>>,
-    pub counted: Counted,
+    /// Not for a branch of a Client that is counted.
+    pub counted: Option<Counted>,
 }
 
 /// An enhanced authentication that may be repeated while the connection lasts.
@@ -49,7 +50,12 @@ impl Drop for Counted {
 }
 
 /// Takes CONNECT and answers it. `None`: it was refused or never came, and everything that is to be said was said.
-pub(super) async fn enter<S>(framing: &mut Framing<S>, peer: Arc<Peer>, broker: &Arc<Broker>, patience: Patience) -> Option<Entered>
+pub(super) async fn enter<S>(
+    framing: &mut Framing<S>,
+    peer: Arc<Peer>,
+    broker: &Arc<Broker>,
+    patience: Patience,
+) -> Option<(Entered, Entrance)>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -180,7 +186,7 @@ async fn admit(client: &Arc<Client>, password: Option<&Bytes>, broker: &Broker) 
 }
 
 /// The Session, from the Store; with CONNACK among its outgoing bytes.
-async fn open<S>(framing: &mut Framing<S>, introduced: Introduced, broker: &Arc<Broker>) -> Result<Entered, End>
+async fn open<S>(framing: &mut Framing<S>, introduced: Introduced, broker: &Arc<Broker>) -> Result<(Entered, Entrance), End>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -190,6 +196,7 @@ where
     let (member, state) = broker.open(&request.client_id, open, now).await.map_err(not_opened)?;
     tracing::info!(client_id = %request.client_id, peer = %client.peer.address, version = ?request.version, resumed = state.is_some(), "connected");
     let answered = authentication.as_ref().map(|(authentication, data)| (authentication.method.clone(), data.clone()));
+    let entrance = Entrance { client: client.clone(), request: Box::new(request.clone()) };
     let mut session = Box::new(request.accept(state, answered, &broker.settings, now));
     let Some(mut member) = member else {
         // CONNACK has no word for it: the Client was in, and was taken over before it knew [MQTT-3.1.4-3].
@@ -202,13 +209,25 @@ where
         broker.close(&mut member, &mut session, Default::default(), false, now).await?;
         return Err(Fault::new(Reason::PACKET_TOO_LARGE, "no CONNACK fits into the Maximum Packet Size of the Client").into());
     }
-    Ok(Entered {
-        client,
-        session,
-        member: Box::new(member),
-        authentication: authentication.map(|(authentication, _)| Box::new(authentication)),
-        counted,
-    })
+    let authentication = authentication.map(|(authentication, _)| Box::new(authentication));
+    Ok((Entered { client, session, member: Box::new(member), authentication, counted: Some(counted) }, entrance))
+}
+
+/// A Session for one more stream of a Client: with what the Client asked for in CONNECT, under a name that nobody can guess and take over.
+pub(super) async fn enter_branch(entrance: Entrance, broker: &Arc<Broker>) -> Result<Entered, End> {
+    let Entrance { client, request } = entrance;
+    let client_id = ClientId::new(&format!("mqttd-stream-{}", uuid::Uuid::new_v4().simple()));
+    let request = request.branch(client_id);
+    let now = broker.clock.now();
+    let open = Open { clean_start: true, expiry: request.expiry, will: None };
+    let (member, _) = broker.open(&request.client_id, open, now).await.map_err(not_opened)?;
+    let mut member = member.ok_or(End::Client("taken over before it was in"))?;
+    member.client = Some(client.clone());
+    let mut session = Box::new(request.accept(None, None, &broker.settings, now));
+    // Nobody awaits this CONNACK.
+    *session.outgoing() = Outgoing::default();
+    session.take_counts();
+    Ok(Entered { client, session, member: Box::new(member), authentication: None, counted: None })
 }
 
 fn client(connect: &Connect, request: &Request, peer: &Arc<Peer>) -> Client {

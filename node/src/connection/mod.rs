@@ -27,6 +27,7 @@ use crate::hook::welcoming::Greeting;
 use crate::metrics::Metrics;
 use crate::packet::Packet;
 use crate::packet::reason::Reason;
+use crate::session::connect::Request;
 use crate::session::outbound::Delivery;
 use crate::session::{Fault, Session, Step};
 use crate::store::StoreError;
@@ -86,14 +87,41 @@ impl From<StoreError> for End {
     }
 }
 
-/// Serves one Network Connection until it ends. `connecting` is dropped as soon as the Client is in, or is not let in.
-pub async fn serve<S: AsyncRead + AsyncWrite + Unpin, T>(stream: S, peer: Peer, broker: Arc<Broker>, patience: Patience, connecting: T) {
+/// A Client that is in, for what else it opens beside the Network Connection that it came by.
+#[derive(Clone)]
+pub struct Entrance {
+    client: Arc<Client>,
+    request: Box<Request>,
+}
+
+/// Serves one Network Connection until it ends. `is_in` is called as soon as the Client is in, or with nothing when it is not let in.
+pub async fn serve<S, I>(stream: S, peer: Peer, broker: Arc<Broker>, patience: Patience, is_in: I)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    I: FnOnce(Option<&Entrance>),
+{
     Metrics::add(&broker.metrics.sockets_total, 1);
     let mut framing = Framing::new(stream, broker.settings.packet_bytes_max);
     // In a box of its own: what the handshake needs is much, and given back when it is over.
     let entered = Box::pin(handshake::enter(&mut framing, Arc::new(peer), &broker, patience)).await;
-    drop(connecting);
-    let Some(entered) = entered else { return framing.count(&broker.metrics) };
+    let Some((entered, entrance)) = entered else {
+        is_in(None);
+        return framing.count(&broker.metrics);
+    };
+    is_in(Some(&entrance));
+    drop(entrance);
+    let mut connection = Connection::new(framing, entered, broker, patience);
+    let end = unless_panic(connection.turns()).await;
+    Box::pin(connection.leave(end)).await;
+}
+
+/// Serves one more stream of a Client that is in: a Session of its own that ends with it, without CONNECT and CONNACK.
+pub async fn serve_branch<S: AsyncRead + AsyncWrite + Unpin>(stream: S, entrance: Entrance, broker: Arc<Broker>, patience: Patience) {
+    let framing = Framing::new(stream, broker.settings.packet_bytes_max);
+    let entered = match Box::pin(handshake::enter_branch(entrance, &broker)).await {
+        Ok(entered) => entered,
+        Err(error) => return tracing::debug!(?error, "a data stream could not be opened"),
+    };
     let mut connection = Connection::new(framing, entered, broker, patience);
     let end = unless_panic(connection.turns()).await;
     Box::pin(connection.leave(end)).await;
@@ -131,7 +159,7 @@ struct Connection<S> {
     deciding: Option<Box<deciding::Deciding>>,
     /// For subscriptions of this turn, once they are granted.
     greetings: Vec<Greeting>,
-    _counted: handshake::Counted,
+    _counted: Option<handshake::Counted>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
@@ -249,7 +277,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Whether a deadline has passed. The timer is moved only when it fires too early or would fire too late.
     fn poll_deadline(&mut self, stalled: bool, context: &mut Context<'_>) -> bool {
-        let clock = self.broker.clock;
+        let clock = &self.broker.clock;
         if stalled && self.stalled.is_none() {
             self.stalled = Some(clock.now());
         }

@@ -21,6 +21,7 @@ pub struct Hall {
 pub struct Ticket {
     broker: Arc<Broker>,
     crowded: bool,
+    number: usize,
 }
 
 impl Hall {
@@ -31,7 +32,7 @@ impl Hall {
     /// `None`: it is full.
     pub fn enter(hall: &Arc<Hall>, broker: &Arc<Broker>) -> Option<Ticket> {
         let before = broker.metrics.sockets_connecting.fetch_add(1, Ordering::Relaxed);
-        let ticket = Ticket { broker: broker.clone(), crowded: before >= hall.connecting_max / 2 };
+        let ticket = Ticket { broker: broker.clone(), crowded: before >= hall.connecting_max / 2, number: before + 1 };
         if before < hall.connecting_max {
             return Some(ticket);
         }
@@ -41,6 +42,11 @@ impl Hall {
 }
 
 impl Ticket {
+    /// How many were in the hall when this one came, itself among them.
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
     /// What of `patience` this one has. `full`: its listener has as many Clients as it takes.
     pub fn patience(&self, patience: Patience, full: bool) -> Patience {
         let connect = if self.crowded { patience.connect.min(HURRY) } else { patience.connect };

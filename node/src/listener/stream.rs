@@ -6,16 +6,28 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use super::quic::QuicStream;
+use super::websocket::WebSocket;
 
 /// One type for all transports, so that the connection is compiled once. What is large is in a box: most connections are plain and quiet.
 pub enum Stream {
     Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+    WebSocket(Box<WebSocket<TcpStream>>),
+    SecureWebSocket(Box<WebSocket<TlsStream<TcpStream>>>),
+    Quic(Box<QuicStream>),
 }
 
 macro_rules! each {
     ($stream:expr, $inner:ident => $call:expr) => {
         match $stream.get_mut() {
             Stream::Tcp($inner) => $call,
+            Stream::Tls($inner) => $call,
+            Stream::WebSocket($inner) => $call,
+            Stream::SecureWebSocket($inner) => $call,
+            Stream::Quic($inner) => $call,
         }
     };
 }

@@ -10,7 +10,7 @@ use crate::hook::event::{Connecting, Delivering, Disconnected, Publishing, Subsc
 use crate::hook::handler::Handler;
 use crate::hook::hooks::Hooks;
 use crate::hook::pattern::PatternError;
-use crate::node::{Ended, Node};
+use crate::node::Node;
 
 /// Makes a [`Node`]. What is wrong with it is said by [`Builder::bind`], all at once.
 ///
@@ -141,7 +141,8 @@ impl Builder {
     ///
     /// # Errors
     /// As [`Builder::bind`].
-    pub async fn run_until(self, stop: impl Future<Output = ()>) -> io::Result<Ended> {
-        Ok(self.bind().await?.run_until(stop).await)
+    pub async fn run_until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
+        self.bind().await?.run_until(stop).await;
+        Ok(())
     }
 }

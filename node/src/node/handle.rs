@@ -121,25 +121,18 @@ impl Handle {
 
     /// The state of this node at this moment.
     pub fn health(&self) -> Health {
-        let store = self.broker.store();
-        let (uses_redis, reachable) = (store.cluster().is_some(), store.is_reachable());
+        let health = self.broker.health();
         let running = self.broker.life.takes_connections() && !*self.ended.borrow();
-        let mut errors = Vec::new();
+        let mut errors = health.errors;
         if !running {
-            errors.push("this node is ending".to_owned());
-        }
-        if uses_redis && !reachable {
-            errors.push("Redis does not answer".to_owned());
-        }
-        if store.cluster().is_some_and(|cluster| !cluster.may_promise()) {
-            errors.push("this node's place in the cluster is not sure".to_owned());
+            errors.insert(0, "this node is ending".to_owned());
         }
         Health {
             status: if errors.is_empty() { "healthy" } else { "degraded" },
             running,
             connections: self.broker.metrics.connections.load(Relaxed),
             max_connections: (self.connections_max > 0).then_some(self.connections_max),
-            redis_connected: uses_redis && reachable,
+            redis_connected: self.broker.store().is_shared() && health.store.is_reachable(),
             errors,
         }
     }

@@ -2,14 +2,17 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::at;
-use crate::config::{Config, ListenUrl, Listener, Scheme};
+use crate::config::listener::TlsVersion;
+use crate::config::{CertificateName, ClientCertificates, Config, ListenUrl, Listener, Scheme};
 use crate::connection::Patience;
 use crate::hook::client::{self, Transport};
-use crate::listener::{Bound, Settings};
+use crate::listener::tls::{Files, Identity};
+use crate::listener::{Bound, Settings, websocket};
 
 /// Binds everything that is configured, in its order: `listen`, then `[[listener]]`.
 ///
@@ -33,9 +36,6 @@ pub(super) async fn bind(config: &Config) -> io::Result<Vec<Bound>> {
 }
 
 fn settings(config: &Config, listener: &Listener) -> io::Result<Settings> {
-    if listener.url.scheme != Scheme::Tcp {
-        return Err(io::Error::new(io::ErrorKind::Unsupported, format!("{}: not built yet", listener.url)));
-    }
     let connect_timeout_s = listener.connect_timeout_s.unwrap_or(config.limits.connect_timeout_s);
     let patience = Patience {
         connect: Duration::from_secs(connect_timeout_s.into()),
@@ -47,9 +47,40 @@ fn settings(config: &Config, listener: &Listener) -> io::Result<Settings> {
         about: Arc::new(client::Listener { name: listener.title(), anonymous: listener.anonymous }),
         transport: transport(listener.url.scheme),
         patience,
+        proxy_protocol: listener.proxy_protocol,
+        identity: identity(config, listener)?,
+        websocket: listener.url.scheme.is_websocket().then(|| websocket::Settings {
+            path: listener.url.path.clone(),
+            origins: listener.origins.clone().unwrap_or_else(|| config.websocket.origins.clone()),
+        }),
         connections_max: listener.connections_max,
         connections: Default::default(),
     })
+}
+
+/// The certificates of a listener that needs some.
+fn identity(config: &Config, listener: &Listener) -> io::Result<Option<Arc<Identity>>> {
+    if !listener.url.scheme.is_tls() {
+        return Ok(None);
+    }
+    let tls = &config.tls;
+    let paths = |paths: &[String]| paths.iter().map(PathBuf::from).collect();
+    let required = listener.client_certificates.unwrap_or(tls.client_certificates) == ClientCertificates::Required;
+    let files = Files {
+        certificates: paths(listener.certificates.as_ref().unwrap_or(&tls.certificates)),
+        keys: paths(listener.keys.as_ref().unwrap_or(&tls.keys)),
+        client_ca: listener.client_ca.as_ref().or(tls.client_ca.as_ref()).map(PathBuf::from),
+        client_required: required,
+        client_name_is_alternative: tls.client_name == CertificateName::AlternativeName,
+        only_1_3: tls.version_min == TlsVersion::V1_3,
+    };
+    Identity::load(files).map(|identity| Some(Arc::new(identity))).map_err(|error| at(&listener.url, &error))
+}
+
+/// Whether everything that listeners need to begin with is right, without binding them.
+pub(super) fn check(config: &Config) -> io::Result<()> {
+    let plain = config.listen.iter().cloned().map(Listener::new);
+    plain.chain(config.listener.0.iter().cloned()).try_for_each(|listener| identity(config, &listener).map(drop))
 }
 
 fn transport(scheme: Scheme) -> Transport {
