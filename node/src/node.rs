@@ -13,7 +13,8 @@ use crate::auth::guard::House;
 use crate::broker::mailbox::Bounds;
 use crate::broker::{self, Broker};
 use crate::clock::Clock;
-use crate::config::{Config, ListenUrl, StoreUrl};
+use crate::config::user::Secret;
+use crate::config::{self, Config, ListenUrl, StoreUrl};
 use crate::connection::Patience;
 use crate::listener;
 use crate::packet::QoS;
@@ -22,6 +23,9 @@ use crate::session::Fault;
 use crate::session::settings::Settings;
 use crate::store::Store;
 use crate::store::memory::{self, Memory};
+use crate::store::redis::link::address::Access;
+use crate::store::redis::link::settings::Durability;
+use crate::store::redis::link::tls::Tls;
 use crate::store::redis::{self, Redis};
 use crate::topic::filter::TopicFilter;
 
@@ -171,6 +175,15 @@ async fn store(config: &Config) -> io::Result<Store> {
     let StoreUrl::Redis(url) = &config.store.url else { return Ok(Store::Memory(Memory::new(limits(config)))) };
     let settings = redis::Settings {
         url: url.clone(),
+        access: access(&config.store),
+        durability: match config.store.durability {
+            config::Durability::Relaxed => Durability::Relaxed,
+            config::Durability::Replicated => Durability::Replicated {
+                replicas: config.store.replicas.into(),
+                within: Duration::from_millis(config.store.replicas_wait_ms.into()),
+            },
+            config::Durability::Fsync => Durability::Fsync,
+        },
         prefix: config.store.prefix.clone(),
         node: config.node.id.clone().unwrap_or_else(|| "node".to_owned()),
         limits: redis::Limits {
@@ -180,6 +193,23 @@ async fn store(config: &Config) -> io::Result<Store> {
         cluster: redis::cluster::settings::Settings::of_lease(Duration::from_secs(config.cluster.lease_s.into())),
     };
     Redis::connect(settings).await.map(Store::Redis).map_err(|error| io::Error::other(format!("{}: {error}", config.store.url)))
+}
+
+fn access(store: &config::keys::Store) -> Access {
+    let reveal = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.reveal().to_owned());
+    let path = |text: &Option<String>| text.as_ref().map(Into::into);
+    Access {
+        user: store.user.clone(),
+        password: reveal(&store.password),
+        sentinel_user: store.sentinel_user.clone(),
+        sentinel_password: reveal(&store.sentinel_password),
+        tls: Tls {
+            ca: path(&store.tls_ca),
+            certificate: path(&store.tls_certificate),
+            key: path(&store.tls_key),
+            server_name: store.tls_server_name.clone(),
+        },
+    }
 }
 
 fn limits(config: &Config) -> memory::Limits {

@@ -22,4 +22,4 @@ mod tests;
 pub use error::ConfigErrors;
 pub use keys::Config;
 pub use load::{Effective, Flag, Origin, Sources};
-pub use url::{Admin, ListenUrl, Scheme, StoreUrl};
+pub use url::{Admin, Durability, ListenUrl, Scheme, StoreUrl};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mqttd::message::{Message, Run};
 use mqttd::packet::{PacketId, QoS};
-use mqttd::store::redis::{Limits, Redis as OnRedis, Settings};
+use mqttd::store::redis::{Limits, Settings};
 use mqttd::store::{Due, Open, Store, StoreError, Write, Written};
 use mqttd::time::Span;
 use mqttd_tests::redis::Redis;
@@ -16,8 +16,7 @@ const LIMITS: Limits = Limits { queue_messages_max: 5, retained_max: 2 };
 
 async fn connect(prefix: &str) -> Option<Store> {
     let url = Redis::shared()?.url();
-    let settings = Settings { url, prefix: prefix.to_owned(), node: "node".to_owned(), limits: LIMITS, cluster: Default::default() };
-    Some(Store::Redis(OnRedis::connect(settings).await.expect("a store on Redis")))
+    Some(connected(Settings { prefix: prefix.to_owned(), limits: LIMITS, ..settings(url) }).await)
 }
 
 #[tokio::test]
@@ -119,8 +118,7 @@ async fn two_nodes_share_a_prefix_and_no_others() {
 async fn without_memory_nothing_is_added_and_everything_can_end() {
     let Some(server) = Redis::start() else { return };
     let limits = Limits { queue_messages_max: 100_000, retained_max: 100_000 };
-    let settings = Settings { url: server.url(), prefix: "test".to_owned(), node: "node".to_owned(), limits, cluster: Default::default() };
-    let store = Store::Redis(OnRedis::connect(settings).await.expect("a store on Redis"));
+    let store = connected(Settings { limits, ..settings(server.url()) }).await;
     let (lease, _) = open(&store, "c", false, MINUTE, Some(will(5)), NOW).await;
     let large = "x".repeat(100_000);
     let big = run(&[&large]);
