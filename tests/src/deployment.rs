@@ -102,6 +102,13 @@ impl Deployment {
         }
     }
 
+    /// Whether all Sentinels say that this server is the primary.
+    pub fn sentinels_say(&self, server: usize) -> bool {
+        let port = self.servers[server].port().to_string();
+        let says = |sentinel: &Redis| sentinel.query::<Vec<String>>(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "main"]).get(1) == Some(&port);
+        self.sentinels.iter().all(says)
+    }
+
     /// The primary of a Cluster that has this slot, by its place among the servers.
     pub fn owner(&self, slot: u16) -> usize {
         let owns = |server: &Redis| {
@@ -114,6 +121,15 @@ impl Deployment {
             own.contains("master") && ranges.into_iter().any(|(first, last)| (first..=last).contains(&slot))
         };
         self.servers.iter().position(owns).expect("a primary has the slot")
+    }
+
+    /// All slots of a Cluster with keys in them.
+    pub fn used_slots(&self) -> Vec<u16> {
+        let keys = self.servers.iter().flat_map(|server| server.query::<Vec<String>>(&["KEYS", "*"]));
+        let mut slots: Vec<u16> = keys.map(|key| self.servers[0].query(&["CLUSTER", "KEYSLOT", &key])).collect();
+        slots.sort_unstable();
+        slots.dedup();
+        slots
     }
 
     /// Moves a slot with all its keys to this server of a Cluster, key by key, as an administrator does it under load.

@@ -14,6 +14,7 @@ pub mod deployment;
 pub mod expect;
 pub mod flow;
 pub mod hex;
+pub mod http;
 pub mod redis;
 pub mod scram;
 
