@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 
 use mqttd::store::redis::link::start::{StartError, Warning};
+use mqttd_tests::deployment::{Deployment, Kind};
 use mqttd_tests::redis::Redis;
 use redis::cmd;
 
@@ -40,6 +41,19 @@ async fn streams_are_made_small_and_what_is_not_well_is_said() {
     let Some(redis) = Redis::with(&["--appendonly", "yes", "--rename-command", "CONFIG", ""]) else { return };
     let link = linked(&redis).await;
     assert!(matches!(link.warnings(), [Warning::StreamNodes(_)]), "{:?}", link.warnings());
+}
+
+#[tokio::test]
+async fn what_a_failover_would_forget_is_said() {
+    let Some(redis) = Deployment::start(Kind::Sentinel) else { return };
+    let link = open(&redis.url()).await.unwrap();
+    assert!(link.warnings().contains(&Warning::NoMinReplicas), "{:?}", link.warnings());
+    let said = Warning::NoMinReplicas.to_string();
+    assert!(said.contains("set min-replicas-to-write 1"), "{said}");
+    redis.servers[0].query::<()>(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    assert!(!open(&redis.url()).await.unwrap().warnings().contains(&Warning::NoMinReplicas));
+    redis.servers[0].query::<()>(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 64mb 64mb 60"]);
+    assert_eq!(open(&redis.url()).await.unwrap().warnings(), [Warning::NotAppendOnly]);
 }
 
 #[tokio::test]

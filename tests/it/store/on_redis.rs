@@ -7,6 +7,7 @@ use mqttd::packet::{PacketId, QoS};
 use mqttd::store::redis::{Limits, Settings};
 use mqttd::store::{Due, Open, Store, StoreError, Write, Written};
 use mqttd::time::Span;
+use mqttd_tests::deployment::{Deployment, Kind};
 use mqttd_tests::redis::Redis;
 use mqttd_tests::unique;
 
@@ -147,4 +148,22 @@ async fn without_memory_nothing_is_added_and_everything_can_end() {
     assert_eq!(write(&store, append(&lease, &run(&["1"]))).await, Written::Done, "there is room again");
     assert!(store.purge(&lease).await.unwrap());
     assert_eq!(store.next_due().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn every_primary_has_the_functions_and_gets_them_again() {
+    let Some(redis) = Deployment::start(Kind::Cluster) else { return };
+    let store = connected(settings(redis.url())).await;
+    let libraries = |server: &Redis| server.query::<Vec<redis::Value>>(&["FUNCTION", "LIST"]).len();
+    assert!(redis.servers.iter().all(|server| libraries(server) == 2));
+    redis.servers.iter().for_each(|server| server.query::<()>(&["FUNCTION", "FLUSH"]));
+    let ids: Vec<String> = (0..12).map(|number| format!("client{number}")).collect();
+    for id in &ids {
+        // The call that finds them missing is not done; the next one is.
+        let open = || store.open(&client(id), Open { clean_start: false, expiry: MINUTE, will: None }, NOW);
+        if open().await.is_err() {
+            open().await.unwrap();
+        }
+    }
+    assert!(redis.servers.iter().all(|server| libraries(server) >= 1));
 }

@@ -46,18 +46,28 @@ impl Control {
             Err(_) => None,
         };
         let Some(Line { mut redis, suspected }) = line else { return Err(NotDone::Link(LinkError::Unavailable)) };
+        let durability = self.target.settings().durability;
         let send = async {
             if !asking {
-                return redis.send_packed_command(cmd).await?.extract_error();
+                return Ok((redis.send_packed_command(cmd).await?, true));
             }
-            let mut pipeline = Pipeline::with_capacity(2);
+            let mut pipeline = Pipeline::with_capacity(3);
             pipeline.add_command(redis::cmd("ASKING")).add_command(cmd.clone());
-            let mut replies = redis.send_packed_commands(&pipeline, 0, 2).await?;
-            replies.pop().unwrap_or_default().extract_error()
+            if let Some(wait) = durability.wait() {
+                pipeline.add_command(wait);
+            }
+            let mut replies = redis.send_packed_commands(&pipeline, 0, pipeline.len()).await?.into_iter().skip(1);
+            let reply = replies.next().unwrap_or_default();
+            Ok((reply, replies.all(|found| matches!(found, Value::Int(found) if found as u64 >= durability.replicas()))))
         };
         let Ok(reply) = timeout(deadline, send).await else {
             suspected.notify_one();
             return Err(NotDone::Link(LinkError::Unknown));
+        };
+        let reply = match reply {
+            Ok((_, false)) => return Err(NotDone::Link(LinkError::NotReplicated)),
+            Ok((reply, true)) => reply.extract_error(),
+            Err(error) => Err(error),
         };
         if reply.as_ref().is_err_and(is_read_only) {
             suspected.notify_one();
