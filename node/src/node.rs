@@ -1,5 +1,7 @@
 //! The node: puts the parts together, binds, runs, ends. The only room that reads the configuration.
 
+mod listeners;
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -16,8 +18,9 @@ use crate::broker::{self, Broker};
 use crate::clock::Clock;
 use crate::config::user::Secret;
 use crate::config::{self, Admin, Config, ListenUrl, StoreUrl};
-use crate::connection::Patience;
-use crate::listener;
+use crate::hook::client::Transport;
+use crate::listener::hall::Hall;
+use crate::listener::{self, Bound};
 use crate::packet::QoS;
 use crate::packet::reason::Reason;
 use crate::session::settings::Settings;
@@ -48,9 +51,9 @@ pub enum Ended {
 /// A broker that is bound and not yet running.
 pub struct Node {
     broker: Arc<Broker>,
-    listeners: Vec<TcpListener>,
-    addresses: Vec<SocketAddr>,
-    patience: Patience,
+    listeners: Vec<Bound>,
+    addresses: Vec<(Transport, SocketAddr)>,
+    hall: Arc<Hall>,
     sys_interval: Option<Duration>,
     doors: Vec<TcpListener>,
     admin: admin::Settings,
@@ -81,28 +84,20 @@ impl Node {
         };
         let broker = Arc::new(Broker::new(Arc::new(settings(config)), guard, store, broker_limits(config), clock));
         broker.join().await.map_err(|error| io::Error::other(format!("the routing table cannot be loaded: {error:?}")))?;
-        let mut listeners = Vec::new();
-        for url in &config.listen {
-            for address in resolve(url).await? {
-                listeners.push(listener::tcp::bind(address).map_err(|error| at(&address, &error))?);
-            }
-        }
-        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
-        let patience = Patience {
-            connect: Duration::from_secs(config.limits.connect_timeout_s.into()),
-            write: Duration::from_secs(config.limits.write_timeout_s.into()),
-            connections_max: config.limits.connections_max,
-        };
+        let listeners = listeners::bind(config).await?;
+        let address = |bound: &Bound| Ok((bound.transport(), bound.address()?));
+        let addresses = listeners.iter().map(address).collect::<io::Result<_>>()?;
+        let hall = Arc::new(Hall::new(config.limits.connecting_max));
         let sys_interval = (config.protocol.sys_interval_s > 0).then(|| Duration::from_secs(config.protocol.sys_interval_s.into()));
         let admin = admin::Settings {
             node: config.node.id.clone().unwrap_or_else(|| NAME_DEFAULT.to_owned()),
             connections_max: config.limits.connections_max,
         };
-        Ok(Node { broker, listeners, addresses, patience, sys_interval, doors, admin })
+        Ok(Node { broker, listeners, addresses, hall, sys_interval, doors, admin })
     }
 
     /// Where the node listens, in the order of the configuration.
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub fn addresses(&self) -> &[(Transport, SocketAddr)] {
         &self.addresses
     }
 
@@ -129,10 +124,11 @@ impl Node {
         if !self.doors.is_empty() {
             tasks.spawn(admin::run(self.doors, self.broker.clone(), self.admin));
         }
+        let house = listener::House { broker: self.broker.clone(), hall: self.hall, open };
         for listener in self.listeners {
-            tokio::spawn(listener::run(listener, self.broker.clone(), self.patience, stopped.clone(), open.clone()));
+            tokio::spawn(listener.run(house.clone(), stopped.clone()));
         }
-        drop((open, stopped));
+        drop((house, stopped));
         let (broker, news) = (self.broker.clone(), self.broker.store().take_news());
         // A task: the others wait for what this node applies as long as it is a member.
         let (hears, mut expelled) = mpsc::channel::<()>(1);
@@ -167,7 +163,7 @@ impl Node {
 async fn doors(admin: &Admin) -> io::Result<Vec<TcpListener>> {
     let Admin::At { host, port } = admin else { return Ok(Vec::new()) };
     let mut doors = Vec::new();
-    for address in resolve(&ListenUrl::tcp(host, *port)).await? {
+    for address in listeners::resolve(&ListenUrl::tcp(host, *port)).await? {
         match listener::tcp::bind(address) {
             Ok(door) => doors.push(door),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && *admin == Config::default().admin => {
@@ -177,21 +173,6 @@ async fn doors(admin: &Admin) -> io::Result<Vec<TcpListener>> {
         }
     }
     Ok(doors)
-}
-
-/// A host may have several addresses; no host is every address of the machine.
-async fn resolve(url: &ListenUrl) -> io::Result<Vec<SocketAddr>> {
-    if url.host.is_empty() {
-        let ipv4 = SocketAddr::from(([0, 0, 0, 0], url.port));
-        let ipv6 = SocketAddr::from(([0u16; 8], url.port));
-        // A machine without IPv6 has only the one; and two listeners cannot share a port that the system picks.
-        let both = url.port != 0 && std::net::TcpListener::bind(ipv6.to_string().replace(&format!(":{}", url.port), ":0")).is_ok();
-        return Ok(if both { vec![ipv4, ipv6] } else { vec![ipv4] });
-    }
-    let host = url.host.trim_matches(['[', ']']);
-    let addresses: Vec<_> = tokio::net::lookup_host((host, url.port)).await.map_err(|error| at(&url, &error))?.collect();
-    // `localhost` may be named for both families; with a port that the system picks only the first can be meant.
-    Ok(if url.port == 0 { addresses.into_iter().take(1).collect() } else { addresses })
 }
 
 fn at(place: &dyn std::fmt::Display, error: &io::Error) -> io::Error {

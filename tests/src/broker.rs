@@ -60,7 +60,7 @@ impl Broker {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime starts");
             runtime.block_on(async {
                 let node = Node::bind(&config).await.expect("the node binds");
-                bound.send((node.addresses()[0], node.admin_addresses().first().copied())).expect("somebody waits for the address");
+                bound.send((node.addresses()[0].1, node.admin_addresses().first().copied())).expect("somebody waits for the address");
                 node.run_until(async { drop(stopped.await) }).await;
             });
         });

@@ -10,6 +10,7 @@ use super::signals::Signals;
 use super::{Failure, log};
 use crate::config::environment::FILE_VARIABLE;
 use crate::config::{Config, Effective, Flag, Sources};
+use crate::hook::client::Transport;
 use crate::node::{Ended, Node};
 
 /// Read when nobody names another file, if it is there.
@@ -123,12 +124,12 @@ async fn serve(config: &Config) -> Result<(), Failure> {
 }
 
 /// What listens where, who may come in, and what to try next.
-fn announce(config: &Config, addresses: &[SocketAddr]) {
+fn announce(config: &Config, addresses: &[(Transport, SocketAddr)]) {
     info!(version = env!("CARGO_PKG_VERSION"), store = %config.store.url, "mqttd");
-    for address in addresses {
-        info!("listening on tcp://{address}");
+    for (transport, address) in addresses {
+        info!("listening on {}://{address}", transport.scheme());
     }
-    let reachable = addresses.iter().any(|address| !address.ip().is_loopback());
+    let reachable = addresses.iter().any(|(_, address)| !address.ip().is_loopback());
     match (config.auth.anonymous, reachable) {
         (true, true) => warn!("ANYONE who reaches this machine may connect. To change it: auth.anonymous = false and [[auth.users]]"),
         (true, false) => info!("anonymous clients are allowed, from this machine only"),
@@ -137,7 +138,7 @@ fn announce(config: &Config, addresses: &[SocketAddr]) {
             users => info!("only the {users} users of [[auth.users]] may come in"),
         },
     }
-    let Some(address) = addresses.first() else { return };
+    let Some((_, address)) = addresses.iter().find(|(transport, _)| *transport == Transport::Tcp) else { return };
     info!("try: mqttd sub{0} -t 'hello/#' -v    and: mqttd pub{0} -t hello/world -m hi", reach(*address, "-H"));
     info!("or:  mosquitto_sub{} -t 'hello/#' -v", reach(*address, "-h"));
 }

@@ -55,6 +55,7 @@ where
     let mut asker = Asker { version: Version::V3_1_1, packet_bytes_max: u32::MAX, problem_information: true };
     let introduced = tokio::time::timeout(patience.connect, introduce(framing, &peer, broker, patience, &mut asker)).await;
     let Ok(introduced) = introduced else {
+        Metrics::add(&broker.metrics.connects_late, 1);
         tracing::debug!(peer = %peer.address, "no CONNECT in time");
         return None; // A Server that got no CONNECT in a reasonable time closes the connection (section 3.1.4).
     };
@@ -152,7 +153,7 @@ where
     if !broker.life.takes_connections() {
         return Err(not_taken(broker.farewell()).into());
     }
-    let counted = count(broker, patience.connections_max)?;
+    let counted = count(broker, patience)?;
     let assign = || ClientId::new(&format!("mqttd-{}", uuid::Uuid::now_v7().simple()));
     let request = Request::new(&connect, &broker.settings, assign)?;
     let authentication = authenticate(framing, &mut connect, peer, broker).await?;
@@ -237,10 +238,10 @@ fn too_soon(first_byte: Option<u8>, fault: Fault) -> End {
     }
 }
 
-fn count(broker: &Arc<Broker>, connections_max: usize) -> Result<Counted, Fault> {
+fn count(broker: &Arc<Broker>, patience: Patience) -> Result<Counted, Fault> {
     let connections = broker.metrics.connected();
     let counted = Counted(broker.clone());
-    if connections_max > 0 && connections > connections_max {
+    if patience.full || (patience.connections_max > 0 && connections > patience.connections_max) {
         return Err(Fault::new(Reason::SERVER_BUSY, "as many Clients as this Server takes are connected"));
     }
     Ok(counted)

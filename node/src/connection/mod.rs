@@ -54,6 +54,8 @@ pub struct Patience {
     /// Without a single byte taken by a Client for which bytes wait.
     pub write: Duration,
     pub connections_max: usize,
+    /// The listener has as many Clients as it takes: this one is told so.
+    pub full: bool,
 }
 
 /// Why a connection ends.
@@ -81,12 +83,13 @@ impl From<StoreError> for End {
     }
 }
 
-/// Serves one Network Connection until it ends.
-pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, peer: Peer, broker: Arc<Broker>, patience: Patience) {
+/// Serves one Network Connection until it ends. `connecting` is dropped as soon as the Client is in, or is not let in.
+pub async fn serve<S: AsyncRead + AsyncWrite + Unpin, T>(stream: S, peer: Peer, broker: Arc<Broker>, patience: Patience, connecting: T) {
     Metrics::add(&broker.metrics.sockets_total, 1);
     let mut framing = Framing::new(stream, broker.settings.packet_bytes_max);
     // In a box of its own: what the handshake needs is much, and given back when it is over.
     let entered = Box::pin(handshake::enter(&mut framing, Arc::new(peer), &broker, patience)).await;
+    drop(connecting);
     let Some(entered) = entered else { return framing.count(&broker.metrics) };
     let mut connection = Connection::new(framing, entered, broker, patience);
     let end = unless_panic(connection.turns()).await;

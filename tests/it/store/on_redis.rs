@@ -160,7 +160,8 @@ async fn every_primary_has_the_functions_and_gets_them_again() {
     let ids: Vec<String> = (0..12).map(|number| format!("client{number}")).collect();
     for id in &ids {
         // The call that finds them missing is not done; the next one is.
-        let open = || store.open(&client(id), Open { clean_start: false, expiry: MINUTE, will: None }, NOW);
+        let id = client(id);
+        let open = || store.open(&id, Open { clean_start: false, expiry: MINUTE, will: None }, NOW);
         if open().await.is_err() {
             open().await.unwrap();
         }
