@@ -46,7 +46,8 @@ fn expect_refused(cluster: &Cluster, node: usize) {
 /// away once more.
 fn until_begun_anew(cluster: &mut Cluster, nodes: usize) {
     until("the nodes begin anew", || {
-        (0..nodes).all(|node| cluster.node(node).has_said("FORGOTTEN EVERYTHING") && cluster.node(node).has_said("is a member of the cluster"))
+        (0..nodes)
+            .all(|node| cluster.node(node).has_said("FORGOTTEN EVERYTHING") && cluster.node(node).has_said("is a member of the cluster"))
     });
 }
 
