@@ -135,7 +135,7 @@ struct Log {
 impl Node {
     fn start(store: &str, name: &str) -> Node {
         let log = Arc::new(Log::default());
-        let (process, address, listener) = launch(store, name, &log);
+        let (process, address, listener) = launch(store, name, None, &log);
         Node { name: name.to_owned(), store: store.to_owned(), process, address, log, listener }
     }
 
@@ -148,8 +148,23 @@ impl Node {
 
     /// Starts it again under its name, on another port, after its end.
     pub fn revive(&mut self) {
+        self.revive_with(None);
+    }
+
+    /// Starts it again so that it ends itself when it comes to this point for the so manieth time: `NAME:COUNT` (`node/src/fault.rs`).
+    pub fn revive_until(&mut self, point: &str) {
+        self.revive_with(Some(point));
+        assert!(self.has_said("FAULT POINT"), "the program has no fault points: it is a release build");
+    }
+
+    fn revive_with(&mut self, point: Option<&str>) {
         until("all that it said is read", || self.listener.is_finished());
-        (self.process, self.address, self.listener) = launch(&self.store, &self.name, &self.log);
+        (self.process, self.address, self.listener) = launch(&self.store, &self.name, point, &self.log);
+    }
+
+    /// Waits until it has ended itself.
+    pub fn has_ended(&mut self) {
+        until("the node comes to its fault point", || !self.runs());
     }
 
     /// SIGTERM; [`Node::ended`] waits for the end.
@@ -221,7 +236,7 @@ impl Log {
 /// The last line of a log.
 const ENDED: &str = "(it ended)";
 
-fn launch(store: &str, name: &str, log: &Arc<Log>) -> (Child, SocketAddr, JoinHandle<()>) {
+fn launch(store: &str, name: &str, point: Option<&str>, log: &Arc<Log>) -> (Child, SocketAddr, JoinHandle<()>) {
     let mut process = Command::new(program());
     // Those of the tests are no keys of a node.
     let of_tests = std::env::vars_os().map(|(name, _)| name).filter(|name| name.to_string_lossy().starts_with("MQTTD_"));
@@ -230,6 +245,7 @@ fn launch(store: &str, name: &str, log: &Arc<Log>) -> (Child, SocketAddr, JoinHa
     }
     let mut process = process
         .args(["--listen", "tcp://127.0.0.1:0", "--store", store, "--node-id", name, "--log-format", "json"])
+        .envs(point.map(|point| ("FAULT_POINT", point)))
         .env_remove("MQTTD_REQUIRE_REDIS")
         .env_remove("MQTTD_REQUIRE_INTEROP")
         .env("MQTTD_CONFIG", "/dev/null")

@@ -5,6 +5,7 @@ mod debts;
 pub mod inbox;
 mod interest;
 pub mod mailbox;
+mod once;
 mod outbox;
 pub mod reaper;
 pub mod replica;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
+use crate::fault;
 use crate::hook::Guard;
 use crate::message::{InRun, Message, Run};
 use crate::metrics::Metrics;
@@ -56,6 +58,7 @@ pub struct Broker {
     cursors: share::Cursors,
     interest: interest::Interest,
     debts: Debts,
+    seen: once::Seen,
     mailbox: Bounds,
     subscriptions_per_client_max: usize,
     /// Wakes the reaper when something may be due earlier than it thought.
@@ -77,8 +80,8 @@ pub struct Member {
     cache: RouteCache,
     /// What the other nodes of a cluster were told that this Session wants.
     wants: BTreeMap<TopicFilter, interest::Want>,
-    /// In case that the Store gives the Session back and its answer is lost.
-    will: Option<Box<Will>>,
+    has_will: bool,
+    unsettled: once::Unsettled,
 }
 
 impl Broker {
@@ -94,6 +97,7 @@ impl Broker {
             cursors: share::Cursors::default(),
             interest: interest::Interest::default(),
             debts: Debts::default(),
+            seen: once::Seen::default(),
             mailbox: limits.mailbox,
             subscriptions_per_client_max: limits.subscriptions_per_client_max,
             due: Notify::new(),
@@ -115,7 +119,7 @@ impl Broker {
         self.ask_to_leave(client_id).await;
         let close = Close { keep_will: false, expiry: open.expiry, sent: 0 };
         let lasting = open.expiry != Some(Span(0));
-        let will = open.will.clone().filter(|_| self.store.cluster().is_some()).map(Box::new);
+        let has_will = open.will.is_some();
         if let Some(cluster) = self.store.cluster() {
             cluster.add_session(client_id).await?;
             cluster.listen(client_id).await?;
@@ -124,7 +128,11 @@ impl Broker {
         let mut opened = match self.store.open(client_id, open, now).await {
             Ok(opened) => opened,
             Err(error) => {
+                drop(opening);
                 self.unlisten(client_id).await;
+                if error == StoreError::Unavailable {
+                    self.owe(Debt::Disown { client_id: client_id.clone(), expiry: close.expiry });
+                }
                 return Err(error);
             }
         };
@@ -140,15 +148,27 @@ impl Broker {
         if let (Some(entered), Some(state)) = (&entered, &state) {
             is_new = self.restore(&entered.subscriber, &state.subscriptions);
         }
-        self.publish_last_will(opened.due_will.take(), now).await;
+        fault::point("open.opened");
+        let before = Lease { client_id: client_id.clone(), epoch: opened.before.unwrap_or_default() };
+        self.publish_last_will(before, opened.due_will.take(), now).await;
+        for (message, group) in std::mem::take(&mut opened.left) {
+            self.hand_over(message.message().clone(), &group, now).await.unwrap_or_else(|error| self.note_not_handed_over(error));
+        }
         let lease = Lease { client_id: client_id.clone(), epoch: opened.epoch };
         let Some(entered) = entered else {
             self.unlisten(client_id).await;
             self.depart(lease, Lives::On, !opened.ended.is_empty()).await;
             return Ok((None, state));
         };
-        let mut member = Member { subscriber: entered.subscriber, lease, cache: RouteCache::default(), wants: BTreeMap::new(), will };
-        if let Err(error) = self.arrive(&mut member, &opened, state.as_ref().map(|state| (state, is_new))).await {
+        let unsettled = once::Unsettled::new(opened.epoch);
+        let mut member =
+            Member { subscriber: entered.subscriber, lease, cache: RouteCache::default(), wants: BTreeMap::new(), has_will, unsettled };
+        let finished = self.finish(client_id, std::mem::take(&mut opened.pending), now).await;
+        let arrived = match finished {
+            Ok(()) => self.arrive(&mut member, &opened, state.as_ref().map(|state| (state, is_new))).await,
+            error => error,
+        };
+        if let Err(error) = arrived {
             // Nobody else would give it back.
             self.give_back(&mut member, durable, close, now).await;
             return Err(error);
@@ -200,7 +220,7 @@ impl Broker {
         mail.extend(left);
         if ended {
             for (message, group) in session.take_shared().into_iter().chain(mail.iter().flat_map(shared)) {
-                self.hand_over(message.message().clone(), &group, now).await?;
+                Box::pin(self.hand_over(message.message().clone(), &group, now)).await?;
             }
         }
         Ok(())
@@ -211,7 +231,10 @@ impl Broker {
         let shares = member.subscriber.selectors().iter().flatten().any(|selector| selector.share.is_some());
         let lives = if durable { Lives::On } else { Lives::WithConnection { shares } };
         let lease = member.lease.clone();
+        let close = Close { keep_will: close.keep_will && member.has_will, ..close };
+        self.settle(member, now).await;
         let closed = self.store.close(&lease, close.clone(), now).await;
+        fault::point("close.closed");
         let left = member.subscriber.mailbox.detach(lease.epoch);
         self.count_left(member);
         // A Session that is not durable ends here, even when it was taken over or the Store does not answer.
@@ -227,15 +250,17 @@ impl Broker {
                 if durable && !closed.was_owner {
                     self.ring_on(&lease.client_id).await;
                 }
-                self.depart(lease, lives, closed.ended).await;
-                self.publish_last_will(closed.due_will, now).await;
+                self.depart(lease.clone(), lives, closed.ended).await;
+                self.publish_last_will(lease, closed.due_will, now).await;
                 self.due.notify_one();
             }
             Err(error) => {
                 tracing::warn!(client_id = %lease.client_id, ?error, "the Session is given back when the Store answers again");
-                let will = member.will.take().filter(|_| close.keep_will);
-                self.owe(Debt::Close { lease, close, lives, will });
+                self.owe(Debt::Close { lease, close, lives });
             }
+        }
+        if member.unsettled.is_unsure() {
+            self.owe(Debt::Finish(member.lease.client_id.clone()));
         }
         (ended, left)
     }
@@ -254,6 +279,12 @@ impl Broker {
         let run = Arc::new(Run::from(message));
         self.stage(&mut RouteCache::default(), None, &run, &mut batch, now).await?;
         self.flush(&mut batch, &mut [], now).await
+    }
+
+    /// Nobody waits for the outcome: what a share group should have had is said to be lost.
+    fn note_not_handed_over(&self, error: StoreError) {
+        tracing::warn!(?error, "a message of a share group was not handed over");
+        Metrics::add(&self.metrics.messages_dropped_slow, 1);
     }
 
     /// A will that a full Store does not take is lost, for nobody is there to be told; to try for ever would hold up all others.
