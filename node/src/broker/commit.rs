@@ -9,6 +9,8 @@ use crate::broker::roster::{Place, Subscriber};
 use crate::broker::routes::RouteCache;
 use crate::broker::{Broker, Member};
 use crate::fault;
+use crate::hook::client::Client;
+use crate::hook::request::{self, Admission, Asked, Refusal};
 use crate::message::{InRun, Message, Number, Numbers, Run};
 use crate::metrics::Metrics;
 use crate::packet::connect::ClientId;
@@ -20,6 +22,7 @@ use crate::session::{Command, Fault, Outcome, Session, Subscribed};
 use crate::store::{Lease, Page, Pending, StoreError, Stored, Write, Written};
 use crate::subscription::{Grant, Selector, ShareGroup, Subscription};
 use crate::time::Time;
+use crate::topic::name::TopicName;
 
 /// Retained messages read at a time.
 const RETAINED_PAGE: usize = 256;
@@ -40,6 +43,8 @@ pub struct Batch {
     rings: Vec<Arc<Subscriber>>,
     /// What other nodes are to have.
     outbox: Outbox,
+    /// What somebody else than the subscribers answers, each with its command.
+    asked: Vec<(usize, Asked)>,
     /// Whoever has so much mail that the publisher should wait a moment.
     crowded: Option<Arc<Subscriber>>,
 }
@@ -70,6 +75,23 @@ impl Batch {
     /// How much there is that outlives this node.
     fn reach(&self) -> usize {
         self.writes.len() + self.outbox.len()
+    }
+
+    /// Puts QoS 2 messages of a run on record as received. `leaves`: somebody gets them who does not end with this node.
+    fn receive(&mut self, of: &Lease, received: &[PacketId], run: &Arc<Run>, leaves: bool, origin: usize) {
+        let turns = std::mem::take(&mut self.turns);
+        let exactly_once = (0..).zip(run.messages()).filter(|(_, message)| message.qos == QoS::ExactlyOnce);
+        for (&packet_id, (index, _)) in received.iter().zip(exactly_once) {
+            if !leaves {
+                self.records.push((Write::Receive { of: of.clone(), packet_id, pending: None }, origin));
+                continue;
+            }
+            let mut pending = Pending { message: InRun { run: run.clone(), index }, turns: Vec::new() };
+            let number = pending.number();
+            let own = turns.iter().filter(|turn| turn.0 == number);
+            pending.turns.extend(own.map(|(_, group, client_id)| (group.clone(), client_id.clone())));
+            self.pending.push(Kept { of: of.clone(), packet_id, pending, origin });
+        }
     }
 
     pub(super) fn note_turn(&mut self, number: Number, group: &Arc<ShareGroup>, member: &ClientId) {
@@ -141,7 +163,7 @@ impl Broker {
 
     /// Fails where the others may have taken this node for dead.
     pub(super) async fn promise(&self) -> Result<(), StoreError> {
-        match self.store.cluster() {
+        match self.cluster()? {
             Some(cluster) => cluster.promise().await,
             None => Ok(()),
         }
@@ -181,36 +203,33 @@ impl Broker {
         origin: usize,
         now: Time,
     ) -> Result<Outcome, StoreError> {
+        let asked = match self.admit(member, &run, now) {
+            Ok(asked) => asked,
+            Err(reason) => return Ok(Outcome::Refused(reason)),
+        };
         let publisher = member.lease.client_id.clone();
-        let run = match self.store.cluster() {
-            Some(_) if !received.is_empty() => {
+        // Whoever answers a request may still refuse it: that is known only when it has been handed on, so it is not pending before.
+        let run = match self.store.is_shared() && asked.is_empty() && !received.is_empty() {
+            true => {
                 let of = member.unsettled.number(&run, now);
                 let run = Arc::try_unwrap(run).unwrap_or_else(|run| Run::new(run.messages().to_vec()));
                 Arc::new(run.numbered(Numbers { publisher: publisher.clone(), of }))
             }
-            _ => run,
+            false => run,
         };
         let before = batch.reach();
-        let staged = self.stage(&mut member.cache, Some((&publisher, origin)), &run, batch, now).await;
+        let staged = match asked.iter().all(|(_, route)| *route) {
+            true => self.stage(&mut member.cache, Some((&publisher, origin)), &run, batch, now).await,
+            false => Ok(false),
+        };
         let leaves = run.numbers().is_some() && batch.reach() > before;
-        let turns = std::mem::take(&mut batch.turns);
-        let exactly_once = (0..).zip(run.messages()).filter(|(_, message)| message.qos == QoS::ExactlyOnce);
-        for (&packet_id, (index, _)) in received.iter().zip(exactly_once) {
-            let of = member.lease.clone();
-            if leaves {
-                let mut pending = Pending { message: InRun { run: run.clone(), index }, turns: Vec::new() };
-                let number = pending.number();
-                pending
-                    .turns
-                    .extend(turns.iter().filter(|turn| turn.0 == number).map(|(_, group, client)| (group.clone(), client.clone())));
-                batch.pending.push(Kept { of, packet_id, pending, origin });
-            } else {
-                // Whoever gets it is connected here, and ends with this node.
-                batch.records.push((Write::Receive { of, packet_id, pending: None }, origin));
-            }
-        }
+        batch.receive(&member.lease, received, &run, leaves, origin);
         match staged {
-            Ok(matched) => Ok(Outcome::Published { matched }),
+            Ok(matched) => {
+                let taken = !asked.is_empty();
+                batch.asked.extend(asked.into_iter().map(|(asked, _)| (origin, Asked { matched, ..asked })));
+                Ok(Outcome::Published { matched: matched || taken })
+            }
             Err(StoreError::Full) => Ok(Outcome::Refused(Reason::QUOTA_EXCEEDED)),
             Err(error) => Err(error),
         }
@@ -226,6 +245,40 @@ impl Broker {
         self.flush(batch, outcomes, now).await?;
         member.unsettled.end(kept);
         Ok(())
+    }
+
+    /// The requests of a run that are taken, and whether each is routed too. Why the run is refused: a request is a run of its own.
+    fn admit(&self, member: &Member, run: &Run, now: Time) -> Result<Vec<(Asked, bool)>, Reason> {
+        let (Some(requests), Some(client)) = (self.requests.get(), &member.client) else { return Ok(Vec::new()) };
+        let mut taken = Vec::new();
+        for message in run.messages().iter().filter(|message| request::concerns(message)) {
+            match requests.admit(client, message, now) {
+                Admission::Pass => {}
+                Admission::Refuse(reason) => return Err(reason),
+                Admission::Take { route } => {
+                    self.may_be_answered(client, message)?;
+                    taken.push((Asked { client: client.clone(), message: message.clone(), matched: false }, route));
+                }
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Whoever answers publishes to the Response Topic in the name of this Server: what the Client may not do itself is not done for it.
+    fn may_be_answered(&self, client: &Client, message: &Message) -> Result<(), Reason> {
+        let Some(topic) = message.properties.as_deref().and_then(|properties| properties.response_topic.clone()) else { return Ok(()) };
+        let topic = TopicName::new(topic).ok_or(Reason::TOPIC_NAME_INVALID)?;
+        if topic.is_system() {
+            return Err(Reason::NOT_AUTHORIZED);
+        }
+        self.guard.publish(client, &topic).map_or(Ok(()), Err)
+    }
+
+    /// Gives requests to whoever answers them.
+    async fn take_requests(&self, asked: Vec<(usize, Asked)>, now: Time) -> Vec<(usize, Result<(), Refusal>)> {
+        let Some(requests) = self.requests.get().filter(|_| !asked.is_empty()) else { return Vec::new() };
+        let (origins, asked): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
+        origins.into_iter().zip(requests.take(asked, now).await).collect()
     }
 
     /// Retains what is to be retained, then finds who gets the run. The order makes sure that a subscription that comes meanwhile
@@ -285,7 +338,16 @@ impl Broker {
     pub(super) async fn flush(&self, batch: &mut Batch, outcomes: &mut [Outcome], now: Time) -> Result<(), StoreError> {
         self.keep_pending(batch, now).await?;
         let (writes, origins) = (std::mem::take(&mut batch.writes), std::mem::take(&mut batch.origins));
-        self.write(writes, origins, outcomes, now).await?;
+        let asked = std::mem::take(&mut batch.asked);
+        let (taken, written) = tokio::join!(self.take_requests(asked, now), self.write(writes, origins, outcomes, now));
+        written?;
+        for (origin, taken) in taken {
+            match taken {
+                Ok(()) => {}
+                Err(Refusal::Because(reason)) => outcomes[origin] = Outcome::Refused(reason),
+                Err(Refusal::Unavailable) => return Err(StoreError::Unavailable),
+            }
+        }
         fault::point("publish.stored");
         let mut left = Vec::new();
         let sent = match self.send(&mut batch.outbox, &mut left).await {

@@ -2,6 +2,7 @@
 //! pays when the Store answers again. A node that dies before leaves its Sessions to those who clean up after it.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::broker::Broker;
@@ -20,11 +21,19 @@ pub(super) struct Debts(Mutex<VecDeque<Debt>>);
 #[derive(Debug)]
 pub(super) enum Debt {
     /// A Session is to be given back, unless it was and only the answer is lost.
-    Close { lease: Lease, close: Close, lives: Lives },
+    Close {
+        lease: Lease,
+        close: Close,
+        lives: Lives,
+        /// In case that the Store has lost it.
+        will: Option<Box<Will>>,
+    },
     /// The other nodes are to be told that it was.
     Depart { lease: Lease, lives: Lives, ended: bool },
     /// The will of this lease is to be published, unless somebody else has done so.
     Will(Lease),
+    /// A will that the Store has lost.
+    LostWill(Will),
     /// What is pending of a Client is to be handed out.
     Finish(ClientId),
     /// A Session may have been opened for a connection that was refused.
@@ -77,14 +86,18 @@ impl Broker {
                 Some(will) => self.publish_owed(lease, will, now).await,
                 None => Ok(()),
             },
+            Debt::LostWill(will) => self.publish_will(will.clone(), now).await,
             Debt::Finish(client_id) => self.finish_all(client_id, now).await,
             Debt::Disown { client_id, expiry } => self.disown(client_id, *expiry, now).await,
-            Debt::Close { lease, close, lives } => {
+            Debt::Close { lease, close, lives, will } => {
                 let mut closed = self.store.close(lease, close.clone(), now).await?;
                 if !closed.was_owner {
                     let epoch = self.store.epochs(std::slice::from_ref(&lease.client_id)).await?.pop().flatten();
                     // Perhaps it was given back at the first attempt.
                     closed.due_will = self.store.owed_will(lease).await?;
+                    if closed.due_will.is_none() && self.forgotten.load(Relaxed) {
+                        closed.due_will = will.as_deref().cloned();
+                    }
                     closed.ended = epoch.is_none();
                 }
                 self.publish_last_will(lease.clone(), closed.due_will, now).await;
@@ -103,7 +116,7 @@ impl Broker {
     }
 
     async fn tell_departed(&self, lease: &Lease, lives: Lives, ended: bool) -> Result<(), StoreError> {
-        let Some(cluster) = self.store.cluster() else { return Ok(()) };
+        let Some(cluster) = self.cluster()? else { return Ok(()) };
         let Lease { client_id, epoch } = lease;
         let epoch = *epoch;
         match lives {
@@ -134,7 +147,7 @@ impl Broker {
 
     /// Gives back what this node owns of a Client that has no connection here: it was opened, and the answer was lost.
     async fn disown(&self, client_id: &ClientId, expiry: Option<Span>, now: Time) -> Result<(), StoreError> {
-        let Some(cluster) = self.store.cluster() else { return Ok(()) };
+        let Some(cluster) = self.cluster()? else { return Ok(()) };
         let Some(lease) = self.store.owned_by(client_id, cluster.node()).await? else { return Ok(()) };
         if self.roster.is_opening(client_id) {
             // It will own the Session under another epoch, and this one is not of anybody then.
@@ -145,7 +158,7 @@ impl Broker {
             return Ok(());
         }
         // Nobody was told CONNACK, so nobody's will is published.
-        let closed = self.store.close(&lease, Close { keep_will: false, expiry, sent: 0 }, now).await?;
+        let closed = self.store.close(&lease, Close { keep_will: false, will_waits: Span(0), expiry, sent: 0 }, now).await?;
         let lives = if expiry == Some(Span(0)) { Lives::WithConnection { shares: false } } else { Lives::On };
         self.depart(lease, lives, closed.ended).await;
         Ok(())

@@ -55,7 +55,7 @@ impl Broker {
     /// Sends what is for other nodes. What was acknowledged by then is in their inboxes; what was for members of share groups on nodes that are
     /// no more is `left`.
     pub(super) async fn send(&self, outbox: &mut Outbox, left: &mut Vec<(Message, Arc<ShareGroup>)>) -> Result<(), StoreError> {
-        let Some(cluster) = self.store.cluster() else { return Ok(()) };
+        let Some(cluster) = self.cluster()? else { return Ok(()) };
         for (node, [fast, sure]) in std::mem::take(&mut outbox.posts) {
             if !sure.is_empty() {
                 let members = sure.iter().filter_map(|post| Some((post.run.clone(), post.to.as_ref()?.1.clone())));
@@ -74,7 +74,7 @@ impl Broker {
 
     /// Tells Sessions that are connected to other nodes that something is in their queues.
     pub(super) async fn ring_away(&self, rings: &[Arc<Subscriber>]) -> Result<(), StoreError> {
-        let Some(cluster) = self.store.cluster() else { return Ok(()) };
+        let Some(cluster) = self.cluster()? else { return Ok(()) };
         let away = rings.iter().filter(|subscriber| !subscriber.mailbox.is_online());
         let away: Vec<_> = away.map(|subscriber| subscriber.client_id.clone()).collect();
         if !away.is_empty() {

@@ -3,6 +3,8 @@
 mod check;
 mod client;
 mod config;
+mod healthcheck;
+mod http;
 mod log;
 mod publish;
 mod run;
@@ -37,13 +39,15 @@ const EXAMPLES: &str = "\
 Examples:
   mqttd                                   a broker on 127.0.0.1:1883, its Store in memory
   mqttd --listen tcp://:1883              for other machines too
+  mqttd --listen tls://:8883 --listen wss://:8084 --listen quic://:14567 --tls-certificate cert.pem --tls-key key.pem
   mqttd sub -t 'hello/#' -v               in a second terminal: print what arrives
   mqttd pub -t hello/world -m hi          in a third one: say hello
   mqttd config > mqttd.toml               a file with every option to start from
   mqttd check -c mqttd.toml               is the file right, and what holds?
 
 Every key of the file is also a variable: limits.packet_bytes_max is MQTTD_LIMITS__PACKET_BYTES_MAX.
-Flags win over variables, variables over the file. Ports: 1883 MQTT over TCP.
+Flags win over variables, variables over the file. Ports: 1883 MQTT over TCP, 8883 TLS, 8083 WebSocket and 8084 over TLS
+(/mqtt), 14567 QUIC.
 Exit codes: 0 a clean end, 1 something failed while running, 2 the command line or the configuration is wrong.";
 
 /// An MQTT 3.1, 3.1.1 and 5.0 broker. Without a command it runs the broker.
@@ -64,6 +68,8 @@ enum Command {
     Check(run::RunArguments),
     /// Print every option with its help and default, as a file to start from
     Config,
+    /// Ask a node whether it is ready: exit code 0 when it is, 1 when not
+    Healthcheck(healthcheck::HealthcheckArguments),
     /// Publish messages
     #[command(name = "pub", after_help = publish::EXAMPLES)]
     Publish(publish::PublishArguments),
@@ -87,6 +93,7 @@ impl Arguments {
             Command::Run(arguments) => run::run(&arguments),
             Command::Check(arguments) => check::run(&arguments),
             Command::Config => config::run(),
+            Command::Healthcheck(arguments) => healthcheck::run(&arguments),
             Command::Publish(arguments) => publish::run(&arguments),
             Command::Subscribe(arguments) => subscribe::run(&arguments),
         }

@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
 use crate::broker::commit::Committed;
+use crate::broker::life::sends_away;
 use crate::broker::mailbox::Mail;
 use crate::broker::roster::Subscriber;
 use crate::broker::{Broker, Member};
@@ -24,6 +25,7 @@ use crate::hook::client::{Client, Peer};
 use crate::metrics::Metrics;
 use crate::packet::Packet;
 use crate::packet::reason::Reason;
+use crate::session::connect::Request;
 use crate::session::{Fault, Session, Step};
 use crate::store::StoreError;
 use crate::time::{Span, Time};
@@ -53,6 +55,8 @@ pub struct Patience {
     /// Without a single byte taken by a Client for which bytes wait.
     pub write: Duration,
     pub connections_max: usize,
+    /// The listener has as many Clients as it takes: this one is told so.
+    pub full: bool,
 }
 
 /// Why a connection ends.
@@ -80,13 +84,41 @@ impl From<StoreError> for End {
     }
 }
 
-/// Serves one Network Connection until it ends.
-pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, peer: Peer, broker: Arc<Broker>, patience: Patience) {
+/// A Client that is in, for what else it opens beside the Network Connection that it came by.
+#[derive(Clone)]
+pub struct Entrance {
+    client: Arc<Client>,
+    request: Box<Request>,
+}
+
+/// Serves one Network Connection until it ends. `is_in` is called as soon as the Client is in, or with nothing when it is not let in.
+pub async fn serve<S, I>(stream: S, peer: Peer, broker: Arc<Broker>, patience: Patience, is_in: I)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    I: FnOnce(Option<&Entrance>),
+{
     Metrics::add(&broker.metrics.sockets_total, 1);
     let mut framing = Framing::new(stream, broker.settings.packet_bytes_max);
     // In a box of its own: what the handshake needs is much, and given back when it is over.
     let entered = Box::pin(handshake::enter(&mut framing, Arc::new(peer), &broker, patience)).await;
-    let Some(entered) = entered else { return framing.count(&broker.metrics) };
+    let Some((entered, entrance)) = entered else {
+        is_in(None);
+        return framing.count(&broker.metrics);
+    };
+    is_in(Some(&entrance));
+    drop(entrance);
+    let mut connection = Connection::new(framing, entered, broker, patience);
+    let end = unless_panic(connection.turns()).await;
+    Box::pin(connection.leave(end)).await;
+}
+
+/// Serves one more stream of a Client that is in: a Session of its own that ends with it, without CONNECT and CONNACK.
+pub async fn serve_branch<S: AsyncRead + AsyncWrite + Unpin>(stream: S, entrance: Entrance, broker: Arc<Broker>, patience: Patience) {
+    let framing = Framing::new(stream, broker.settings.packet_bytes_max);
+    let entered = match Box::pin(handshake::enter_branch(entrance, &broker)).await {
+        Ok(entered) => entered,
+        Err(error) => return tracing::debug!(?error, "a data stream could not be opened"),
+    };
     let mut connection = Connection::new(framing, entered, broker, patience);
     let end = unless_panic(connection.turns()).await;
     Box::pin(connection.leave(end)).await;
@@ -120,7 +152,7 @@ struct Connection<S> {
     stalled: Option<Time>,
     write_patience: Duration,
     authentication: Option<Box<handshake::Authentication>>,
-    _counted: handshake::Counted,
+    _counted: Option<handshake::Counted>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
@@ -226,7 +258,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Whether a deadline has passed. The timer is moved only when it fires too early or would fire too late.
     fn poll_deadline(&mut self, stalled: bool, context: &mut Context<'_>) -> bool {
-        let clock = self.broker.clock;
+        let clock = &self.broker.clock;
         if stalled && self.stalled.is_none() {
             self.stalled = Some(clock.now());
         }
@@ -331,6 +363,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let peer = self.client.peer.address;
         let now = self.broker.clock.now();
         let client_id = self.session.client_id().clone();
+        let sent_away = matches!(&end, Err(End::Fault(fault)) if sends_away(fault.reason));
         match end {
             Ok(()) | Err(End::Client("DISCONNECT")) => tracing::info!(%client_id, %peer, "disconnected"),
             Err(End::Client(how)) => tracing::info!(%client_id, %peer, how, "disconnected"),
@@ -341,7 +374,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         }
         let mail = std::mem::take(&mut self.mail);
-        if let Err(error) = self.broker.close(&mut self.member, &mut self.session, mail, now).await {
+        if let Err(error) = self.broker.close(&mut self.member, &mut self.session, mail, sent_away, now).await {
             tracing::warn!(%client_id, ?error, "the Session could not be given back to the Store");
         }
         let _ = tokio::time::timeout(LINGER, handshake::finish(&mut self.framing, self.session.outgoing())).await;

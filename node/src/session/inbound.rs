@@ -51,6 +51,10 @@ impl Session {
         self.counts.publish_bytes_received += publish.payload.len() as u64;
         self.check_publish(&publish)?;
         let topic = self.resolve_topic(&mut publish)?;
+        let is_request = publish.properties.as_ref().is_some_and(|properties| properties.response_topic.is_some());
+        if is_request {
+            self.seal_run(); // a run of its own, for it may be refused by itself
+        }
         // What grows already was admitted with its first message.
         let refused = if self.inbound.run.is_empty() { self.refuses(&topic).or_else(|| admit(&topic)) } else { None };
         match (publish.qos, publish.packet_id) {
@@ -78,6 +82,9 @@ impl Session {
         }
         if refused.is_none() {
             self.inbound.run.push(into_message(publish, topic, now));
+        }
+        if is_request {
+            self.seal_run();
         }
         Ok(())
     }

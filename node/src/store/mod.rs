@@ -20,6 +20,7 @@
 //!   A will is published at least once: who opens a Session in the moment between `due` and `will_done` may get it too.
 
 pub mod cluster;
+pub mod health;
 pub mod memory;
 pub mod redis;
 mod seek;
@@ -44,7 +45,7 @@ pub const DUE_LEASE: Span = Span::seconds(30);
 #[derive(Debug)]
 pub enum Store {
     Memory(memory::Memory),
-    Redis(redis::Redis),
+    Redis(redis::joining::Joining),
 }
 
 /// Why the Store did not do what it was asked.
@@ -104,6 +105,8 @@ pub struct Pending {
 pub struct Close {
     /// False: the will is void, as after DISCONNECT with 0x00, or there is none.
     pub keep_will: bool,
+    /// Its delay is at least this: the client was sent away, and needs time to open the Session elsewhere.
+    pub will_waits: Span,
     /// The Session Expiry Interval in force at the end, as in [`Open::expiry`]: a DISCONNECT may have changed it, but not from zero.
     pub expiry: Option<Span>,
     /// The last sequence that may have been sent. Lower than what `open` said: it stays as it was.
@@ -217,29 +220,56 @@ impl Write {
     }
 }
 
+impl From<redis::Redis> for Store {
+    /// One that is joined already.
+    fn from(redis: redis::Redis) -> Store {
+        Store::Redis(redis.into())
+    }
+}
+
 macro_rules! each {
     ($self:ident, $verb:ident($($argument:expr),*)) => {
         match $self {
             Store::Memory(store) => store.$verb($($argument),*),
-            Store::Redis(store) => store.$verb($($argument),*).await,
+            Store::Redis(store) => store.now()?.$verb($($argument),*).await,
         }
     };
 }
 
 impl Store {
-    /// What joins this node with others; a store of one process has none.
-    pub fn cluster(&self) -> Option<&redis::cluster::Cluster> {
+    /// Whether other nodes have the same truth, be it reached now or not.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Store::Redis(_))
+    }
+
+    /// What joins this node with others; a store of one process has none, nor has one that is not joined now.
+    pub fn cluster(&self) -> Option<redis::cluster::Cluster> {
         match self {
             Store::Memory(_) => None,
-            Store::Redis(store) => Some(store.cluster()),
+            Store::Redis(store) => store.cluster(),
         }
     }
 
-    /// What other nodes have for this one; only the first caller gets it.
-    pub fn take_news(&self) -> Option<tokio::sync::mpsc::Receiver<cluster::News>> {
+    /// Joins the others: one attempt. What they have for this node comes from the returned receiver; a store of one process has nobody to join.
+    pub async fn join(&self) -> Result<Option<tokio::sync::mpsc::Receiver<cluster::News>>, redis::link::start::StartError> {
         match self {
-            Store::Memory(_) => None,
-            Store::Redis(store) => store.take_news(),
+            Store::Memory(_) => Ok(None),
+            Store::Redis(store) => store.join().await.map(Some),
+        }
+    }
+
+    /// This node has lost its place among the others, until it joins again.
+    pub fn part(&self) {
+        if let Store::Redis(store) = self {
+            store.part();
+        }
+    }
+
+    /// Whether it can be relied on at this moment. Cheap.
+    pub fn health(&self) -> health::StoreHealth {
+        match self {
+            Store::Memory(_) => health::StoreHealth::default(),
+            Store::Redis(store) => store.health(),
         }
     }
 
@@ -247,7 +277,7 @@ impl Store {
     pub async fn reap(&self, client_id: &ClientId, node: &cluster::NodeId, now: Time) -> Result<Option<(Lease, Closed)>, StoreError> {
         match self {
             Store::Memory(_) => Ok(None),
-            Store::Redis(store) => store.reap(client_id, node, now).await,
+            Store::Redis(store) => store.now()?.reap(client_id, node, now).await,
         }
     }
 
@@ -255,7 +285,7 @@ impl Store {
     pub async fn owned_by(&self, client_id: &ClientId, node: &cluster::NodeId) -> Result<Option<Lease>, StoreError> {
         match self {
             Store::Memory(_) => Ok(None),
-            Store::Redis(store) => store.owned_by(client_id, node).await,
+            Store::Redis(store) => store.now()?.owned_by(client_id, node).await,
         }
     }
 
@@ -263,7 +293,7 @@ impl Store {
     pub async fn epochs(&self, clients: &[ClientId]) -> Result<Vec<Option<Epoch>>, StoreError> {
         match self {
             Store::Memory(_) => Ok(Vec::new()),
-            Store::Redis(store) => store.epochs(clients).await,
+            Store::Redis(store) => store.now()?.epochs(clients).await,
         }
     }
 
@@ -271,7 +301,7 @@ impl Store {
     pub async fn subscriptions(&self, client_id: &ClientId) -> Result<Vec<Subscription>, StoreError> {
         match self {
             Store::Memory(_) => Ok(Vec::new()),
-            Store::Redis(store) => store.subscriptions(client_id).await,
+            Store::Redis(store) => store.now()?.subscriptions(client_id).await,
         }
     }
 
@@ -279,7 +309,7 @@ impl Store {
     pub async fn pending(&self, client_id: &ClientId) -> Result<Vec<(PacketId, Pending)>, StoreError> {
         match self {
             Store::Memory(_) => Ok(Vec::new()),
-            Store::Redis(store) => store.pending(client_id).await,
+            Store::Redis(store) => store.now()?.pending(client_id).await,
         }
     }
 
@@ -345,7 +375,7 @@ impl Store {
     pub async fn owed_will(&self, lease: &Lease) -> Result<Option<Will>, StoreError> {
         match self {
             Store::Memory(_) => Ok(None),
-            Store::Redis(store) => store.owed_will(lease).await,
+            Store::Redis(store) => store.now()?.owed_will(lease).await,
         }
     }
 
@@ -368,7 +398,7 @@ impl Store {
     pub async fn stats(&self) -> Result<Stats, StoreError> {
         match self {
             Store::Memory(store) => Ok(store.stats()),
-            Store::Redis(store) => store.stats().await,
+            Store::Redis(store) => store.now()?.stats().await,
         }
     }
 

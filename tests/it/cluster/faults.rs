@@ -99,7 +99,10 @@ fn qos_2_comes_once_when_redis_dies() {
     client.subscribe(&format!("{root}/#"), 2);
     let nodes = [cluster.address(0), cluster.address(1)];
     const MANY: usize = 400;
-    let outcome = start(vec![Publisher::new(V5, &nodes, &format!("{root}/0"), 2, MANY), Publisher::new(V3_1_1, &nodes, &format!("{root}/1"), 2, MANY)]);
+    let outcome = start(vec![
+        Publisher::new(V5, &nodes, &format!("{root}/0"), 2, MANY),
+        Publisher::new(V3_1_1, &nodes, &format!("{root}/1"), 2, MANY),
+    ]);
     let mut subscriber = Subscriber::default();
     let id = client.id.clone();
     for round in 1..=4 {

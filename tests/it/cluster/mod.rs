@@ -8,6 +8,8 @@ mod load;
 mod messages;
 mod moves;
 mod outages;
+mod rejoin;
+mod rolling;
 mod shared;
 mod storms;
 mod takeover;

@@ -35,7 +35,7 @@ pub(super) async fn redis_with(limits: redis::Limits) -> Option<Store> {
     let server = Redis::shared()?;
     let settings =
         redis::Settings { url: server.url(), prefix: unique("test"), node: "node".to_owned(), limits, cluster: Default::default() };
-    Some(Store::Redis(redis::Redis::connect(settings).await.expect("a store on Redis")))
+    Some(redis::Redis::connect(settings).await.expect("a store on Redis").into())
 }
 
 /// The moment so many seconds after [`NOW`].
@@ -121,7 +121,7 @@ pub(super) async fn resume(store: &Store, id: &str) -> (Lease, Opened) {
 
 /// Closes with the will in force.
 pub(super) async fn close(store: &Store, lease: &Lease, expiry: Option<Span>, sent: Sequence, now: Time) -> Closed {
-    store.close(lease, Close { keep_will: true, expiry, sent }, now).await.unwrap()
+    store.close(lease, Close { keep_will: true, will_waits: Span(0), expiry, sent }, now).await.unwrap()
 }
 
 pub(super) async fn write(store: &Store, write: Write) -> Written {

@@ -167,13 +167,13 @@ local function open(keys, args)
   return reply
 end
 
--- keys: s queue rel in2 subs once wills; args: epoch keep_will expiry sent now lease-until
+-- keys: s queue rel in2 subs once wills; args: epoch keep_will expiry sent now will_waits lease-until
 -- ended, the will when it is due at once, when to look at the Session again; nothing for one that is not its owner.
 local function close(keys, args)
   local s, queue, rel, in2, subs, once, wills = unpack(keys)
   local it = owned(s, args[1])
   if not it then return false end
-  local keep, expiry, sent, now, leased = args[2] == '1', args[3], tonumber(args[4]), tonumber(args[5]), tonumber(args[6])
+  local keep, expiry, sent, now, leased = args[2] == '1', args[3], tonumber(args[4]), tonumber(args[5]), tonumber(args[7])
   local will = keep and it.will
   -- What began with an expiry of zero cannot be made to last at its end (section 3.14.2.2.2).
   if it.expiry == '0' or not it.durable or expiry == '0' then
@@ -185,9 +185,10 @@ local function close(keys, args)
   if sent > it.sent then fields.h = math.max(it.sent, math.min(sent, last_sequence(queue))) end
   it.end_key = expiry ~= '' and now + tonumber(expiry) or nil
   fields.t, fields.ek = it.end_key, it.end_key
-  local at_once = will and it.delay == 0
+  local delay = math.max(it.delay, tonumber(args[6]) or 0)
+  local at_once = will and delay == 0
   if will and not at_once then
-    local at = now + it.delay
+    local at = now + delay
     if not it.end_key or at < it.end_key then it.will_key = at end
     fields.wk, fields.wa = it.will_key, it.will_key or it.end_key
   else

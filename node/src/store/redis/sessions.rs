@@ -64,12 +64,8 @@ impl Redis {
             self.index(keys.due_shard(), member.as_bytes(), Some(now), None).await?;
         }
         let reply = self.call(Function::Close, &keys.all_and_wills(), |call| {
-            call.arg(lease.epoch)
-                .arg(u8::from(close.keep_will))
-                .arg(span(close.expiry))
-                .arg(close.sent)
-                .arg(now.0)
-                .arg((now + DUE_LEASE).0);
+            call.arg(lease.epoch).arg(u8::from(close.keep_will)).arg(span(close.expiry)).arg(close.sent).arg(now.0);
+            call.arg(close.will_waits.0).arg((now + DUE_LEASE).0);
         });
         let reply = Reply::optional(reply.await?)?;
         let (closed, look_at) = match reply {
@@ -105,7 +101,7 @@ impl Redis {
         self.look_for_owed(client_id, now).await?;
         let Some(epoch) = epoch.filter(|_| owner.as_deref() == Some(node.as_str().as_bytes())) else { return Ok(None) };
         let lease = Lease { client_id: client_id.clone(), epoch };
-        let close = Close { keep_will, expiry: expiry.map(Span), sent: handed.unwrap_or(0) };
+        let close = Close { keep_will, will_waits: Span(0), expiry: expiry.map(Span), sent: handed.unwrap_or(0) };
         let closed = self.close(&lease, close, now).await?;
         Ok(closed.was_owner.then_some((lease, closed)))
     }
