@@ -44,8 +44,15 @@ pub struct Metrics {
     pub routes_unseen: AtomicU64,
     /// Dead nodes that this one cleaned up after.
     pub nodes_buried: AtomicU64,
+    /// How often this node has lost its place in the cluster.
+    pub memberships_lost: AtomicU64,
     /// Lost because the mailbox of a slow Client was full.
     pub messages_dropped_slow: AtomicU64,
+    /// Handlers of the embedding program that panicked, and those that took longer than they may.
+    pub hook_panics: AtomicU64,
+    pub hook_timeouts: AtomicU64,
+    /// Payloads that `on_subscribe` returned for a subscription with wildcards, so that there was no topic to publish them to.
+    pub hook_payloads_without_topic: AtomicU64,
     /// Not stored because a queue or the Store was full.
     pub messages_dropped_queue_full: AtomicU64,
 }

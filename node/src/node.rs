@@ -1,5 +1,7 @@
 //! The node: puts the parts together, binds, runs, ends. The only room that reads the configuration.
 
+pub mod builder;
+pub mod handle;
 mod listeners;
 
 use std::future::Future;
@@ -14,18 +16,21 @@ use tokio::sync::{Notify, mpsc, watch};
 use crate::admin;
 use crate::auth::guard::House;
 use crate::broker::mailbox::Bounds;
+use crate::broker::membership::Joined;
 use crate::broker::{self, Broker};
 use crate::clock::Clock;
 use crate::config::{Admin, Config, ListenUrl, StoreUrl};
 use crate::hook::client::Transport;
+use crate::hook::hooks::Hooks;
 use crate::listener::hall::Hall;
 use crate::listener::{self, Bound};
+use crate::node::handle::Handle;
 use crate::packet::QoS;
 use crate::packet::reason::Reason;
 use crate::session::settings::Settings;
 use crate::store::Store;
 use crate::store::memory::{self, Memory};
-use crate::store::redis::{self, Redis};
+use crate::store::redis::{self, joining::Joining};
 use crate::time::Span;
 use crate::topic::filter::TopicFilter;
 
@@ -35,18 +40,11 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 /// Of a node that has no name.
 const NAME_DEFAULT: &str = "node";
 
-/// Why a node has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// It was told to.
-    Asked,
-    /// It has lost its place in the cluster: begun again, it joins as another incarnation.
-    Expelled,
-}
-
 /// A broker that is bound and not yet running.
 pub struct Node {
     broker: Arc<Broker>,
+    /// `None`: its Store could not be reached yet.
+    joined: Option<Joined>,
     listeners: Vec<Bound>,
     addresses: Vec<(Transport, SocketAddr)>,
     hall: Arc<Hall>,
@@ -54,6 +52,9 @@ pub struct Node {
     sys_interval: Option<Duration>,
     doors: Vec<TcpListener>,
     admin: admin::Settings,
+    handle: Handle,
+    /// Told when the node has ended.
+    ends: watch::Sender<bool>,
 }
 
 /// Makes a node that is ending do so without taking its time.
@@ -70,17 +71,27 @@ impl Node {
     /// Puts a node together and binds its listeners. Must be called within a Tokio runtime.
     ///
     /// # Errors
-    /// An address that cannot be resolved or bound; a Store that cannot be reached or relied on.
+    /// An address that cannot be resolved or bound; a Store that cannot be relied on. One that cannot be reached is waited for while the node
+    /// runs: until then it refuses Clients (0x88), and is not ready.
     pub async fn bind(config: &Config) -> io::Result<Node> {
+        Node::assemble(config, Hooks::default()).await
+    }
+
+    /// As [`Node::bind`], with the functions of an embedding program.
+    async fn assemble(config: &Config, hooks: Hooks) -> io::Result<Node> {
         let doors = doors(&config.admin).await?;
         let guard = Arc::new(House::new(house(config)?));
-        let store = store(config).await?;
-        let clock = match store.cluster() {
-            Some(cluster) => Clock::start_at(cluster.time().await.map_err(|error| io::Error::other(format!("{error:?}")))?),
-            None => Clock::start(),
+        let mut broker = Broker::new(Arc::new(settings(config)), guard, store(config), broker_limits(config), Clock::start());
+        broker.hooks = hooks;
+        let broker = Arc::new(broker);
+        let joined = match broker.join().await {
+            Ok(joined) => joined,
+            Err(error) if error.passes() => {
+                tracing::warn!("{}: {error}; trying again, and clients are refused (0x88) until then", config.store.url);
+                None
+            }
+            Err(error) => return Err(io::Error::other(format!("{}: {error}", config.store.url))),
         };
-        let broker = Arc::new(Broker::new(Arc::new(settings(config)), guard, store, broker_limits(config), clock));
-        broker.join().await.map_err(|error| io::Error::other(format!("the routing table cannot be loaded: {error:?}")))?;
         let listeners = listeners::bind(config).await?;
         let address = |bound: &Bound| Ok((bound.transport(), bound.address()?));
         let addresses = listeners.iter().map(address).collect::<io::Result<_>>()?;
@@ -90,7 +101,10 @@ impl Node {
             node: config.node.id.clone().unwrap_or_else(|| NAME_DEFAULT.to_owned()),
             connections_max: config.limits.connections_max,
         };
-        Ok(Node { broker, listeners, addresses, hall, renew: Arc::default(), sys_interval, doors, admin })
+        let (ends, ended) = watch::channel(false);
+        let (asked, connections_max) = (Arc::new(watch::Sender::new(false)), config.limits.connections_max);
+        let handle = Handle { broker: broker.clone(), connections_max, asked, ended };
+        Ok(Node { broker, joined, listeners, addresses, hall, renew: Arc::default(), sys_interval, doors, admin, handle, ends })
     }
 
     /// Where the node listens, in the order of the configuration.
@@ -121,6 +135,11 @@ impl Node {
         self.doors.iter().filter_map(|door| door.local_addr().ok()).collect()
     }
 
+    /// For the program around it, also before it runs and while it does.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
     /// For whoever asks it to end a second time.
     pub fn haste(&self) -> Haste {
         Haste(self.broker.clone())
@@ -128,7 +147,7 @@ impl Node {
 
     /// Runs until `stop` is ready. Then the node is not ready any more, after the grace it accepts no more connections, its clients are sent
     /// away over the time of the drain, and when all have left, or were given up, it leaves the cluster.
-    pub async fn run_until(self, stop: impl Future<Output = ()>) -> Ended {
+    pub async fn run_until(self, stop: impl Future<Output = ()>) {
         let (stopping, stopped) = watch::channel(false);
         let (open, mut all_closed) = mpsc::channel::<()>(1);
         let mut tasks = tokio::task::JoinSet::new();
@@ -148,22 +167,12 @@ impl Node {
             tokio::spawn(listener.run(house.clone(), stopped.clone()));
         }
         drop((house, stopped));
-        let (broker, news) = (self.broker.clone(), self.broker.store().take_news());
-        // A task: the others wait for what this node applies as long as it is a member.
-        let (hears, mut expelled) = mpsc::channel::<()>(1);
-        tasks.spawn(async move {
-            let _hears = hears;
-            match news {
-                Some(news) => broker::inbox::run(broker, news).await,
-                None => std::future::pending().await,
-            }
-        });
-        let ended = tokio::select! {
-            () = stop => Ended::Asked,
-            _ = expelled.recv() => Ended::Expelled,
-        };
-        if ended == Ended::Expelled {
-            self.broker.life.hurry();
+        // To the end: the others wait for what this node applies as long as it is a member.
+        tasks.spawn(broker::membership::run(self.broker.clone(), self.joined));
+        let mut asked = self.handle.asked.subscribe();
+        tokio::select! {
+            () = stop => {}
+            Ok(_) = asked.wait_for(|asked| *asked) => {}
         }
         // Nobody calls off the end of the process: a drain that was called off begins again.
         while !self.broker.leave().await {}
@@ -173,7 +182,7 @@ impl Node {
         if let Some(cluster) = self.broker.store().cluster() {
             let _ = cluster.leave().await;
         }
-        ended
+        self.ends.send_replace(true);
     }
 }
 
@@ -234,8 +243,8 @@ fn broker_limits(config: &Config) -> broker::Limits {
     broker::Limits { mailbox, subscriptions_per_client_max: config.limits.subscriptions_per_client_max, drain }
 }
 
-async fn store(config: &Config) -> io::Result<Store> {
-    let StoreUrl::Redis(url) = &config.store.url else { return Ok(Store::Memory(Memory::new(limits(config)))) };
+fn store(config: &Config) -> Store {
+    let StoreUrl::Redis(url) = &config.store.url else { return Store::Memory(Memory::new(limits(config))) };
     let settings = redis::Settings {
         url: url.clone(),
         prefix: config.store.prefix.clone(),
@@ -244,9 +253,12 @@ async fn store(config: &Config) -> io::Result<Store> {
             queue_messages_max: config.session.queue_messages_max as u64,
             retained_max: config.store.retained_max as u64,
         },
-        cluster: redis::cluster::settings::Settings::of_lease(Duration::from_secs(config.cluster.lease_s.into())),
+        cluster: redis::cluster::settings::Settings {
+            outage_max: Duration::from_secs(config.cluster.outage_s.into()),
+            ..redis::cluster::settings::Settings::of_lease(Duration::from_secs(config.cluster.lease_s.into()))
+        },
     };
-    Redis::connect(settings).await.map(Store::Redis).map_err(|error| io::Error::other(format!("{}: {error}", config.store.url)))
+    Store::Redis(Joining::new(settings))
 }
 
 fn limits(config: &Config) -> memory::Limits {

@@ -1,5 +1,6 @@
 //! The broker under test: a node in this process on a port of its own, or the one that `MQTTD_TEST_TARGET` names.
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::JoinHandle;
@@ -9,6 +10,7 @@ use mqttd::hook::client::Transport;
 use mqttd::metrics::Metrics;
 use mqttd::node::Node;
 use mqttd::packet::Version;
+use mqttd::{Builder, Handle};
 use tokio::sync::oneshot;
 
 use crate::bridge::{self, Way};
@@ -72,23 +74,39 @@ impl Broker {
             config.store.prefix = unique("test");
         }
         change(&mut config);
+        Broker::of(async move { Node::bind(&config).await.expect("the node binds") }).0
+    }
+
+    /// A node that is a part of this program, on a port of its own, with the hooks of its builder.
+    pub fn embed(builder: Builder) -> (Broker, Handle) {
+        Broker::embed_at("tcp://127.0.0.1:0", builder)
+    }
+
+    /// The same, listening at this URL.
+    pub fn embed_at(url: &str, builder: Builder) -> (Broker, Handle) {
+        let builder = builder.listen(url).set("admin", "off");
+        Broker::of(async move { builder.bind().await.expect("the node binds") })
+    }
+
+    fn of(bind: impl Future<Output = Node> + Send + 'static) -> (Broker, Handle) {
         let (stop, stopped) = oneshot::channel();
         let (bound, address) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime starts");
             runtime.block_on(async {
-                let node = Node::bind(&config).await.expect("the node binds");
+                let node = bind.await;
                 let (addresses, admin) = (node.addresses().to_vec(), node.admin_addresses().first().copied());
-                bound.send((addresses, admin, node.broker().clone(), node.renew())).expect("somebody waits for the address");
+                let own = (node.broker().clone(), node.renew(), node.handle());
+                bound.send((addresses, admin, own)).expect("somebody waits for the address");
                 node.run_until(async { drop(stopped.await) }).await;
             });
         });
-        let (addresses, admin, shared, renew) = address.recv().expect("the node has an address");
+        let (addresses, admin, (shared, renew, handle)) = address.recv().expect("the node has an address");
         for (transport, address) in &addresses {
             bridge::lead(*address, Way::new(*transport));
         }
         let (address, running) = (addresses[0].1, Some(Running { stop, thread }));
-        Broker { address, addresses, shared: Some(shared), renew: Some(renew), admin, running }
+        (Broker { address, addresses, shared: Some(shared), renew: Some(renew), admin, running }, handle)
     }
 
     /// Where it listens over this transport.

@@ -11,7 +11,7 @@ use super::{Failure, log};
 use crate::config::environment::FILE_VARIABLE;
 use crate::config::{Config, Effective, Flag, Sources};
 use crate::hook::client::Transport;
-use crate::node::{Ended, Node};
+use crate::node::Node;
 
 /// Read when nobody names another file, if it is there.
 const FILE_DEFAULT: &str = "/etc/mqttd/mqttd.toml";
@@ -125,26 +125,21 @@ async fn serve(config: &Config) -> Result<(), Failure> {
             renew.notify_one();
         }
     });
-    let ended = node
-        .run_until(async {
+    node.run_until(async {
+        let name = signals.next().await;
+        info!("{name}: ending; a second signal takes less time, a third one none");
+        tokio::spawn(async move {
             let name = signals.next().await;
-            info!("{name}: ending; a second signal takes less time, a third one none");
-            tokio::spawn(async move {
-                let name = signals.next().await;
-                info!("{name}: ending at once");
-                haste.hurry();
-                signals.next().await;
-                #[allow(clippy::disallowed_methods, reason = "the third signal asks for just that")]
-                std::process::exit(1);
-            });
-        })
-        .await;
+            info!("{name}: ending at once");
+            haste.hurry();
+            signals.next().await;
+            #[allow(clippy::disallowed_methods, reason = "the third signal asks for just that")]
+            std::process::exit(1);
+        });
+    })
+    .await;
     info!("ended");
-    match ended {
-        Ended::Asked => Ok(()),
-        // Whoever keeps it running starts it again.
-        Ended::Expelled => Err(Failure::Runtime("this node lost its place in the cluster; start it again".to_owned())),
-    }
+    Ok(())
 }
 
 /// What listens where, who may come in, and what to try next.

@@ -154,6 +154,8 @@ keys! {
         /// A node that was not heard of for so long is suspected; one that is still silent half as long again later is dead, and its clients'
         /// wills are published. Longer than any pause of a node, and the same on all of them.
         lease_s: u32 = 10, Allowed::Number(1, 3600);
+        /// Without Redis for so long, a node ends its connections; until then they wait. It joins again by itself when Redis is back.
+        outage_s: u32 = 30, Allowed::Number(1, 86_400);
     }
 
     /// Certificates for tls://, wss:// and quic://. Files are PEM; they are read again when they change, and upon SIGHUP, and no

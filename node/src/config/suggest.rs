@@ -29,6 +29,15 @@ const KNOWN_ELSEWHERE: [(&str, &str); 22] = [
     ("sys_interval", "protocol.sys_interval_s"),
 ];
 
+/// What to say of a key that is none.
+pub fn unknown(path: &str) -> String {
+    let next = match key_like(path) {
+        Some(key) => format!("did you mean {}?", key.path()),
+        None => "`mqttd config` prints every key".to_owned(),
+    };
+    format!("there is no key {path}; {next}")
+}
+
 /// The key that `path` was probably meant to be.
 pub fn key_like(path: &str) -> Option<&'static Key> {
     let leaf = path.rsplit('.').next().unwrap_or(path);

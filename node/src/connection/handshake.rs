@@ -11,6 +11,7 @@ use super::{End, Entrance, Patience, RunningExchange};
 use crate::broker::{Broker, Member};
 use crate::hook::Progress;
 use crate::hook::client::{Client, Peer};
+use crate::hook::hooks::Refused;
 use crate::metrics::Metrics;
 use crate::packet::auth::Auth;
 use crate::packet::connect::{ClientId, Connect};
@@ -169,7 +170,19 @@ where
     if let Some(reason) = denied {
         return Err(Fault::new(reason, "the Client may not publish to its Will Topic").into());
     }
+    if broker.hooks.asks_for_connect() {
+        admit(&client, connect.password.as_ref(), broker).await?;
+    }
     Ok(Introduced { client, request, authentication, counted })
+}
+
+/// What the embedding program says to a Client that was believed.
+async fn admit(client: &Arc<Client>, password: Option<&Bytes>, broker: &Broker) -> Result<(), Fault> {
+    let admitted = tokio::time::timeout(broker.hooks.deadline, broker.hooks.admit(client, password)).await;
+    admitted.unwrap_or(Err(Refused::DEADLINE)).map_err(|refused| {
+        broker.count_failure(client, "on_connect", refused.why);
+        Fault::new(refused.reason, "the program that this Server is part of does not let the Client in")
+    })
 }
 
 /// The Session, from the Store; with CONNACK among its outgoing bytes.

@@ -1,5 +1,6 @@
 //! One task for each Network Connection: the turn.
 
+mod deciding;
 pub mod framing;
 mod handshake;
 #[cfg(test)]
@@ -22,10 +23,12 @@ use crate::broker::roster::Subscriber;
 use crate::broker::{Broker, Member};
 use crate::hook::Exchange;
 use crate::hook::client::{Client, Peer};
+use crate::hook::welcoming::Greeting;
 use crate::metrics::Metrics;
 use crate::packet::Packet;
 use crate::packet::reason::Reason;
 use crate::session::connect::Request;
+use crate::session::outbound::Delivery;
 use crate::session::{Fault, Session, Step};
 use crate::store::StoreError;
 use crate::time::{Span, Time};
@@ -141,7 +144,7 @@ struct Connection<S> {
     member: Box<Member>,
     broker: Arc<Broker>,
     /// Mail that was taken and found no room yet.
-    mail: std::collections::VecDeque<crate::session::outbound::Delivery>,
+    mail: std::collections::VecDeque<Delivery>,
     /// Fires at or before the next deadline; it is only moved when it fires, for a deadline moves with every packet.
     timer: Pin<Box<Sleep>>,
     /// Nothing was to do when this was last asked.
@@ -152,6 +155,10 @@ struct Connection<S> {
     stalled: Option<Time>,
     write_patience: Duration,
     authentication: Option<Box<handshake::Authentication>>,
+    /// A packet on which user code decides: nothing is read before it has.
+    deciding: Option<Box<deciding::Deciding>>,
+    /// For subscriptions of this turn, once they are granted.
+    greetings: Vec<Greeting>,
     _counted: Option<handshake::Counted>,
 }
 
@@ -160,7 +167,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let handshake::Entered { client, session, member, authentication, counted } = entered;
         let timer = Box::pin(tokio::time::sleep_until(far(&broker)));
         let write_patience = patience.write;
-        let (mail, held, stalled) = Default::default();
+        let (mail, held, stalled, deciding, greetings) = Default::default();
         Connection {
             framing,
             client,
@@ -174,6 +181,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             stalled,
             write_patience,
             authentication,
+            deciding,
+            greetings,
             _counted: counted,
         }
     }
@@ -190,12 +199,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             // What came before a fault is committed and acknowledged like everything else.
             self.commit(now).await?;
             end?;
+            if !self.greetings.is_empty() {
+                Box::pin(self.greet(now)).await?;
+            }
+            if self.broker.hooks.asks_for_deliver() && !self.mail.is_empty() {
+                Box::pin(self.screen_mail(now)).await;
+            }
             // In boxes, and only when there is something to read: what such a step needs is much, and most connections are quiet.
             if self.session.store_read().is_some() {
-                Box::pin(self.broker.read_queue(&self.member, &mut self.session, now)).await?;
+                Box::pin(self.broker.read_queue(&self.member, &self.client, &mut self.session, now)).await?;
             }
             if self.session.retained_read().is_some() {
-                Box::pin(self.broker.read_retained(&self.member, &mut self.session, now)).await?;
+                Box::pin(self.broker.read_retained(&self.member, &self.client, &mut self.session, now)).await?;
                 // A page costs up to a millisecond even if nothing in it matches, and there can be thousands.
                 tokio::task::yield_now().await;
             }
@@ -213,8 +228,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if written.is_ready() || self.session.outgoing().len() < waiting {
             self.stalled = None;
         }
+        let decided = self.poll_decided(context).is_ready();
+        if decided && self.deciding.is_some() {
+            return Poll::Ready(Ok(()));
+        }
         // A Client that does not read what it is sent is not read from either.
-        let reads = self.session.keeps_up() && !self.is_held(context);
+        let reads = decided && self.session.keeps_up() && !self.is_held(context);
         let more = !self.mail.is_empty() || self.session.store_read().is_some() || self.session.retained_read().is_some();
         if reads && self.framing.has_batch() {
             return Poll::Ready(Ok(()));
@@ -258,14 +277,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Whether a deadline has passed. The timer is moved only when it fires too early or would fire too late.
     fn poll_deadline(&mut self, stalled: bool, context: &mut Context<'_>) -> bool {
-        let clock = self.broker.clock;
+        let clock = &self.broker.clock;
         if stalled && self.stalled.is_none() {
             self.stalled = Some(clock.now());
         }
         let patience = Span(self.write_patience.as_millis() as u64);
         let stalled = self.stalled.map(|since| since + patience);
         let held = self.held.as_ref().map(|(_, until)| *until);
-        let deadline = self.session.deadline().into_iter().chain(stalled).chain(held).min();
+        let decided = self.deciding.as_ref().map(|deciding| deciding.until());
+        let deadline = self.session.deadline().into_iter().chain(stalled).chain(held).chain(decided).min();
         let Some(deadline) = deadline.map(|deadline| clock.instant(deadline)) else { return false };
         loop {
             if self.timer.deadline() > deadline {
@@ -294,12 +314,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn take_packets(&mut self, now: Time) -> Result<(), End> {
         let version = self.session.version();
         let (guard, client) = (self.broker.guard.clone(), self.client.clone());
+        let (asks_for_publish, asks_for_subscribe) = (self.broker.hooks.asks_for_publish(), self.broker.hooks.asks_for_subscribe());
+        self.take_decision(now)?;
         let mut packets = 0;
-        while packets < TURN_PACKETS_MAX && self.held.is_none() && self.session.keeps_up() {
+        while packets < TURN_PACKETS_MAX && self.held.is_none() && self.deciding.is_none() && self.session.keeps_up() {
             let Some(frame) = self.framing.frame().map_err(Fault::from)? else { break };
             packets += 1;
-            let packet = Packet::decode(version, frame).map_err(Fault::from)?;
-            match self.session.handle(packet, |topic| guard.publish(&client, topic), now)? {
+            let step = match Packet::decode(version, frame).map_err(Fault::from)? {
+                Packet::Publish(publish) if asks_for_publish => self.ask_publish(publish, now).map(|()| Step::Continue)?,
+                Packet::Subscribe(subscribe) if asks_for_subscribe => self.ask_subscribe(*subscribe, now).map(|()| Step::Continue)?,
+                packet => self.session.handle(packet, |topic| guard.publish(&client, topic), now)?,
+            };
+            match step {
                 Step::Continue => {}
                 Step::Disconnected => return Err(End::Client("DISCONNECT")),
                 Step::Authenticate(auth) => self.re_authenticate(&auth)?,
@@ -320,6 +346,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if open {
             self.mail = deliveries;
         }
+        if self.broker.hooks.asks_for_deliver() {
+            return Ok(()); // It is screened when what came is committed.
+        }
         while self.session.has_room()
             && let Some(delivery) = self.mail.pop_front()
         {
@@ -329,6 +358,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.mail = Default::default();
         }
         Ok(())
+    }
+
+    /// Hands over mail as far as there is room, with what handlers made of it. After one that had to be waited for, the socket comes first.
+    async fn screen_mail(&mut self, now: Time) {
+        while self.session.has_room()
+            && let Some(Delivery { run, grant }) = self.mail.pop_front()
+        {
+            let (screened, rest) = self.broker.screen_some(&self.client, &run).await;
+            if let Some(run) = screened.run {
+                self.session.deliver(&Delivery { run, grant: grant.clone() }, now);
+            }
+            if let Some(run) = rest {
+                self.mail.push_front(Delivery { run, grant });
+            }
+            if screened.waited {
+                break;
+            }
+        }
     }
 
     /// The one wait for the truth; nothing is asked when nothing happened.
@@ -363,6 +410,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let peer = self.client.peer.address;
         let now = self.broker.clock.now();
         let client_id = self.session.client_id().clone();
+        let reason = deciding::reason(&end);
         let sent_away = matches!(&end, Err(End::Fault(fault)) if sends_away(fault.reason));
         match end {
             Ok(()) | Err(End::Client("DISCONNECT")) => tracing::info!(%client_id, %peer, "disconnected"),
@@ -379,6 +427,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         let _ = tokio::time::timeout(LINGER, handshake::finish(&mut self.framing, self.session.outgoing())).await;
         self.count();
+        if self.broker.hooks.asks_for_disconnect() {
+            Box::pin(deciding::tell_disconnected(&self.broker, &self.client, reason)).await;
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who is at the other end of a Network Connection. No I/O.
 
-use std::net::SocketAddr;
+use core::net::SocketAddr; // plain data, for all its name
 use std::sync::Arc;
 
 use bytestring::ByteString;
