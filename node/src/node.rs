@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::auth::guard::House;
 use crate::broker::mailbox::Bounds;
 use crate::broker::{self, Broker};
 use crate::clock::Clock;
+use crate::config::user::read_secret;
 use crate::config::{Admin, Config, ListenUrl, StoreUrl};
 use crate::connection::Patience;
 use crate::listener;
@@ -91,6 +93,12 @@ impl Node {
         };
         let sys_interval = (config.protocol.sys_interval_s > 0).then(|| Duration::from_secs(config.protocol.sys_interval_s.into()));
         let admin = admin::Settings {
+            token: token(config)?,
+            limits: admin::Limits {
+                messages_max: config.session.queue_messages_max,
+                subscriptions_per_client_max: config.limits.subscriptions_per_client_max,
+                mailbox_messages_max: config.limits.mailbox_messages_max,
+            },
             node: config.node.id.clone().unwrap_or_else(|| NAME_DEFAULT.to_owned()),
             connections_max: config.limits.connections_max,
         };
@@ -122,9 +130,8 @@ impl Node {
         if let Some(interval) = self.sys_interval {
             tasks.spawn(broker::sys::run(self.broker.clone(), interval));
         }
-        if !self.doors.is_empty() {
-            tasks.spawn(admin::run(self.doors, self.broker.clone(), self.admin));
-        }
+        // Without doors too: other nodes ask this one.
+        tasks.spawn(admin::run(self.doors, self.broker.clone(), self.admin));
         for listener in self.listeners {
             tokio::spawn(listener::run(listener, self.broker.clone(), self.patience, stopped.clone(), open.clone()));
         }
@@ -173,6 +180,20 @@ async fn doors(admin: &Admin) -> io::Result<Vec<TcpListener>> {
         }
     }
     Ok(doors)
+}
+
+/// What opens the REST API to other machines.
+fn token(config: &Config) -> io::Result<Option<String>> {
+    let token = match (&config.api.token, &config.api.token_file) {
+        (Some(_), Some(_)) => return Err(io::Error::other("both api.token and api.token_file are set; keep one")),
+        (Some(token), None) => Some(token.reveal().to_owned()),
+        (None, Some(file)) => Some(read_secret(Path::new(file)).map_err(io::Error::other)?),
+        (None, None) => None,
+    };
+    match token {
+        Some(token) if token.trim().is_empty() => Err(io::Error::other("the token of the API is empty")),
+        token => Ok(token),
+    }
 }
 
 /// A host may have several addresses; no host is every address of the machine.

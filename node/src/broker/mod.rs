@@ -7,6 +7,7 @@ mod interest;
 pub mod life;
 pub mod mailbox;
 mod outbox;
+pub mod presence;
 pub mod reaper;
 pub mod replica;
 pub mod roster;

@@ -3,6 +3,7 @@
 mod check;
 mod client;
 mod config;
+mod control;
 mod healthcheck;
 mod http;
 mod log;
@@ -68,6 +69,14 @@ enum Command {
     Config,
     /// Ask a node whether it is ready: exit code 0 when it is, 1 when not
     Healthcheck(healthcheck::HealthcheckArguments),
+    /// Show the nodes of the cluster and how they are
+    Status(control::StatusArguments),
+    /// List the clients that are connected
+    Clients(control::ClientsArguments),
+    /// Disconnect a client; its session stays, and it may come back
+    Kick(control::KickArguments),
+    /// Send the clients of a node away and let it take no more, until it ends
+    Drain(control::DrainArguments),
     /// Publish messages
     #[command(name = "pub", after_help = publish::EXAMPLES)]
     Publish(publish::PublishArguments),
@@ -92,6 +101,10 @@ impl Arguments {
             Command::Check(arguments) => check::run(&arguments),
             Command::Config => config::run(),
             Command::Healthcheck(arguments) => healthcheck::run(&arguments),
+            Command::Status(arguments) => control::status(&arguments),
+            Command::Clients(arguments) => control::clients(&arguments),
+            Command::Kick(arguments) => control::kick(&arguments),
+            Command::Drain(arguments) => control::drain(&arguments),
             Command::Publish(arguments) => publish::run(&arguments),
             Command::Subscribe(arguments) => subscribe::run(&arguments),
         }

@@ -32,6 +32,8 @@ pub enum Allowed {
     Forms(&'static str),
     /// Topic Filters.
     Filters,
+    /// A text that is never shown.
+    Secret,
     /// Tables; never shown as they are, because there are passwords in them.
     Users,
 }
@@ -41,7 +43,7 @@ impl fmt::Display for Allowed {
         match self {
             Allowed::Number(least, most) => write!(f, "{} to {}", grouped(i128::from(*least)), grouped(i128::from(*most))),
             Allowed::Flag => f.write_str("true or false"),
-            Allowed::Text => f.write_str("a text that is not empty"),
+            Allowed::Text | Allowed::Secret => f.write_str("a text that is not empty"),
             Allowed::Choice(choices) => f.write_str(&choices.join(", ")),
             Allowed::Form(form) => f.write_str(form),
             Allowed::Forms(form) => write!(f, "a list of {form}"),
@@ -55,7 +57,7 @@ impl Allowed {
     fn admits(&self, value: &Value) -> bool {
         match (self, value) {
             (Allowed::Number(least, most), Value::Number(number)) => (i128::from(*least)..=i128::from(*most)).contains(number),
-            (Allowed::Text | Allowed::Form(_), Value::Text(text)) => !text.is_empty(),
+            (Allowed::Text | Allowed::Secret | Allowed::Form(_), Value::Text(text)) => !text.is_empty(),
             (Allowed::Choice(choices), Value::Text(text)) => choices.contains(&text.as_str()),
             (Allowed::Filters, Value::List(values)) => values.iter().all(|v| matches!(v, Value::Text(text) if is_filter(text))),
             (Allowed::Flag, Value::Flag(_)) | (Allowed::Forms(_) | Allowed::Users, Value::List(_)) => true,
@@ -88,7 +90,7 @@ impl Key {
 
     /// A key that can hold a secret: its variable may end in `_FILE` and name a file instead, and it is never printed as it is.
     pub fn is_secret(&self) -> bool {
-        matches!(self.allowed, Allowed::Users) || self.name == "url"
+        matches!(self.allowed, Allowed::Users | Allowed::Secret) || self.name == "url"
     }
 
     pub fn apply(&self, config: &mut Config, value: &Value) -> Result<(), Refusal> {
@@ -108,7 +110,7 @@ impl Key {
                 super::file::value_of_toml(text).unwrap_or_else(as_text)
             }
             Allowed::Forms(_) | Allowed::Filters => Value::List(text.split(',').map(|part| Value::Text(part.trim().to_owned())).collect()),
-            Allowed::Text | Allowed::Choice(_) | Allowed::Form(_) | Allowed::Users => as_text(),
+            Allowed::Text | Allowed::Secret | Allowed::Choice(_) | Allowed::Form(_) | Allowed::Users => as_text(),
         }
     }
 
@@ -116,7 +118,7 @@ impl Key {
     pub fn shown(&self, value: &Value) -> String {
         match (self.allowed, value) {
             (Allowed::Users, Value::List(users)) => Value::List(users.iter().map(masked_user).collect()).to_string(),
-            (Allowed::Users, _) => HIDDEN.to_owned(),
+            (Allowed::Users | Allowed::Secret, _) => HIDDEN.to_owned(),
             (Allowed::Form(_), Value::Text(url)) => Value::Text(masked_url(url)).to_string(),
             _ => value.to_string(),
         }

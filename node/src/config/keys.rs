@@ -2,7 +2,7 @@
 
 use super::key::{Allowed, Key};
 use super::url::{Admin, ListenUrl, StoreUrl};
-use super::user::Users;
+use super::user::{Secret, Users};
 use super::value::{Refusal, Setting, Value};
 
 const MIB: usize = 1024 * 1024;
@@ -215,6 +215,14 @@ keys! {
         response_information: Option<String> = None, Allowed::Text, example "\"response/\"";
         /// Server Reference: another server to use, told to clients that are sent away.
         server_reference: Option<String> = None, Allowed::Text, example "\"other.example:1883\"";
+    }
+
+    /// The REST API and the dashboard, at the admin address.
+    [api] Api {
+        /// Whoever shows this token may ask and change everything. Without one only programs on the machine of the node may.
+        token: Option<Secret> = None, Allowed::Secret, example "\"a long random text\"";
+        /// The file that has the token, instead.
+        token_file: Option<String> = None, Allowed::Text, example "\"/run/secrets/mqttd-token\"";
     }
 
     /// How a node ends, or is emptied: it is not ready, then takes no more connections, then sends its clients away, a few at a time.

@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::framing::{FrameError, Framing};
 use super::{End, Patience, RunningExchange};
+use crate::broker::presence::{Presence, Traffic};
 use crate::broker::{Broker, Member};
 use crate::hook::Progress;
 use crate::hook::client::{Client, Peer};
@@ -24,6 +25,7 @@ use crate::store::{Open, StoreError};
 /// A Client that is in.
 pub(super) struct Entered {
     pub client: Arc<Client>,
+    pub presence: Arc<Presence>,
     pub session: Box<Session>,
     pub member: Box<Member>,
     pub authentication: Option<Box<Authentication>>,
@@ -176,6 +178,7 @@ where
     let (member, state) = broker.open(&request.client_id, open, now).await.map_err(not_opened)?;
     tracing::info!(client_id = %request.client_id, peer = %client.peer.address, version = ?request.version, resumed = state.is_some(), "connected");
     let answered = authentication.as_ref().map(|(authentication, data)| (authentication.method.clone(), data.clone()));
+    let (resumed, expiry, has_will) = (state.is_some(), request.expiry, request.will.is_some());
     let mut session = Box::new(request.accept(state, answered, &broker.settings, now));
     let Some(mut member) = member else {
         // CONNACK has no word for it: the Client was in, and was taken over before it knew [MQTT-3.1.4-3].
@@ -188,8 +191,11 @@ where
         broker.close(&mut member, &mut session, Default::default(), false, now).await?;
         return Err(Fault::new(Reason::PACKET_TOO_LARGE, "no CONNACK fits into the Maximum Packet Size of the Client").into());
     }
+    let presence = Arc::new(Presence { client: client.clone(), connected_at: now, resumed, expiry, has_will, traffic: Traffic::default() });
+    member.subscriber.mailbox.show(member.lease.epoch, presence.clone());
     Ok(Entered {
         client,
+        presence,
         session,
         member: Box::new(member),
         authentication: authentication.map(|(authentication, _)| Box::new(authentication)),
