@@ -33,6 +33,9 @@ mod packet_size;
 mod session;
 mod takeover;
 
+// A node that is a part of another program.
+mod embedding;
+
 // Bad input, large input, and that one client's fault is no other's.
 mod edges;
 mod malformed;

@@ -48,7 +48,8 @@ impl Cluster {
         Some(Cluster::on(Redis::with(&["--appendonly", "yes", "--appendfsync", "always"])?, nodes, &[]))
     }
 
-    fn on(redis: Redis, nodes: usize, variables: &[(&str, &str)]) -> Cluster {
+    /// On a Redis that may be away still, with these environment variables.
+    pub fn on(redis: Redis, nodes: usize, variables: &[(&str, &str)]) -> Cluster {
         let variables: Vec<_> = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let nodes = (0..nodes).map(|number| Node::start(&redis.url(), &format!("n{number}"), &variables)).collect();
         Cluster { nodes, redis }

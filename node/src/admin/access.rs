@@ -71,7 +71,8 @@ mod tests {
 
     #[test]
     fn who_may_ask() {
-        let rows: &[(Option<&str>, &str, &[(&str, &str)], u16)] = &[
+        type Row = (Option<&'static str>, &'static str, &'static [(&'static str, &'static str)], u16);
+        let rows: &[Row] = &[
             (None, "127.0.0.1:5", &[("host", "127.0.0.1:8080")], 200),
             (None, "[::1]:5", &[("host", "[::1]:8080")], 200),
             (None, "127.0.0.1:5", &[("host", "localhost")], 200),

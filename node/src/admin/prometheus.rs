@@ -117,14 +117,14 @@ impl Desk {
             "Subscriptions in the routing table, of this node and of what others told.",
             broker.subscriptions() as u64,
         );
-        text.gauge("mqttd_store_up", "Whether the Store answers.", store.is_reachable().into());
+        text.gauge("mqttd_store_up", "Whether the Store answers.", broker.health().store.is_reachable().into());
         text.gauge("mqttd_ready", "Whether clients should be sent to this node.", self.is_ready().into());
         text.gauge("mqttd_uptime_seconds", "Since the start of this node.", broker.clock.now().since(self.started).0 / 1000);
         let stage = broker.life.stage();
         let stages = [Stage::Running, Stage::Leaving, Stage::Draining, Stage::Drained].map(|one| (one.name(), one == stage));
         text.states("mqttd_stage", "What this node is at.", "stage", &stages);
         text.states("mqttd_build_info", "The version of this node.", "version", &[(env!("CARGO_PKG_VERSION"), true)]);
-        if let Some(cluster) = cluster {
+        if let Some(cluster) = &cluster {
             text.gauge("mqttd_nodes", "Nodes of the cluster that live, as this one knows.", cluster.live().len() as u64);
             text.counter("mqttd_posts_dropped", "QoS 0 messages for other nodes that found no room.", cluster.dropped());
         }
@@ -133,7 +133,7 @@ impl Desk {
             text.gauge("mqttd_retained_messages", "Retained messages in the Store.", stats.retained);
             text.counter("mqttd_store_dropped_messages", "Messages that the Store had no room for, told by this node.", stats.dropped_full);
             text.counter("mqttd_store_expired_messages", "Messages that expired in the Store, found by this node.", stats.expired);
-            if cluster.is_none() {
+            if !store.is_shared() {
                 text.gauge("mqttd_sessions", "Sessions in the Store.", stats.sessions);
                 text.gauge("mqttd_queued_messages", "Messages in the queues of Sessions.", stats.queued_messages);
                 text.gauge("mqttd_store_held_bytes", "Bytes of queued and retained messages.", stats.held_bytes);

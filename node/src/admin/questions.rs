@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::time::MissedTickBehavior;
 
 use super::Desk;
 use super::reply::date;
@@ -16,6 +18,9 @@ use crate::packet::Version;
 use crate::packet::connect::ClientId;
 use crate::store::cluster::NodeId;
 use crate::subscription::Subscription;
+
+/// How often a node looks whether it is another member by now.
+const MEMBERSHIP_LOOK: Duration = Duration::from_secs(1);
 
 /// Addresses that are listed with their connections; more are not told apart.
 const ADDRESSES_MAX: usize = 10_000;
@@ -70,16 +75,35 @@ pub(super) struct Filter {
 
 /// Answers what other nodes ask, for as long as it is polled.
 pub(super) async fn answer_others(desk: Arc<Desk>) {
-    let Some(cluster) = desk.broker.store().cluster().cloned() else { return };
-    let answer = move |question: Vec<u8>| {
-        let desk = desk.clone();
-        async move {
-            let answer = serde_json::from_slice(&question).map(|question| desk.answer(&question));
-            // A question that this version does not know has no answer.
-            answer.unwrap_or(Value::Null).to_string().into_bytes()
+    if !desk.broker.store().is_shared() {
+        return;
+    }
+    let mut looks = tokio::time::interval(MEMBERSHIP_LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        let Some(cluster) = desk.broker.store().cluster() else { continue };
+        let answering = cluster.answer({
+            let desk = desk.clone();
+            move |question| answered(desk.clone(), question)
+        });
+        let is_member = || desk.broker.store().cluster().is_some_and(|now| now.node() == cluster.node());
+        let until_it_parts = async {
+            while is_member() {
+                looks.tick().await;
+            }
+        };
+        tokio::select! {
+            () = answering => {}
+            () = until_it_parts => {}
         }
-    };
-    cluster.answer(answer).await;
+    }
+}
+
+/// A question that this version does not know has no answer.
+async fn answered(desk: Arc<Desk>, question: Vec<u8>) -> Vec<u8> {
+    let answer = serde_json::from_slice(&question).map(|question| desk.answer(&question));
+    answer.unwrap_or(Value::Null).to_string().into_bytes()
 }
 
 /// What all nodes said.
@@ -121,7 +145,7 @@ impl Desk {
                 let seen = self.broker.present_as(&ClientId::new(id));
                 seen.map_or(Value::Null, |seen| self.client(&seen))
             }
-            Question::Kick { id } => json!(self.broker.kick(&ClientId::new(id))),
+            Question::Kick { id } => json!(self.broker.kick_here(&ClientId::new(id))),
             Question::Subscriptions { filter, reach } => self.subscriptions(filter, *reach),
             Question::Addresses => {
                 let mut addresses: BTreeMap<String, u64> = BTreeMap::new();
@@ -148,7 +172,7 @@ impl Desk {
     fn node(&self) -> Value {
         let broker = &self.broker;
         let (metrics, now) = (&broker.metrics, broker.clock.now());
-        let cluster = broker.store().cluster();
+        let (cluster, health) = (broker.store().cluster(), broker.health());
         let (mut messages, mut bytes, mut slow) = (0, 0, 0);
         for seen in broker.present() {
             messages += seen.mailbox_messages;
@@ -159,13 +183,13 @@ impl Desk {
             self.checks().iter().filter_map(|check| Some(format!("{}: {}", check.name, check.fault.as_ref()?))).collect();
         json!({
             "node": self.settings.node,
-            "incarnation": cluster.map(|cluster| cluster.node().as_str()),
+            "incarnation": cluster.as_ref().map(|cluster| cluster.node().as_str()),
             "node_status": broker.life.stage().name(),
             "ready": faults.is_empty(),
             "errors": faults,
             "version": env!("CARGO_PKG_VERSION"),
-            "store": if cluster.is_some() { "redis" } else { "memory" },
-            "store_reachable": broker.store().is_reachable(),
+            "store": if broker.store().is_shared() { "redis" } else { "memory" },
+            "store_reachable": health.store.is_reachable(),
             "uptime": now.since(self.started).0,
             "started_at": date(self.started),
             "connections": metrics.connections.load(Relaxed),

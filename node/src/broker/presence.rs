@@ -74,7 +74,7 @@ impl Broker {
     }
 
     /// Disconnects a Client that is connected here. False: it is not.
-    pub fn kick(&self, client_id: &ClientId) -> bool {
+    pub fn kick_here(&self, client_id: &ClientId) -> bool {
         let subscriber = self.roster.get(client_id).filter(|subscriber| subscriber.mailbox.is_online());
         if let Some(subscriber) = &subscriber {
             subscriber.mailbox.kick(Fault::new(Reason::ADMINISTRATIVE_ACTION, "disconnected by the administration"));

@@ -94,7 +94,11 @@ impl Node {
     /// The answer of `/api/v1/SEGMENTS`; each segment may have any characters. `None`: there is none, the node is gone.
     async fn try_ask(&self, method: Method, segments: &[&str], query: &[(&str, &str)]) -> Result<Option<Value>, Failure> {
         let mut url = self.base.clone();
-        url.path_segments_mut().map_err(|()| Failure::Usage(format!("{} has no paths", self.base)))?.clear().extend(["api", "v1"]).extend(segments);
+        url.path_segments_mut()
+            .map_err(|()| Failure::Usage(format!("{} has no paths", self.base)))?
+            .clear()
+            .extend(["api", "v1"])
+            .extend(segments);
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
@@ -137,7 +141,15 @@ pub(super) fn status(arguments: &StatusArguments) -> Result<(), Failure> {
                 let status = if one["ready"] == true { "ready" } else { one["node_status"].as_str().unwrap_or_default() };
                 let store = if one["store_reachable"] == false { "does not answer" } else { one["store"].as_str().unwrap_or("?") };
                 let up = one["uptime"].as_u64().map_or_else(String::new, |ms| lasting(ms / 1000));
-                rows.push(vec![text(&one["node"]), status.into(), text(&one["connections"]), text(&one["mailbox_messages"]), store.into(), up, text(&one["version"])]);
+                rows.push(vec![
+                    text(&one["node"]),
+                    status.into(),
+                    text(&one["connections"]),
+                    text(&one["mailbox_messages"]),
+                    store.into(),
+                    up,
+                    text(&one["version"]),
+                ]);
                 rows.extend(one["errors"].as_array().into_iter().flatten().map(|error| vec![String::new(), text(error)]));
             }
             table(&rows)

@@ -40,13 +40,15 @@ const EXAMPLES: &str = "\
 Examples:
   mqttd                                   a broker on 127.0.0.1:1883, its Store in memory
   mqttd --listen tcp://:1883              for other machines too
+  mqttd --listen tls://:8883 --listen wss://:8084 --listen quic://:14567 --tls-certificate cert.pem --tls-key key.pem
   mqttd sub -t 'hello/#' -v               in a second terminal: print what arrives
   mqttd pub -t hello/world -m hi          in a third one: say hello
   mqttd config > mqttd.toml               a file with every option to start from
   mqttd check -c mqttd.toml               is the file right, and what holds?
 
 Every key of the file is also a variable: limits.packet_bytes_max is MQTTD_LIMITS__PACKET_BYTES_MAX.
-Flags win over variables, variables over the file. Ports: 1883 MQTT over TCP.
+Flags win over variables, variables over the file. Ports: 1883 MQTT over TCP, 8883 TLS, 8083 WebSocket and 8084 over TLS
+(/mqtt), 14567 QUIC.
 Exit codes: 0 a clean end, 1 something failed while running, 2 the command line or the configuration is wrong.";
 
 /// An MQTT 3.1, 3.1.1 and 5.0 broker. Without a command it runs the broker.

@@ -17,7 +17,7 @@ fn samples(text: &str) -> BTreeMap<String, f64> {
 
 #[test]
 fn traffic_moves_the_metrics() {
-    let broker = Broker::administered(|_| {});
+    let broker = Broker::administered(|config| config.protocol.sys_interval_s = 0);
     let topic = unique("t");
     let (mut publisher, mut subscriber) = broker.pair(V5);
     subscriber.subscribe(&topic, 1);
@@ -105,7 +105,7 @@ fn read_all(folder: &Path, text: &mut String) {
 /// The names of the seed, true at every moment.
 #[test]
 fn the_metrics_of_the_seed() {
-    let broker = Broker::administered(|_| {});
+    let broker = Broker::administered(|config| config.protocol.sys_interval_s = 0);
     let topic = unique("t");
     let (mut publisher, mut subscriber) = broker.pair(V5);
     subscriber.subscribe(&topic, 0);

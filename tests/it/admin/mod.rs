@@ -3,6 +3,7 @@
 mod access;
 mod api;
 mod cluster;
+mod control;
 mod drain;
 mod metrics;
 mod probes;

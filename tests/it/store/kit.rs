@@ -35,7 +35,7 @@ pub(super) async fn redis_with(limits: redis::Limits) -> Option<Store> {
     let server = Redis::shared()?;
     let settings =
         redis::Settings { url: server.url(), prefix: unique("test"), node: "node".to_owned(), limits, cluster: Default::default() };
-    Some(Store::Redis(redis::Redis::connect(settings).await.expect("a store on Redis")))
+    Some(redis::Redis::connect(settings).await.expect("a store on Redis").into())
 }
 
 /// The moment so many seconds after [`NOW`].

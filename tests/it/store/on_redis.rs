@@ -17,7 +17,7 @@ const LIMITS: Limits = Limits { queue_messages_max: 5, retained_max: 2 };
 async fn connect(prefix: &str) -> Option<Store> {
     let url = Redis::shared()?.url();
     let settings = Settings { url, prefix: prefix.to_owned(), node: "node".to_owned(), limits: LIMITS, cluster: Default::default() };
-    Some(Store::Redis(OnRedis::connect(settings).await.expect("a store on Redis")))
+    Some(OnRedis::connect(settings).await.expect("a store on Redis").into())
 }
 
 #[tokio::test]
@@ -120,7 +120,7 @@ async fn without_memory_nothing_is_added_and_everything_can_end() {
     let Some(server) = Redis::start() else { return };
     let limits = Limits { queue_messages_max: 100_000, retained_max: 100_000 };
     let settings = Settings { url: server.url(), prefix: "test".to_owned(), node: "node".to_owned(), limits, cluster: Default::default() };
-    let store = Store::Redis(OnRedis::connect(settings).await.expect("a store on Redis"));
+    let store = Store::from(OnRedis::connect(settings).await.expect("a store on Redis"));
     let (lease, _) = open(&store, "c", false, MINUTE, Some(will(5)), NOW).await;
     let large = "x".repeat(100_000);
     let big = run(&[&large]);

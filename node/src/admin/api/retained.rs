@@ -49,7 +49,7 @@ async fn list(State(desk): Shared, Asked(wanted): Asked<Wanted>) -> Reply {
             break;
         }
         let page = desk.broker.store().retained(&filter, after.as_ref(), limit - data.len(), desk.broker.clock.now()).await?;
-        data.extend(page.messages.iter().flat_map(|run| run.messages()).map(|message| summary(message)));
+        data.extend(page.messages.iter().flat_map(|run| run.messages()).map(summary));
         more = page.next.is_some();
         after = page.next.or(after);
     }

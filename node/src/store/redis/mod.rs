@@ -12,6 +12,7 @@ mod contexts;
 mod due;
 mod encoding;
 mod functions;
+pub mod joining;
 mod keys;
 pub mod link;
 mod queue;
@@ -29,6 +30,7 @@ use redis::{Cmd, Value};
 use tokio::sync::mpsc;
 
 use super::cluster::News;
+use super::health::StoreHealth;
 use super::{Stats, StoreError};
 use crate::packet::connect::ClientId;
 use cluster::Cluster;
@@ -98,11 +100,6 @@ impl Redis {
         })
     }
 
-    /// Every standing connection is up, and Redis has heard of this node lately.
-    pub fn is_reachable(&self) -> bool {
-        self.link.state().is_healthy() && self.cluster.may_promise()
-    }
-
     /// What joins this node with the others of its prefix.
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
@@ -122,6 +119,12 @@ impl Redis {
             expired: self.expired.load(Relaxed),
             ..Stats::default()
         })
+    }
+
+    /// What the link and the beat know.
+    pub fn health(&self) -> StoreHealth {
+        let down_for = self.link.state().down_since.map(|since| since.elapsed());
+        self.cluster.health(down_for)
     }
 
     /// Calls a function by the control connection. `arguments` adds its arguments.

@@ -25,11 +25,14 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Questions that are answered at a time; more wait.
 const ANSWERS_MAX: usize = 8;
 
+/// Where the answers to a question go.
+type Asker = mpsc::Sender<(NodeId, Vec<u8>)>;
+
 /// The questions of this node that wait for answers.
 #[derive(Debug, Default)]
 pub(super) struct Asks {
     next: AtomicU64,
-    waiting: Mutex<HashMap<u64, mpsc::Sender<(NodeId, Vec<u8>)>>>,
+    waiting: Mutex<HashMap<u64, Asker>>,
 }
 
 /// What came of a question.

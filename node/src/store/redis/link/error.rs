@@ -10,6 +10,8 @@ use crate::store::StoreError;
 pub enum LinkError {
     /// Redis cannot be reached or serves nobody now; nothing was done.
     Unavailable,
+    /// Redis is there but serves nobody now, and says why (`READONLY`, `NOREPLICAS`, `MISCONF`…); nothing was done.
+    Refused(String),
     /// The connection was lost, or the deadline passed, after the commands were handed to it: they may have been done or not, or partly,
     /// and may still be done. Only who asked knows whether asking again does harm, so the link never does.
     Unknown,
@@ -26,7 +28,7 @@ impl From<RedisError> for LinkError {
     fn from(error: RedisError) -> LinkError {
         match (error.code(), error.kind()) {
             (Some("OOM"), _) => LinkError::Full,
-            (Some(code), _) if UNAVAILABLE.contains(&code) => LinkError::Unavailable,
+            (Some(code), _) if UNAVAILABLE.contains(&code) => LinkError::Refused(error.to_string()),
             // The reply never came, or could not be read.
             (None, ErrorKind::Io | ErrorKind::Parse) => LinkError::Unknown,
             // A command inside a function was refused: the text tells why, its code is that of the function.
@@ -45,7 +47,7 @@ impl From<LinkError> for StoreError {
     fn from(error: LinkError) -> StoreError {
         match error {
             LinkError::Full => StoreError::Full,
-            LinkError::Unavailable | LinkError::Unknown | LinkError::Script(_) => StoreError::Unavailable,
+            LinkError::Unavailable | LinkError::Refused(_) | LinkError::Unknown | LinkError::Script(_) => StoreError::Unavailable,
         }
     }
 }
@@ -54,6 +56,7 @@ impl fmt::Display for LinkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LinkError::Unavailable => f.write_str("Redis cannot be reached"),
+            LinkError::Refused(text) => write!(f, "Redis serves nobody now: {text}"),
             LinkError::Unknown => f.write_str("Redis did not answer: it is not known what was done"),
             LinkError::Full => f.write_str("Redis is at its maxmemory"),
             LinkError::Script(text) => write!(f, "Redis refused: {text}"),

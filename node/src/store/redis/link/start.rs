@@ -84,6 +84,13 @@ impl From<DialError> for StartError {
     }
 }
 
+impl StartError {
+    /// It may be otherwise in a moment, without anybody doing anything to this node or its configuration.
+    pub fn passes(&self) -> bool {
+        matches!(self, StartError::Unreachable(_) | StartError::NotReady(_))
+    }
+}
+
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
