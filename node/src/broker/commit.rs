@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use crate::broker::mailbox::Pushed;
 use crate::broker::outbox::Outbox;
 use crate::broker::roster::{Place, Subscriber};
@@ -436,7 +438,9 @@ impl Broker {
         if writes.is_empty() {
             return Ok(());
         }
+        let begun = Instant::now();
         let written = self.store.write(writes, now).await?;
+        self.metrics.store_write_seconds.observe(begun.elapsed());
         for (written, origin) in written.into_iter().zip(origins) {
             if written == Written::StoreFull && outcomes.len() > origin {
                 outcomes[origin] = Outcome::Refused(Reason::QUOTA_EXCEEDED);
@@ -487,6 +491,7 @@ impl Broker {
         });
         let subscribed = subscribed.collect();
         self.tell_subscribed(member, &granted).await?;
+        Metrics::add(&self.metrics.subscribes, granted.len() as u64);
         Ok(Outcome::Subscribed(subscribed))
     }
 
@@ -496,6 +501,7 @@ impl Broker {
             self.store.unsubscribe(&member.lease, &selectors).await?;
         }
         self.tell_unsubscribed(member, &selectors).await?;
+        Metrics::add(&self.metrics.unsubscribes, selectors.len() as u64);
         let reasons = requests.into_iter().map(|request| match request {
             Err(reason) => reason,
             Ok(selector) if self.table.unsubscribe(&member.subscriber, &selector) => Reason::SUCCESS,

@@ -11,6 +11,7 @@ pub mod mailbox;
 pub mod membership;
 mod once;
 mod outbox;
+pub mod presence;
 pub mod reaper;
 pub mod replica;
 pub mod roster;
