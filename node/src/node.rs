@@ -88,6 +88,8 @@ impl Node {
         let guard = Arc::new(House::new(house(config)?));
         let mut broker = Broker::new(Arc::new(settings(config)), guard, store(config), broker_limits(config), Clock::start());
         broker.hooks = hooks;
+        broker.name = config.node.id.as_deref().unwrap_or(NAME_DEFAULT).into();
+        broker.tells_of_clients = config.protocol.sys_interval_s > 0;
         let broker = Arc::new(broker);
         let joined = match broker.join().await {
             Ok(joined) => joined,
@@ -163,6 +165,7 @@ impl Node {
         let (open, mut all_closed) = mpsc::channel::<()>(1);
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(broker::reaper::run(self.broker.clone()));
+        tasks.spawn(broker::census::run(self.broker.clone()));
         if let Some(interval) = self.sys_interval {
             tasks.spawn(broker::sys::run(self.broker.clone(), interval));
         }
@@ -268,8 +271,16 @@ fn broker_limits(config: &Config) -> broker::Limits {
 }
 
 fn store(config: &Config) -> Store {
-    let StoreUrl::Redis(url) = &config.store.url else { return Store::Memory(Memory::new(limits(config))) };
-    let settings = redis::Settings {
+    match redis(config) {
+        Some(settings) => Store::Redis(Joining::new(settings)),
+        None => Store::Memory(Memory::new(limits(config))),
+    }
+}
+
+/// What this configuration says of Redis; `None` where the Store is another.
+pub(crate) fn redis(config: &Config) -> Option<redis::Settings> {
+    let StoreUrl::Redis(url) = &config.store.url else { return None };
+    Some(redis::Settings {
         url: url.clone(),
         access: access(&config.store),
         durability: match config.store.durability {
@@ -290,8 +301,7 @@ fn store(config: &Config) -> Store {
             outage_max: Duration::from_secs(config.cluster.outage_s.into()),
             ..redis::cluster::settings::Settings::of_lease(Duration::from_secs(config.cluster.lease_s.into()))
         },
-    };
-    Store::Redis(Joining::new(settings))
+    })
 }
 
 fn access(store: &config::keys::Store) -> Access {

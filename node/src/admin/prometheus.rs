@@ -133,10 +133,11 @@ impl Desk {
             text.gauge("mqttd_retained_messages", "Retained messages in the Store.", stats.retained);
             text.counter("mqttd_store_dropped_messages", "Messages that the Store had no room for, told by this node.", stats.dropped_full);
             text.counter("mqttd_store_expired_messages", "Messages that expired in the Store, found by this node.", stats.expired);
-            if !store.is_shared() {
+            // On Redis these are as of the last walk over all keys, and zero until the first has come to its end.
+            if !store.is_shared() || stats.sessions > 0 {
                 text.gauge("mqttd_sessions", "Sessions in the Store.", stats.sessions);
                 text.gauge("mqttd_queued_messages", "Messages in the queues of Sessions.", stats.queued_messages);
-                text.gauge("mqttd_store_held_bytes", "Bytes of queued and retained messages.", stats.held_bytes);
+                text.gauge("mqttd_store_held_bytes", "Bytes of queued and retained messages; on Redis of queues only.", stats.held_bytes);
             }
         }
     }

@@ -1,5 +1,6 @@
 //! What every connection of this node shares: who is here, who subscribes to what, and the way of a message to all of them.
 
+pub mod census;
 pub mod commit;
 mod debts;
 pub mod give;
@@ -61,6 +62,10 @@ const LEAVE_PATIENCE: Duration = Duration::from_secs(1);
 pub struct Broker {
     pub settings: Arc<Settings>,
     pub guard: Arc<dyn Guard>,
+    /// Of this node, under `$SYS/brokers/`.
+    pub name: Arc<str>,
+    /// Whether `$SYS` tells who comes and goes.
+    pub tells_of_clients: bool,
     /// What the embedding program wants to be asked.
     pub hooks: Hooks,
     pub metrics: Metrics,
@@ -112,6 +117,8 @@ impl Broker {
         Broker {
             settings,
             guard,
+            name: "node".into(),
+            tells_of_clients: false,
             hooks: Hooks::default(),
             metrics: Metrics::default(),
             clock,

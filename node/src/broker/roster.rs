@@ -89,6 +89,17 @@ impl Drop for Opening<'_> {
     }
 }
 
+/// Numbers of subscriptions: those that are not shared, and those that are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Subscriptions {
+    /// Of Sessions that are connected here.
+    pub connected: [u64; 2],
+    /// Of Sessions that end with their connection, which is here.
+    pub live: [u64; 2],
+    /// Of all others, wherever they are connected.
+    pub durable: [u64; 2],
+}
+
 #[derive(Debug, Default)]
 struct Members {
     by_id: HashMap<ClientId, Arc<Subscriber>>,
@@ -227,6 +238,23 @@ impl Roster {
     }
 
     /// Everyone who is connected now.
+    /// How many subscriptions the Sessions have that this node knows itself. A walk over all of them.
+    pub fn subscriptions(&self) -> Subscriptions {
+        let mut counted = Subscriptions::default();
+        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
+        for subscriber in members.by_id.values().filter(|subscriber| subscriber.place == Place::Here) {
+            let selectors = subscriber.selectors();
+            let all = selectors.as_ref().map_or(0, BTreeSet::len) as u64;
+            let shared = selectors.iter().flatten().filter(|selector| selector.share.is_some()).count() as u64;
+            let kind = if subscriber.is_durable() { &mut counted.durable } else { &mut counted.live };
+            *kind = [kind[0] + all - shared, kind[1] + shared];
+            if subscriber.mailbox.is_online() {
+                counted.connected = [counted.connected[0] + all - shared, counted.connected[1] + shared];
+            }
+        }
+        counted
+    }
+
     pub fn online(&self) -> Vec<Arc<Subscriber>> {
         let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
         members.by_id.values().filter(|subscriber| subscriber.mailbox.is_online()).cloned().collect()

@@ -11,6 +11,7 @@ mod log;
 mod publish;
 mod run;
 mod signals;
+mod store;
 mod subscribe;
 
 #[cfg(test)]
@@ -92,6 +93,12 @@ enum Command {
     Kick(control::KickArguments),
     /// Send the clients of a node away and let it take no more, until it ends
     Drain(control::DrainArguments),
+    /// List the Sessions in Redis, connected or not
+    Sessions(store::SessionsArguments),
+    /// Show one Session in Redis: its state, its subscriptions, its queue
+    Inspect(store::InspectArguments),
+    /// Look for keys in Redis that nobody has: exit code 1 when there are some
+    Fsck(store::FsckArguments),
     /// Publish messages
     #[command(name = "pub", after_help = publish::EXAMPLES)]
     Publish(publish::PublishArguments),
@@ -121,6 +128,9 @@ impl Arguments {
             Command::Clients(arguments) => control::clients(&arguments),
             Command::Kick(arguments) => control::kick(&arguments),
             Command::Drain(arguments) => control::drain(&arguments),
+            Command::Sessions(arguments) => store::sessions(&arguments),
+            Command::Inspect(arguments) => store::inspect(&arguments),
+            Command::Fsck(arguments) => store::fsck(&arguments),
             Command::Publish(arguments) => publish::run(&arguments),
             Command::Subscribe(arguments) => subscribe::run(&arguments),
         }

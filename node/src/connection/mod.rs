@@ -111,6 +111,9 @@ where
     };
     is_in(Some(&entrance));
     drop(entrance);
+    if broker.tells_of_clients {
+        Box::pin(broker.tell_connected(&entered.presence)).await;
+    }
     let mut connection = Connection::new(framing, entered, broker, patience);
     let end = unless_panic(connection.turns()).await;
     Box::pin(connection.leave(end)).await;
@@ -161,7 +164,7 @@ struct Connection<S> {
     deciding: Option<Box<deciding::Deciding>>,
     /// For subscriptions of this turn, once they are granted.
     greetings: Vec<Greeting>,
-    _counted: Option<handshake::Counted>,
+    counted: Option<handshake::Counted>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
@@ -186,7 +189,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             authentication,
             deciding,
             greetings,
-            _counted: counted,
+            counted,
         }
     }
 
@@ -437,6 +440,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         let _ = tokio::time::timeout(LINGER, handshake::finish(&mut self.framing, self.session.outgoing())).await;
         self.count();
+        // What has not come by CONNECT, a stream beside one, was not told of either.
+        if self.broker.tells_of_clients && self.counted.is_some() {
+            Box::pin(self.broker.tell_disconnected(&self.presence, reason, now)).await;
+        }
         if self.broker.hooks.asks_for_disconnect() {
             Box::pin(deciding::tell_disconnected(&self.broker, &self.client, reason)).await;
         }

@@ -402,6 +402,14 @@ impl Store {
         }
     }
 
+    /// Goes on counting what `stats` says, where that is to be done: by one node for all, again and again.
+    pub async fn take_census(&self) -> Result<(), StoreError> {
+        match self {
+            Store::Memory(_) => Ok(()),
+            Store::Redis(store) => store.now()?.take_census().await,
+        }
+    }
+
     /// Takes the context of a request: exactly one caller gets it.
     pub async fn take_context(&self, id: &str, now: Time) -> Result<Option<Bytes>, StoreError> {
         each!(self, take_context(id, now))

@@ -41,7 +41,7 @@ fn live_and_end(cluster: &Cluster) {
 }
 
 /// What a cluster keeps for itself: its nodes, the log of routes, and for a minute who has ended.
-fn is_of_the_cluster(key: &str) -> bool {
+pub(super) fn is_of_the_cluster(key: &str) -> bool {
     let key = key.trim_start_matches(PREFIX).trim_start_matches(':');
     let kept = ["log", "ver", "sessions", "nodes", "sessions-ended", "nodes-ended"];
     key.starts_with("{nodes}:") || key.starts_with("{n:") || key.strip_prefix("{routes}:").is_some_and(|word| kept.contains(&word))

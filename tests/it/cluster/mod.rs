@@ -3,6 +3,7 @@
 
 mod deployments;
 mod faults;
+mod full;
 mod kills;
 mod leftovers;
 mod load;
@@ -13,6 +14,8 @@ mod rejoin;
 mod rolling;
 mod shared;
 mod storms;
+mod survey;
+mod system;
 mod takeover;
 mod wills;
 

@@ -1,10 +1,10 @@
-//! The topics under `$SYS/broker/` and what they say, in the words of mosquitto. Pure: numbers in, texts out.
+//! The topics under `$SYS/broker/` (or that of one node) and what they say, in the words of mosquitto. Pure: numbers in, texts out.
 
 use super::load::{LOADS, Load, PERIODS};
 use crate::time::Span;
 
 /// What the tree is made of.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Numbers {
     pub uptime: Span,
     /// Clients that are connected, and the most that ever were.
@@ -27,7 +27,7 @@ pub(super) struct Numbers {
 }
 
 /// What was counted since the start, and has a load average.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Totals {
     pub connections: u64,
     pub sockets: u64,
@@ -57,7 +57,72 @@ impl Totals {
     }
 }
 
-/// Every topic with its text, always the same topics in the same order.
+/// The layout of what a node tells the others.
+const LAYOUT: u64 = 1;
+
+impl Numbers {
+    /// What a node has counted by itself.
+    fn counted(&mut self) -> [&mut u64; 17] {
+        let totals = &mut self.totals;
+        [
+            &mut self.uptime.0,
+            &mut self.connected_highest,
+            &mut self.connected,
+            &mut self.expired,
+            &mut self.subscriptions,
+            &mut self.shared_subscriptions,
+            &mut totals.connections,
+            &mut totals.sockets,
+            &mut totals.bytes_received,
+            &mut totals.bytes_sent,
+            &mut totals.packets_received,
+            &mut totals.packets_sent,
+            &mut totals.publishes_received,
+            &mut totals.publishes_sent,
+            &mut totals.publishes_dropped,
+            &mut self.publish_bytes_received,
+            &mut self.publish_bytes_sent,
+        ]
+    }
+
+    /// What a node tells the others: the layout, then what it has counted.
+    pub(super) fn write(&self) -> String {
+        let mut copy = self.clone();
+        let counted = copy.counted().map(|number| *number);
+        std::iter::once(LAYOUT).chain(counted).map(|number| number.to_string()).collect::<Vec<_>>().join(" ")
+    }
+
+    /// What another node has told; `None` when it is not understood.
+    pub(super) fn read(text: &str) -> Option<Numbers> {
+        let told: Vec<u64> = text.split(' ').map(|number| number.parse().ok()).collect::<Option<_>>()?;
+        let (layout, told) = told.split_first()?;
+        let mut numbers = Numbers::default();
+        let counted = numbers.counted();
+        if *layout != LAYOUT || told.len() != counted.len() {
+            return None;
+        }
+        counted.into_iter().zip(told).for_each(|(number, told)| *number = *told);
+        Some(numbers)
+    }
+
+    /// With what another node has counted: of the times, and of the most that ever were, the higher one.
+    pub(super) fn add(&mut self, other: &Numbers) {
+        let mut other = other.clone();
+        for (place, (sum, number)) in self.counted().into_iter().zip(other.counted()).enumerate() {
+            *sum = if place < 2 { (*sum).max(*number) } else { sum.saturating_add(*number) };
+        }
+    }
+}
+
+/// What only the Store knows, and no node can say of itself.
+const OF_ALL: [&str; 5] =
+    ["clients/disconnected", "clients/total", "retained messages/count", "store/messages/count", "store/messages/bytes"];
+
+pub(super) fn is_of_all(name: &str) -> bool {
+    OF_ALL.contains(&name)
+}
+
+/// Every name with its text, always the same names in the same order.
 pub(super) fn tree(numbers: &Numbers, load: &Load) -> Vec<(String, String)> {
     let totals = &numbers.totals;
     let texts = [
@@ -87,10 +152,10 @@ pub(super) fn tree(numbers: &Numbers, load: &Load) -> Vec<(String, String)> {
     ];
     let loads = totals.with_load().into_iter().zip(load.averages()).flat_map(|((name, _), averages)| {
         let each = PERIODS.iter().zip(averages);
-        each.map(move |((period, _), average)| (format!("$SYS/broker/load/{name}/{period}"), format!("{average:.2}")))
+        each.map(move |((period, _), average)| (format!("load/{name}/{period}"), format!("{average:.2}")))
     });
     let texts = texts.into_iter().chain(counts.map(|(name, count)| (name, count.to_string())));
-    texts.map(|(name, text)| (format!("$SYS/broker/{name}"), text)).chain(loads).collect()
+    texts.map(|(name, text)| (name.to_owned(), text)).chain(loads).collect()
 }
 
 #[cfg(test)]
@@ -167,11 +232,23 @@ mod tests {
             ("load/publish/dropped/15min", "0.39"),
         ];
         for (name, expected) in rows {
-            let topic = format!("$SYS/broker/{name}");
-            let said: Vec<_> = tree.iter().filter(|(known, _)| *known == topic).map(|(_, text)| text).collect();
-            assert_eq!(said, [expected], "{topic}");
+            let said: Vec<_> = tree.iter().filter(|(known, _)| known == name).map(|(_, text)| text).collect();
+            assert_eq!(said, [expected], "{name}");
         }
         assert_eq!(tree.len(), 21 + 9 * 3);
+    }
+
+    #[test]
+    fn what_nodes_have_counted_adds_up() {
+        let told = Numbers::read(&numbers().write()).unwrap();
+        let mut all = Numbers { sessions: 9, uptime: Span(100_000), ..Numbers::default() };
+        all.add(&told);
+        all.add(&told);
+        let found = [all.connected, all.connected_highest, all.subscriptions, all.totals.bytes_sent, all.sessions, all.uptime.0];
+        assert_eq!(found, [6, 5, 22, 4000, 9, 100_000]);
+        for strange in ["", "1", "2 3", &format!("{} 1", told.write()), &told.write().replacen('1', "9", 1)] {
+            assert!(Numbers::read(strange).is_none(), "{strange}");
+        }
     }
 
     /// A connection counts from its CONNECT on, a moment before it has a Session: no number goes below zero.
@@ -180,7 +257,7 @@ mod tests {
         let numbers = Numbers { connected: 2, sessions: 1, ..Numbers::default() };
         let tree = tree(&numbers, &Load::default());
         for (name, expected) in [("connected", "2"), ("disconnected", "0"), ("total", "2")] {
-            assert!(tree.contains(&(format!("$SYS/broker/clients/{name}"), expected.to_owned())), "{name}");
+            assert!(tree.contains(&(format!("clients/{name}"), expected.to_owned())), "{name}");
         }
     }
 }

@@ -26,6 +26,9 @@ pub(super) const DUE_SHARDS: u16 = 16;
 /// What the commands of a batch are spread over: those for one Session stay in their order. A multiple of any sensible number of lanes.
 pub(super) const WRITE_SHARDS: u16 = 16;
 
+/// How the keys of a Session end.
+pub(super) const SESSION_WORDS: [&str; 7] = ["s", "queue", "rel", "in2", "subs", "once", "wills"];
+
 #[derive(Debug)]
 pub(super) struct Keys {
     /// With its colon.
@@ -48,6 +51,34 @@ impl Keys {
     pub(super) fn session(&self, client_id: &ClientId) -> SessionKeys {
         let tag = escape(client_id.as_str());
         SessionKeys { stem: format!("{}{{{tag}}}:", self.prefix), slot: slot(tag.as_bytes()) }
+    }
+
+    /// Matches every key of ours, for SCAN.
+    pub(super) fn pattern(&self) -> String {
+        let mut pattern = String::with_capacity(self.prefix.len() + 1);
+        for c in self.prefix.chars() {
+            if matches!(c, '*' | '?' | '[' | ']' | '\\') {
+                pattern.push('\\');
+            }
+            pattern.push(c);
+        }
+        pattern.push('*');
+        pattern
+    }
+
+    /// What stands in the braces of a key of ours, still escaped, and what stands behind them.
+    pub(super) fn parts<'a>(&self, key: &'a str) -> Option<(&'a str, &'a str)> {
+        key.strip_prefix(&*self.prefix)?.strip_prefix('{')?.split_once("}:")
+    }
+
+    pub(super) fn is_request(&self, key: &str) -> bool {
+        key.strip_prefix(&*self.prefix).is_some_and(|rest| rest.starts_with("request:"))
+    }
+
+    /// The last word of a key of a Session. No other key ends in one of these.
+    pub(super) fn word_of_session<'a>(&self, key: &'a str) -> Option<&'a str> {
+        let (_, word) = self.parts(key)?;
+        SESSION_WORDS.contains(&word).then_some(word)
     }
 
     pub(super) fn due(&self, shard: u16) -> String {

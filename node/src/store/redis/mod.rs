@@ -8,6 +8,7 @@
 //! Bounds beside those of Redis itself (`maxmemory`: [`StoreError::Full`], [`Written::StoreFull`](super::Written)): see [`Limits`].
 
 pub mod cluster;
+mod census;
 mod contexts;
 mod due;
 mod encoding;
@@ -18,7 +19,9 @@ pub mod link;
 mod queue;
 mod reply;
 mod retained;
+mod scan;
 mod sessions;
+pub mod survey;
 mod write;
 
 use std::collections::HashMap;
@@ -82,6 +85,7 @@ pub struct Redis {
     rooms: Mutex<HashMap<ClientId, Option<u64>>>,
     dropped_full: AtomicU64,
     expired: AtomicU64,
+    census: tokio::sync::Mutex<census::Census>,
 }
 
 impl Redis {
@@ -102,6 +106,7 @@ impl Redis {
             rooms: Mutex::default(),
             dropped_full: AtomicU64::new(0),
             expired: AtomicU64::new(0),
+            census: tokio::sync::Mutex::default(),
         })
     }
 
@@ -115,14 +120,18 @@ impl Redis {
         self.news.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
     }
 
-    /// What this node knows: the retained messages of all, and what it has dropped itself. The other numbers would cost a walk over all
-    /// Sessions, and are zero.
+    /// The retained messages of all nodes; their Sessions and queues as of the last walk that one of them made ([`census`]); and what this node
+    /// has dropped itself. Bytes are those of memory, and of queues only.
     pub async fn stats(&self) -> Result<Stats, StoreError> {
+        let [sessions, queued_messages, bytes] = self.totals().await?;
         Ok(Stats {
+            sessions,
+            queued_messages,
+            queued_bytes: bytes,
+            held_bytes: bytes,
             retained: self.retained_count().await?,
             dropped_full: self.dropped_full.load(Relaxed),
             expired: self.expired.load(Relaxed),
-            ..Stats::default()
         })
     }
 

@@ -37,6 +37,9 @@ impl Redis {
             return self.unretain(topic.as_str(), now).await;
         };
         debug_assert!(run.topic() == topic && run.messages().len() == 1);
+        if self.cluster.is_full() && !topic.is_system() {
+            return Err(StoreError::Full); // what is left is for what must go on
+        }
         let message = &run.messages()[0];
         let (encoded, expires_at) = (encoding::retained(message), message.expires_at.map_or_else(String::new, |at| at.0.to_string()));
         let reply = self.call(Function::Retain, &keys, |call| {

@@ -11,6 +11,8 @@
 //! | `mqttd:{nodes}:applied` | HASH | members to the versions of routes that they have applied |
 //! | `mqttd:{nodes}:dead` | ZSET | dead nodes, by when the claim of who cleans up after them ends, in ms |
 //! | `mqttd:{nodes}:born` | STRING | when the first node joined, in µs: when it is another, Redis has forgotten everything |
+//! | `mqttd:{nodes}:numbers` | HASH | members to what they have counted, for the totals under `$SYS/broker/` |
+//! | `mqttd:{nodes}:totals` | HASH | how many Sessions there are and what is in their queues, as of the last walk over all keys |
 //! | `mqttd:{n:NODE}:in` | STREAM `0-NUMBER` | inbox: batches of posts, in the field `p` |
 //! | `mqttd:{n:NODE}:sess` | SET | clients that may have a Session there: superset |
 //!
@@ -24,7 +26,7 @@ use crate::packet::connect::ClientId;
 use crate::store::cluster::{NodeId, Who};
 
 #[derive(Debug)]
-pub(super) struct Keys {
+pub(in crate::store::redis) struct Keys {
     /// With its colon.
     prefix: String,
 }
@@ -37,7 +39,7 @@ pub(super) enum Owners {
 }
 
 impl Keys {
-    pub(super) fn new(prefix: &str) -> Keys {
+    pub(in crate::store::redis) fn new(prefix: &str) -> Keys {
         Keys { prefix: format!("{}:", escape(prefix)) }
     }
 
@@ -75,7 +77,7 @@ impl Keys {
     }
 
     /// What the functions that keep the members want, in their order.
-    pub(super) fn members(&self) -> [String; 3] {
+    pub(in crate::store::redis) fn members(&self) -> [String; 3] {
         ["hb", "applied", "dead"].map(|word| self.key("nodes", word))
     }
 
@@ -88,11 +90,20 @@ impl Keys {
         self.key("nodes", "dead")
     }
 
+    /// What the members have counted.
+    pub(super) fn numbers(&self) -> String {
+        self.key("nodes", "numbers")
+    }
+
+    pub(super) fn totals(&self) -> String {
+        self.key("nodes", "totals")
+    }
+
     pub(super) fn inbox(&self, node: &NodeId) -> String {
         self.node(node, "in")
     }
 
-    pub(super) fn sessions(&self, node: &NodeId) -> String {
+    pub(in crate::store::redis) fn sessions(&self, node: &NodeId) -> String {
         self.node(node, "sess")
     }
 
@@ -144,7 +155,7 @@ pub(super) fn escape(name: &str) -> String {
 }
 
 /// The name that was escaped so.
-pub(super) fn unescape(escaped: &str) -> String {
+pub(in crate::store::redis) fn unescape(escaped: &str) -> String {
     if escaped == "%" {
         return String::new();
     }

@@ -18,7 +18,7 @@ mod deaf;
 mod encoding;
 mod feed;
 mod functions;
-mod keys;
+pub(super) mod keys;
 mod peers;
 mod posts;
 mod reply;
@@ -300,6 +300,40 @@ impl Cluster {
         let parts = reply::list(self.core().link.call(cmd("TIME")).await?)?;
         let [seconds, micros] = &parts[..] else { return Err(StoreError::Unavailable) };
         Ok(Time(reply::number(seconds)? * 1000 + reply::number(micros)? / 1000))
+    }
+
+    /// Keeps what this node has counted where the others find it.
+    pub async fn tell_numbers(&self, numbers: &str) -> Result<(), StoreError> {
+        let core = self.core();
+        core.link.call(cmd("HSET").arg(core.keys.numbers()).arg(self.node().as_str()).arg(numbers).take()).await?;
+        Ok(())
+    }
+
+    /// What every node has counted, also those that are no more and that nobody has cleaned up after with [`Cluster::forget_numbers`].
+    pub async fn all_numbers(&self) -> Result<Vec<(NodeId, String)>, StoreError> {
+        let core = self.core();
+        let told = reply::list(core.link.call(cmd("HGETALL").arg(core.keys.numbers()).take()).await?)?;
+        let pair = |pair: &[redis::Value]| {
+            let [node, numbers] = pair else { return Err(StoreError::Unavailable) };
+            Ok((NodeId::new(&reply::text(node.clone())?), reply::text(numbers.clone())?))
+        };
+        told.chunks(2).map(pair).collect()
+    }
+
+    pub async fn forget_numbers(&self, node: &NodeId) -> Result<(), StoreError> {
+        let core = self.core();
+        core.link.call(cmd("HDEL").arg(core.keys.numbers()).arg(node.as_str()).take()).await?;
+        Ok(())
+    }
+
+    /// Whether this node is the one that does what one is to do for all: the first of those that live, as far as it knows. For a moment two
+    /// may think so, or none.
+    pub fn is_first(&self) -> bool {
+        self.may_promise() && self.live().first() == Some(self.node())
+    }
+
+    pub(super) fn totals_key(&self) -> String {
+        self.core().keys.totals()
     }
 
     /// Posts at QoS 0 that were dropped here, because the outbox or the news were full.

@@ -24,9 +24,13 @@ const NEEDED: &[&str] = &[
     "HSET K f v",
     "INCR K",
     "INCRBY K 1",
+    "MEMORY USAGE K",
+    "PTTL K",
     "SADD K m",
+    "SCAN 0",
     "SCARD K",
     "SET K v",
+    "SISMEMBER K m",
     "SMEMBERS K",
     "SRANDMEMBER K",
     "SREM K m",
@@ -69,7 +73,7 @@ fn command(line: &str) -> String {
     let mut words = line.split(' ');
     let name = words.next().unwrap_or_default().to_lowercase();
     match (&*name, words.next()) {
-        ("function" | "cluster" | "xinfo", Some(part)) => format!("{name}|{}", part.to_lowercase()),
+        ("function" | "cluster" | "memory" | "xinfo", Some(part)) => format!("{name}|{}", part.to_lowercase()),
         _ => name,
     }
 }

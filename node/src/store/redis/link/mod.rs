@@ -82,6 +82,11 @@ impl Link {
         self.shared.nodes.call_all(&cmd).await
     }
 
+    /// Sends one command to the primary at this place, in whatever order they are; `None` where there are not so many. For walks over all keys.
+    pub async fn call_at(&self, place: usize, cmd: Cmd) -> Result<Option<Value>, LinkError> {
+        self.shared.nodes.call_at(place, &cmd).await
+    }
+
     /// Sends commands in a batch with those of others, and returns a reply or a refusal for each, within twice the deadline. What is
     /// written for one shard and one slot is done in the order of the calls; the commands of one call for one slot are next to each other,
     /// but not atomic. When the caller goes away after its first wait, they are done all the same; in a Cluster those that have to be

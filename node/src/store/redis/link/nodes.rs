@@ -252,6 +252,17 @@ impl Nodes {
         replies.into_iter().map(one).collect()
     }
 
+    /// One command to the primary at this place, in whatever order they are. `None`: there are not so many.
+    pub(super) async fn call_at(&self, place: usize, cmd: &Cmd) -> Result<Option<Value>, LinkError> {
+        let map = self.map();
+        let Some(primary) = map.primaries.get(place) else { return Ok(None) };
+        match primary.control.call(cmd, false).await {
+            Ok(reply) => Ok(Some(reply?)),
+            Err(NotDone::Link(error)) => Err(error),
+            Err(NotDone::Back(_) | NotDone::Retired) => Err(LinkError::Unavailable),
+        }
+    }
+
     fn primary_on(&self, host: &Host) -> Arc<Primary> {
         self.map.load().on(host).cloned().unwrap_or_else(|| {
             let target = Target::new(self.health.clone(), Some(host.clone()), self.doubt.clone());
