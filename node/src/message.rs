@@ -4,7 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
+use crate::packet::connect::ClientId;
 use crate::packet::publish::PublishProperties;
+use crate::packet::reason::Reason;
 use crate::packet::{QoS, Version};
 use crate::time::Time;
 use crate::topic::name::TopicName;
@@ -34,7 +36,19 @@ pub struct Run {
     highest_qos: QoS,
     any_retain: bool,
     bytes: usize,
+    numbers: Option<Box<Numbers>>,
     frames: [OnceLock<Option<Frames>>; 2],
+}
+
+/// What tells the messages of a publisher apart when they may be handed over twice: a later one has a higher number, whatever connection
+/// or node it comes by. Zero: it has none.
+pub type Number = u64;
+
+/// The numbers of a run, one for each message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Numbers {
+    pub publisher: ClientId,
+    pub of: Vec<Number>,
 }
 
 /// A run as it goes to a subscriber at QoS 0 with no flags and nothing of its own: the same bytes for everyone of a protocol layout.
@@ -65,7 +79,33 @@ impl Run {
         let highest_qos = messages.iter().map(|message| message.qos).max().unwrap_or_default();
         let any_retain = messages.iter().any(|message| message.retain);
         let bytes = messages.iter().map(|message| message.topic.as_str().len() + message.payload.len()).sum();
-        Run { messages, highest_qos, any_retain, bytes, frames: Default::default() }
+        Run { messages, highest_qos, any_retain, bytes, numbers: None, frames: Default::default() }
+    }
+
+    /// The same with a number for each message.
+    pub fn numbered(self, numbers: Numbers) -> Run {
+        debug_assert!(numbers.of.len() == self.messages.len());
+        Run { numbers: Some(Box::new(numbers)), ..self }
+    }
+
+    /// `None`: none of the messages has one.
+    pub fn numbers(&self) -> Option<&Numbers> {
+        self.numbers.as_deref()
+    }
+
+    /// The messages at the places that `keeps` wants, with their numbers; `None`: it wants none.
+    pub fn part(&self, keeps: impl Fn(usize) -> bool) -> Option<Run> {
+        let places: Vec<_> = (0..self.messages.len()).filter(|place| keeps(*place)).collect();
+        if places.is_empty() {
+            return None;
+        }
+        let part = Run::new(places.iter().map(|place| self.messages[*place].clone()).collect());
+        Some(match self.numbers() {
+            None => part,
+            Some(Numbers { publisher, of }) => {
+                part.numbered(Numbers { publisher: publisher.clone(), of: places.iter().map(|place| of[*place]).collect() })
+            }
+        })
     }
 
     /// Bytes of all Topic Names and payloads: what a queue that holds the run is charged.
@@ -142,11 +182,68 @@ impl Run {
             properties: message.properties.as_deref().map(|properties| Box::new(properties.compact())),
             ..*message
         });
-        Run::new(messages.collect())
+        Run { numbers: self.numbers.clone(), ..Run::new(messages.collect()) }
+    }
+}
+
+/// A text that is no Topic Name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoTopicName;
+
+impl std::fmt::Display for NoTopicName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a Topic Name is not empty, has no +, # or U+0000, and at most 65,535 bytes")
+    }
+}
+
+impl std::error::Error for NoTopicName {}
+
+impl From<NoTopicName> for Reason {
+    fn from(_: NoTopicName) -> Reason {
+        Reason::TOPIC_NAME_INVALID
     }
 }
 
 impl Message {
+    /// A message at QoS 0, not retained, without properties.
+    ///
+    /// # Errors
+    /// The topic is no Topic Name.
+    pub fn new(topic: &str, payload: impl Into<Bytes>) -> Result<Message, NoTopicName> {
+        let topic = TopicName::new(topic.into()).ok_or(NoTopicName)?;
+        Ok(Message { topic, payload: payload.into(), qos: QoS::AtMostOnce, retain: false, properties: None, expires_at: None })
+    }
+
+    pub fn qos(self, qos: QoS) -> Message {
+        Message { qos, ..self }
+    }
+
+    /// The RETAIN flag.
+    pub fn retain(self, retain: bool) -> Message {
+        Message { retain, ..self }
+    }
+
+    pub fn properties(self, properties: PublishProperties) -> Message {
+        Message { properties: Some(Box::new(properties)), ..self }
+    }
+
+    /// The payload as text.
+    ///
+    /// # Errors
+    /// Payload format invalid, when it is not UTF-8.
+    pub fn text(&self) -> Result<&str, Reason> {
+        std::str::from_utf8(&self.payload).map_err(|_| Reason::PAYLOAD_FORMAT_INVALID)
+    }
+
+    /// The payload as JSON of this type.
+    ///
+    /// # Errors
+    /// Payload format invalid, when it is none.
+    #[cfg(feature = "server")]
+    pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Reason> {
+        serde_json::from_slice(&self.payload).map_err(|_| Reason::PAYLOAD_FORMAT_INVALID)
+    }
+
     /// The same message in memory of its own, as [`Run::compact`].
     pub fn compact(&self) -> Message {
         let run = Run::from(self.clone()).compact();

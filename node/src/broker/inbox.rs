@@ -7,14 +7,17 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::broker::Broker;
+use crate::broker::mailbox::Pushed;
 use crate::broker::roster::Subscriber;
 use crate::broker::routes::RouteCache;
+use crate::message::InRun;
 use crate::metrics::Metrics;
 use crate::packet::reason::Reason;
 use crate::session::Fault;
 use crate::session::outbound::Delivery;
 use crate::store::StoreError;
-use crate::store::cluster::{News, NodeId, Post, RouteChange, Who};
+use crate::store::cluster::{Expelled, News, NodeId, Post, RouteChange, Who};
+use crate::subscription::ShareGroup;
 
 /// Sessions of a dead node that are given back at a time.
 const BURY_BATCH: usize = 256;
@@ -27,10 +30,9 @@ const OWNERS_PAGE: usize = 500;
 
 const POSTS_LOST: Fault = Fault::new(Reason::QUOTA_EXCEEDED, "messages of other nodes were lost before they were read");
 const SESSION_LOST: Fault = Fault::new(Reason::SERVER_BUSY, "the Store has lost this Session");
-const EXPELLED: Fault = Fault::new(Reason::SERVER_SHUTTING_DOWN, "this node has lost its place in the cluster");
 
-/// Hears the news until the node ends. Returns when this node has lost its place.
-pub async fn run(broker: Arc<Broker>, mut news: mpsc::Receiver<News>) {
+/// Hears the news. Returns when this node has lost its place, and why.
+pub(super) async fn run(broker: &Arc<Broker>, mut news: mpsc::Receiver<News>) -> Expelled {
     let mut cache = RouteCache::default();
     let mut check = JoinSet::new();
     while let Some(item) = news.recv().await {
@@ -45,7 +47,7 @@ pub async fn run(broker: Arc<Broker>, mut news: mpsc::Receiver<News>) {
                 broker.store.cluster().into_iter().for_each(|cluster| cluster.applied(version));
             }
             News::RoutesLost => {
-                begin_check(&mut check, &broker);
+                begin_check(&mut check, broker);
                 broker.reload_routes().await;
             }
             News::Posts(posts) => posts.into_iter().for_each(|post| broker.take_post(post, &mut cache)),
@@ -56,7 +58,7 @@ pub async fn run(broker: Arc<Broker>, mut news: mpsc::Receiver<News>) {
             News::Bell(client_id) => broker.roster.get(&client_id).into_iter().for_each(|subscriber| subscriber.mailbox.ring()),
             News::BellsLost => {
                 broker.each_online(|subscriber| subscriber.mailbox.ring());
-                begin_check(&mut check, &broker);
+                begin_check(&mut check, broker);
             }
             News::Kick { client_id, epoch } => {
                 broker.roster.kick_before(&client_id, epoch);
@@ -64,13 +66,10 @@ pub async fn run(broker: Arc<Broker>, mut news: mpsc::Receiver<News>) {
             News::NodeDead(node) => {
                 tokio::spawn(bury(broker.clone(), node));
             }
-            News::Expelled => {
-                tracing::error!("this node was taken for dead by the others, and ends");
-                broker.kick_all(EXPELLED);
-                return;
-            }
+            News::Expelled(why) => return why,
         }
     }
+    Expelled::Outage // nothing else ends the tasks that tell
 }
 
 /// Looks which Sessions here are another's by now, apart from the news. A check that is still going on begins again.
@@ -103,6 +102,15 @@ async fn bury(broker: Arc<Broker>, node: NodeId) {
     }
 }
 
+/// Gives messages of share groups to other members.
+async fn hand_over(broker: Arc<Broker>, left: Vec<(InRun, Arc<ShareGroup>)>) {
+    for (message, group) in left {
+        let now = broker.clock.now();
+        let handed = broker.hand_over(message.message().clone(), &group, now).await;
+        handed.unwrap_or_else(|error| broker.note_not_handed_over(error));
+    }
+}
+
 impl Broker {
     fn each_online(&self, tell: impl Fn(&Subscriber)) {
         self.roster.online().iter().for_each(|subscriber| tell(subscriber));
@@ -129,11 +137,17 @@ impl Broker {
     }
 
     /// Gives a message of another node to Sessions here.
-    fn take_post(&self, post: Post, cache: &mut RouteCache) {
+    fn take_post(self: &Arc<Broker>, post: Post, cache: &mut RouteCache) {
         let Post { run, to, publisher } = post;
+        let Some(run) = self.seen.fresh(&run, to.as_ref().and_then(|(_, grant)| grant.group.as_ref())) else { return };
         if let Some((client_id, grant)) = to {
-            if let Some(subscriber) = self.roster.get(&client_id) {
-                self.push(&subscriber, Delivery { run, grant });
+            let subscriber = self.roster.get(&client_id);
+            let pushed = subscriber
+                .map_or(Pushed::Offline, |subscriber| self.push(&subscriber, Delivery { run: run.clone(), grant: grant.clone() }));
+            if matches!(pushed, Pushed::Offline | Pushed::Full) {
+                // The member has left since it was chosen.
+                let left = super::shared(&Delivery { run, grant }).collect();
+                tokio::spawn(hand_over(self.clone(), left));
             }
             return;
         }
@@ -148,7 +162,7 @@ impl Broker {
     }
 
     async fn bury(&self, node: &NodeId) -> Result<(), StoreError> {
-        let Some(cluster) = self.store.cluster() else { return Ok(()) };
+        let Some(cluster) = self.cluster()? else { return Ok(()) };
         loop {
             let clients = cluster.sessions_of(node, BURY_BATCH).await?;
             if clients.is_empty() {
@@ -158,8 +172,9 @@ impl Broker {
                 let now = self.clock.now();
                 let reaped = self.store.reap(client_id, node, now).await?;
                 let ended = reaped.as_ref().is_none_or(|(_, closed)| closed.ended);
+                self.finish_all(client_id, now).await?;
                 if let Some((lease, closed)) = reaped {
-                    self.publish_last_will(closed.due_will, now).await;
+                    self.publish_last_will(lease.clone(), closed.due_will, now).await;
                     if closed.ended {
                         self.tell_ended(client_id, None, lease.epoch).await?;
                     }

@@ -2,27 +2,39 @@
 
 pub mod commit;
 mod debts;
+pub mod give;
+pub mod health;
 pub mod inbox;
 mod interest;
+pub mod life;
 pub mod mailbox;
+pub mod membership;
+mod once;
 mod outbox;
+pub mod presence;
 pub mod reaper;
 pub mod replica;
 pub mod roster;
 pub mod routes;
+mod screen;
 pub mod share;
 pub mod sys;
 #[cfg(test)]
 pub(crate) mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
+use crate::fault;
 use crate::hook::Guard;
+use crate::hook::client::Client;
+use crate::hook::hooks::Hooks;
+use crate::hook::request::Requests;
 use crate::message::{InRun, Message, Run};
 use crate::metrics::Metrics;
 use crate::packet::QoS;
@@ -31,6 +43,7 @@ use crate::session::outbound::Delivery;
 use crate::session::settings::Settings;
 use crate::session::state::{State, Will};
 use crate::session::{Fault, Session};
+use crate::store::redis::cluster::Cluster;
 use crate::store::{Close, Lease, Open, Opened, Store, StoreError};
 use crate::subscription::{ShareGroup, Subscription};
 use crate::time::{Span, Time};
@@ -48,6 +61,8 @@ const LEAVE_PATIENCE: Duration = Duration::from_secs(1);
 pub struct Broker {
     pub settings: Arc<Settings>,
     pub guard: Arc<dyn Guard>,
+    /// What the embedding program wants to be asked.
+    pub hooks: Hooks,
     pub metrics: Metrics,
     pub clock: Clock,
     store: Store,
@@ -56,10 +71,16 @@ pub struct Broker {
     cursors: share::Cursors,
     interest: interest::Interest,
     debts: Debts,
+    seen: once::Seen,
     mailbox: Bounds,
     subscriptions_per_client_max: usize,
+    /// Who answers requests, if anybody does; set once, when the node is put together.
+    pub requests: OnceLock<Arc<dyn Requests>>,
     /// Wakes the reaper when something may be due earlier than it thought.
     due: Notify,
+    /// Redis has forgotten all Sessions, and the connections are ending for that.
+    forgotten: AtomicBool,
+    pub life: life::Life,
 }
 
 /// The bounds of one node that are no matter of the protocol.
@@ -67,6 +88,7 @@ pub struct Broker {
 pub struct Limits {
     pub mailbox: Bounds,
     pub subscriptions_per_client_max: usize,
+    pub drain: life::Settings,
 }
 
 /// A connection in its Session: what it needs to publish, and to give the Session back.
@@ -74,11 +96,15 @@ pub struct Limits {
 pub struct Member {
     pub subscriber: Arc<Subscriber>,
     pub lease: Lease,
+    /// Who it is, for those who ask; `None` where there is no connection.
+    pub client: Option<Arc<Client>>,
     cache: RouteCache,
     /// What the other nodes of a cluster were told that this Session wants.
     wants: BTreeMap<TopicFilter, interest::Want>,
-    /// In case that the Store gives the Session back and its answer is lost.
+    has_will: bool,
+    /// In case that the Store loses it.
     will: Option<Box<Will>>,
+    unsettled: once::Unsettled,
 }
 
 impl Broker {
@@ -86,6 +112,7 @@ impl Broker {
         Broker {
             settings,
             guard,
+            hooks: Hooks::default(),
             metrics: Metrics::default(),
             clock,
             store,
@@ -94,9 +121,13 @@ impl Broker {
             cursors: share::Cursors::default(),
             interest: interest::Interest::default(),
             debts: Debts::default(),
+            seen: once::Seen::default(),
             mailbox: limits.mailbox,
             subscriptions_per_client_max: limits.subscriptions_per_client_max,
+            requests: OnceLock::new(),
             due: Notify::new(),
+            forgotten: AtomicBool::new(false),
+            life: life::Life::new(limits.drain),
         }
     }
 
@@ -113,10 +144,12 @@ impl Broker {
     pub async fn open(&self, client_id: &ClientId, open: Open, now: Time) -> Result<(Option<Member>, Option<State>), StoreError> {
         self.promise().await?;
         self.ask_to_leave(client_id).await;
-        let close = Close { keep_will: false, expiry: open.expiry, sent: 0 };
+        let close = Close { keep_will: false, will_waits: Span(0), expiry: open.expiry, sent: 0 };
         let lasting = open.expiry != Some(Span(0));
-        let will = open.will.clone().filter(|_| self.store.cluster().is_some()).map(Box::new);
-        if let Some(cluster) = self.store.cluster() {
+        let has_will = open.will.is_some();
+        let will = open.will.clone().filter(|_| self.store.is_shared()).map(Box::new);
+        let cluster = self.cluster()?;
+        if let Some(cluster) = &cluster {
             cluster.add_session(client_id).await?;
             cluster.listen(client_id).await?;
         }
@@ -124,7 +157,11 @@ impl Broker {
         let mut opened = match self.store.open(client_id, open, now).await {
             Ok(opened) => opened,
             Err(error) => {
-                self.unlisten(client_id).await;
+                drop(opening);
+                unlisten(cluster.as_ref(), client_id).await;
+                if error == StoreError::Unavailable && cluster.is_some() {
+                    self.owe(Debt::Disown { client_id: client_id.clone(), expiry: close.expiry });
+                }
                 return Err(error);
             }
         };
@@ -140,15 +177,26 @@ impl Broker {
         if let (Some(entered), Some(state)) = (&entered, &state) {
             is_new = self.restore(&entered.subscriber, &state.subscriptions);
         }
-        self.publish_last_will(opened.due_will.take(), now).await;
+        fault::point("open.opened");
+        let before = Lease { client_id: client_id.clone(), epoch: opened.before.unwrap_or_default() };
+        self.publish_last_will(before, opened.due_will.take(), now).await;
+        for (message, group) in std::mem::take(&mut opened.left) {
+            self.hand_over(message.message().clone(), &group, now).await.unwrap_or_else(|error| self.note_not_handed_over(error));
+        }
         let lease = Lease { client_id: client_id.clone(), epoch: opened.epoch };
         let Some(entered) = entered else {
-            self.unlisten(client_id).await;
+            unlisten(cluster.as_ref(), client_id).await;
             self.depart(lease, Lives::On, !opened.ended.is_empty()).await;
             return Ok((None, state));
         };
-        let mut member = Member { subscriber: entered.subscriber, lease, cache: RouteCache::default(), wants: BTreeMap::new(), will };
-        if let Err(error) = self.arrive(&mut member, &opened, state.as_ref().map(|state| (state, is_new))).await {
+        let (cache, wants) = Default::default();
+        let unsettled = once::Unsettled::new(opened.epoch);
+        let mut member = Member { subscriber: entered.subscriber, lease, client: None, cache, wants, has_will, will, unsettled };
+        let arrived = match self.finish(client_id, std::mem::take(&mut opened.pending), now).await {
+            Ok(()) => self.arrive(&mut member, cluster, &opened, state.as_ref().map(|state| (state, is_new))).await,
+            error => error,
+        };
+        if let Err(error) = arrived {
             // Nobody else would give it back.
             self.give_back(&mut member, durable, close, now).await;
             return Err(error);
@@ -157,8 +205,14 @@ impl Broker {
     }
 
     /// The other nodes are told that a Session is here now.
-    async fn arrive(&self, member: &mut Member, opened: &Opened, resumed: Option<(&State, bool)>) -> Result<(), StoreError> {
-        let Some(cluster) = self.store.cluster() else { return Ok(()) };
+    async fn arrive(
+        &self,
+        member: &mut Member,
+        cluster: Option<Cluster>,
+        opened: &Opened,
+        resumed: Option<(&State, bool)>,
+    ) -> Result<(), StoreError> {
+        let Some(cluster) = cluster else { return Ok(()) };
         if opened.was_owned {
             cluster.kick(&member.lease.client_id, opened.epoch).await?;
         }
@@ -168,12 +222,15 @@ impl Broker {
         if let Some((state, is_new)) = resumed {
             self.tell_resumed(member, &state.subscriptions, is_new).await?;
         }
-        self.promise().await
+        // By the incarnation with which it began: what another one opens it has not listed.
+        cluster.promise().await
     }
 
-    async fn unlisten(&self, client_id: &ClientId) {
-        if let Some(cluster) = self.store.cluster() {
-            cluster.unlisten(client_id).await;
+    /// What joins this node with others; `None` where it has nobody to join. Fails while it is not joined.
+    pub(super) fn cluster(&self) -> Result<Option<Cluster>, StoreError> {
+        match self.store.cluster() {
+            None if self.store.is_shared() => Err(StoreError::Unavailable),
+            cluster => Ok(cluster),
         }
     }
 
@@ -187,20 +244,22 @@ impl Broker {
     }
 
     /// Gives the Session back. What it owes to others (its will, messages of share groups) goes out.
-    /// `mail` is what the connection had taken from its mailbox and not handed to the Session.
+    /// `mail` is what the connection had taken from its mailbox and not handed to the Session. `sent_away`: it is to go on at another node.
     pub async fn close(
         &self,
         member: &mut Member,
         session: &mut Session,
         mut mail: VecDeque<Delivery>,
+        sent_away: bool,
         now: Time,
     ) -> Result<(), StoreError> {
-        let close = Close { keep_will: session.keep_will(), expiry: session.expiry(), sent: session.sent() };
+        let will_waits = self.will_waits(sent_away);
+        let close = Close { keep_will: session.keep_will(), will_waits, expiry: session.expiry(), sent: session.sent() };
         let (ended, left) = self.give_back(member, session.is_durable(), close, now).await;
         mail.extend(left);
         if ended {
             for (message, group) in session.take_shared().into_iter().chain(mail.iter().flat_map(shared)) {
-                self.hand_over(message.message().clone(), &group, now).await?;
+                Box::pin(self.hand_over(message.message().clone(), &group, now)).await?;
             }
         }
         Ok(())
@@ -211,7 +270,10 @@ impl Broker {
         let shares = member.subscriber.selectors().iter().flatten().any(|selector| selector.share.is_some());
         let lives = if durable { Lives::On } else { Lives::WithConnection { shares } };
         let lease = member.lease.clone();
+        let close = Close { keep_will: close.keep_will && member.has_will, ..close };
+        self.settle(member, now).await;
         let closed = self.store.close(&lease, close.clone(), now).await;
+        fault::point("close.closed");
         let left = member.subscriber.mailbox.detach(lease.epoch);
         self.count_left(member);
         // A Session that is not durable ends here, even when it was taken over or the Store does not answer.
@@ -219,7 +281,7 @@ impl Broker {
         if ended {
             self.forget(&member.subscriber);
         }
-        self.unlisten(&lease.client_id).await;
+        unlisten(self.store.cluster().as_ref(), &lease.client_id).await;
         match closed {
             Ok(closed) => {
                 let told = self.tell_untold().await;
@@ -227,8 +289,12 @@ impl Broker {
                 if durable && !closed.was_owner {
                     self.ring_on(&lease.client_id).await;
                 }
-                self.depart(lease, lives, closed.ended).await;
-                self.publish_last_will(closed.due_will, now).await;
+                if !closed.was_owner && close.keep_will && self.forgotten.load(Relaxed) {
+                    // Nobody else will ever know of it.
+                    member.will.take().into_iter().for_each(|will| self.owe(Debt::LostWill(*will)));
+                }
+                self.depart(lease.clone(), lives, closed.ended).await;
+                self.publish_last_will(lease, closed.due_will, now).await;
                 self.due.notify_one();
             }
             Err(error) => {
@@ -236,6 +302,9 @@ impl Broker {
                 let will = member.will.take().filter(|_| close.keep_will);
                 self.owe(Debt::Close { lease, close, lives, will });
             }
+        }
+        if member.unsettled.is_unsure() {
+            self.owe(Debt::Finish(member.lease.client_id.clone()));
         }
         (ended, left)
     }
@@ -254,6 +323,12 @@ impl Broker {
         let run = Arc::new(Run::from(message));
         self.stage(&mut RouteCache::default(), None, &run, &mut batch, now).await?;
         self.flush(&mut batch, &mut [], now).await
+    }
+
+    /// Nobody waits for the outcome: what a share group should have had is said to be lost.
+    fn note_not_handed_over(&self, error: StoreError) {
+        tracing::warn!(?error, "a message of a share group was not handed over");
+        Metrics::add(&self.metrics.messages_dropped_slow, 1);
     }
 
     /// A will that a full Store does not take is lost, for nobody is there to be told; to try for ever would hold up all others.
@@ -278,7 +353,7 @@ impl Broker {
     /// A Session that this node did not know brings its subscriptions. What it was told by other nodes may be old. True: it did not know all.
     fn restore(&self, subscriber: &Subscriber, subscriptions: &[Subscription]) -> bool {
         let mut is_new = false;
-        let is_told = self.store.cluster().is_some();
+        let is_told = self.store.is_shared();
         let mut gone = subscriber.selectors().clone().filter(|_| is_told).unwrap_or_default();
         for subscription in subscriptions {
             let known = subscriber.selectors().as_ref().is_some_and(|selectors| selectors.contains(&subscription.selector));
@@ -297,6 +372,12 @@ impl Broker {
     fn forget(&self, subscriber: &Arc<Subscriber>) {
         self.table.forget(subscriber);
         self.roster.remove(subscriber);
+    }
+}
+
+async fn unlisten(cluster: Option<&Cluster>, client_id: &ClientId) {
+    if let Some(cluster) = cluster {
+        cluster.unlisten(client_id).await;
     }
 }
 
