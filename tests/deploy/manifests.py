@@ -1,7 +1,11 @@
 """The files under deploy/ and compose.yaml: what their own tools say of them, and the rules that no tool knows."""
 import json
+import os
+import re
+import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import helm_python as helm
@@ -176,8 +180,37 @@ def refused():
             print(f"ok   refused {values}: {str(error).strip().splitlines()[-1][:140]}")
 
 
+def metrics():
+    """Alerts and panels ask for metrics that a node has."""
+    program = next((path for path in (os.environ.get("MQTTD", ""), "target/release/mqttd", "target/debug/mqttd") if Path(path).is_file()), None)
+    rules = yaml.safe_load(Path("deploy/prometheus/rules.yaml").read_text())
+    panels = json.loads(Path("deploy/grafana/dashboards/mqttd.json").read_text())["panels"]
+    asked = [rule["expr"] for group in rules["groups"] for rule in group["rules"]] + [target["expr"] for panel in panels for target in panel["targets"]]
+    names = {name for expression in asked for name in re.findall(r"\bmqttd_\w+", expression)}
+    if program is None:
+        print("SKIP metrics: no mqttd built; set MQTTD to one")
+        return
+    for file in ["deploy/compose/mqttd.toml", "deploy/kubernetes/base/mqttd.toml"]:
+        done = subprocess.run([program, "check", "-c", file], capture_output=True, text=True)
+        check(done.returncode == 0, f"{file}: {done.stderr.strip()}")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        door = f"127.0.0.1:{probe.getsockname()[1]}"
+    node = subprocess.Popen([program, "--listen", "tcp://127.0.0.1:0", "--admin", door], stderr=subprocess.DEVNULL)
+    try:
+        while subprocess.run([program, "healthcheck", "--url", f"http://{door}/readyz"], capture_output=True).returncode != 0:
+            check(node.poll() is None, "the node ended")
+        text = urllib.request.urlopen(f"http://{door}/metrics").read().decode()
+    finally:
+        node.terminate()
+        node.wait()
+    known = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")} | {"mqttd_nodes"}  # in a cluster only
+    missing = {name for name in names if name not in known and name.removesuffix("_bucket") not in known}
+    check(not missing, f"no node has {', '.join(sorted(missing))}")
+
+
 def main():
-    for part in (compose, image, yaml_files, kubernetes, chart):
+    for part in (compose, image, yaml_files, kubernetes, chart, metrics):
         before = len(failures)
         part()
         print(f"{'ok  ' if len(failures) == before else 'FAIL'} {part.__name__}", flush=True)
