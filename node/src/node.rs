@@ -7,6 +7,7 @@ mod listeners;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,8 @@ use crate::broker::mailbox::Bounds;
 use crate::broker::membership::Joined;
 use crate::broker::{self, Broker};
 use crate::clock::Clock;
-use crate::config::{Admin, Config, ListenUrl, StoreUrl};
+use crate::config::user::{Secret, read_secret};
+use crate::config::{self, Admin, Config, ListenUrl, StoreUrl};
 use crate::hook::client::Transport;
 use crate::hook::hooks::Hooks;
 use crate::listener::hall::Hall;
@@ -30,6 +32,9 @@ use crate::packet::reason::Reason;
 use crate::session::settings::Settings;
 use crate::store::Store;
 use crate::store::memory::{self, Memory};
+use crate::store::redis::link::address::Access;
+use crate::store::redis::link::settings::Durability;
+use crate::store::redis::link::tls::Tls;
 use crate::store::redis::{self, joining::Joining};
 use crate::time::Span;
 use crate::topic::filter::TopicFilter;
@@ -98,6 +103,12 @@ impl Node {
         let hall = Arc::new(Hall::new(config.limits.connecting_max));
         let sys_interval = (config.protocol.sys_interval_s > 0).then(|| Duration::from_secs(config.protocol.sys_interval_s.into()));
         let admin = admin::Settings {
+            token: token(config)?,
+            limits: admin::Limits {
+                messages_max: config.session.queue_messages_max,
+                subscriptions_per_client_max: config.limits.subscriptions_per_client_max,
+                mailbox_messages_max: config.limits.mailbox_messages_max,
+            },
             node: config.node.id.clone().unwrap_or_else(|| NAME_DEFAULT.to_owned()),
             connections_max: config.limits.connections_max,
         };
@@ -155,9 +166,8 @@ impl Node {
         if let Some(interval) = self.sys_interval {
             tasks.spawn(broker::sys::run(self.broker.clone(), interval));
         }
-        if !self.doors.is_empty() {
-            tasks.spawn(admin::run(self.doors, self.broker.clone(), self.admin));
-        }
+        // Without doors too: other nodes ask this one.
+        tasks.spawn(admin::run(self.doors, self.broker.clone(), self.admin));
         let house = listener::House { broker: self.broker.clone(), hall: self.hall, open };
         let renewals: Vec<_> = self.listeners.iter().filter_map(Bound::renewal).collect();
         if !renewals.is_empty() {
@@ -201,6 +211,20 @@ async fn doors(admin: &Admin) -> io::Result<Vec<TcpListener>> {
         }
     }
     Ok(doors)
+}
+
+/// What opens the REST API to other machines.
+fn token(config: &Config) -> io::Result<Option<String>> {
+    let token = match (&config.api.token, &config.api.token_file) {
+        (Some(_), Some(_)) => return Err(io::Error::other("both api.token and api.token_file are set; keep one")),
+        (Some(token), None) => Some(token.reveal().to_owned()),
+        (None, Some(file)) => Some(read_secret(Path::new(file)).map_err(io::Error::other)?),
+        (None, None) => None,
+    };
+    match token {
+        Some(token) if token.trim().is_empty() => Err(io::Error::other("the token of the API is empty")),
+        token => Ok(token),
+    }
 }
 
 fn at(place: &dyn std::fmt::Display, error: &io::Error) -> io::Error {
@@ -247,6 +271,15 @@ fn store(config: &Config) -> Store {
     let StoreUrl::Redis(url) = &config.store.url else { return Store::Memory(Memory::new(limits(config))) };
     let settings = redis::Settings {
         url: url.clone(),
+        access: access(&config.store),
+        durability: match config.store.durability {
+            config::Durability::Relaxed => Durability::Relaxed,
+            config::Durability::Replicated => Durability::Replicated {
+                replicas: config.store.replicas.into(),
+                within: Duration::from_millis(config.store.replicas_wait_ms.into()),
+            },
+            config::Durability::Fsync => Durability::Fsync,
+        },
         prefix: config.store.prefix.clone(),
         node: config.node.id.clone().unwrap_or_else(|| NAME_DEFAULT.to_owned()),
         limits: redis::Limits {
@@ -259,6 +292,23 @@ fn store(config: &Config) -> Store {
         },
     };
     Store::Redis(Joining::new(settings))
+}
+
+fn access(store: &config::keys::Store) -> Access {
+    let reveal = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.reveal().to_owned());
+    let path = |text: &Option<String>| text.as_ref().map(Into::into);
+    Access {
+        user: store.user.clone(),
+        password: reveal(&store.password),
+        sentinel_user: store.sentinel_user.clone(),
+        sentinel_password: reveal(&store.sentinel_password),
+        tls: Tls {
+            ca: path(&store.tls_ca),
+            certificate: path(&store.tls_certificate),
+            key: path(&store.tls_key),
+            server_name: store.tls_server_name.clone(),
+        },
+    }
 }
 
 fn limits(config: &Config) -> memory::Limits {
