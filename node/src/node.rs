@@ -20,8 +20,8 @@ use crate::broker::mailbox::Bounds;
 use crate::broker::membership::Joined;
 use crate::broker::{self, Broker};
 use crate::clock::Clock;
-use crate::config::user::read_secret;
-use crate::config::{Admin, Config, ListenUrl, StoreUrl};
+use crate::config::user::{Secret, read_secret};
+use crate::config::{self, Admin, Config, ListenUrl, StoreUrl};
 use crate::hook::client::Transport;
 use crate::hook::hooks::Hooks;
 use crate::listener::hall::Hall;
@@ -32,6 +32,9 @@ use crate::packet::reason::Reason;
 use crate::session::settings::Settings;
 use crate::store::Store;
 use crate::store::memory::{self, Memory};
+use crate::store::redis::link::address::Access;
+use crate::store::redis::link::settings::Durability;
+use crate::store::redis::link::tls::Tls;
 use crate::store::redis::{self, joining::Joining};
 use crate::time::Span;
 use crate::topic::filter::TopicFilter;
@@ -268,6 +271,15 @@ fn store(config: &Config) -> Store {
     let StoreUrl::Redis(url) = &config.store.url else { return Store::Memory(Memory::new(limits(config))) };
     let settings = redis::Settings {
         url: url.clone(),
+        access: access(&config.store),
+        durability: match config.store.durability {
+            config::Durability::Relaxed => Durability::Relaxed,
+            config::Durability::Replicated => Durability::Replicated {
+                replicas: config.store.replicas.into(),
+                within: Duration::from_millis(config.store.replicas_wait_ms.into()),
+            },
+            config::Durability::Fsync => Durability::Fsync,
+        },
         prefix: config.store.prefix.clone(),
         node: config.node.id.clone().unwrap_or_else(|| NAME_DEFAULT.to_owned()),
         limits: redis::Limits {
@@ -280,6 +292,23 @@ fn store(config: &Config) -> Store {
         },
     };
     Store::Redis(Joining::new(settings))
+}
+
+fn access(store: &config::keys::Store) -> Access {
+    let reveal = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.reveal().to_owned());
+    let path = |text: &Option<String>| text.as_ref().map(Into::into);
+    Access {
+        user: store.user.clone(),
+        password: reveal(&store.password),
+        sentinel_user: store.sentinel_user.clone(),
+        sentinel_password: reveal(&store.sentinel_password),
+        tls: Tls {
+            ca: path(&store.tls_ca),
+            certificate: path(&store.tls_certificate),
+            key: path(&store.tls_key),
+            server_name: store.tls_server_name.clone(),
+        },
+    }
 }
 
 fn limits(config: &Config) -> memory::Limits {

@@ -5,11 +5,14 @@
 
 #![allow(clippy::disallowed_methods, reason = "a test lives outside the broker and has the clock of everybody")]
 
+pub mod bridge;
 pub mod broker;
 pub mod build;
+pub mod certificates;
 pub mod client;
 pub mod cluster;
 pub mod connecting;
+pub mod deployment;
 pub mod expect;
 pub mod flow;
 pub mod hex;

@@ -84,6 +84,11 @@ impl Mailbox {
         self.online.load(Ordering::Acquire)
     }
 
+    /// Whether a connection has the mailbox that is not about to be ended.
+    pub fn is_welcoming(&self) -> bool {
+        self.is_online() && self.lock().kicked.is_none()
+    }
+
     /// Of the connection that has the mailbox, or had it last.
     pub fn epoch(&self) -> Epoch {
         self.lock().epoch

@@ -43,11 +43,6 @@ impl Subscriber {
         self.durable.load(Ordering::Relaxed)
     }
 
-    /// Whether somebody is there to take a message now, as far as this node knows.
-    pub fn is_reachable(&self) -> bool {
-        self.mailbox.is_online() || matches!(self.place, Place::Member(_))
-    }
-
     pub fn selectors(&self) -> std::sync::MutexGuard<'_, Option<BTreeSet<Selector>>> {
         self.selectors.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -133,6 +128,11 @@ impl Roster {
     pub fn open<'a>(&'a self, client_id: &'a ClientId) -> Opening<'a> {
         self.opening().entry(client_id.clone()).or_default().connections += 1;
         Opening { roster: self, client_id }
+    }
+
+    /// Whether a connection here is opening the Session of this Client.
+    pub fn is_opening(&self, client_id: &ClientId) -> bool {
+        self.opening().contains_key(client_id)
     }
 
     /// A node has begun this epoch of the Session: connections here that have an earlier one end, also those that are not entered yet.

@@ -2,6 +2,7 @@
 
 mod check;
 mod client;
+mod completions;
 mod config;
 mod control;
 mod healthcheck;
@@ -51,9 +52,18 @@ Flags win over variables, variables over the file. Ports: 1883 MQTT over TCP, 88
 (/mqtt), 14567 QUIC.
 Exit codes: 0 a clean end, 1 something failed while running, 2 the command line or the configuration is wrong.";
 
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\ncommit    ",
+    env!("MQTTD_BUILT_FROM"),
+    "\nbuilt by  ",
+    env!("MQTTD_BUILT_BY"),
+    "\nTLS       rustls, with ring as its crypto provider",
+);
+
 /// An MQTT 3.1, 3.1.1 and 5.0 broker. Without a command it runs the broker.
 #[derive(Debug, Parser)]
-#[command(name = "mqttd", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true, max_term_width = 110)]
+#[command(name = "mqttd", version, long_version = VERSION, after_help = EXAMPLES, args_conflicts_with_subcommands = true, max_term_width = 110)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -71,6 +81,9 @@ enum Command {
     Config,
     /// Ask a node whether it is ready: exit code 0 when it is, 1 when not
     Healthcheck(healthcheck::HealthcheckArguments),
+    /// Print what a shell needs to complete commands and flags
+    #[command(after_help = completions::EXAMPLES)]
+    Completions(completions::CompletionsArguments),
     /// Show the nodes of the cluster and how they are
     Status(control::StatusArguments),
     /// List the clients that are connected
@@ -103,6 +116,7 @@ impl Arguments {
             Command::Check(arguments) => check::run(&arguments),
             Command::Config => config::run(),
             Command::Healthcheck(arguments) => healthcheck::run(&arguments),
+            Command::Completions(arguments) => completions::run(&arguments),
             Command::Status(arguments) => control::status(&arguments),
             Command::Clients(arguments) => control::clients(&arguments),
             Command::Kick(arguments) => control::kick(&arguments),

@@ -10,6 +10,7 @@ use super::signals::Signals;
 use super::{Failure, log};
 use crate::config::environment::FILE_VARIABLE;
 use crate::config::{Config, Effective, Flag, Sources};
+use crate::fault;
 use crate::hook::client::Transport;
 use crate::node::Node;
 
@@ -108,7 +109,13 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     runtime.block_on(serve(&loaded.config))
 }
 
+/// Names a place at which this process ends itself, in debug builds (`fault.rs`). For tests.
+const FAULT_POINT: &str = "FAULT_POINT";
+
 async fn serve(config: &Config) -> Result<(), Failure> {
+    if let Ok(point) = std::env::var(FAULT_POINT) {
+        fault::arm(&point);
+    }
     let failed = |what: &str, error: &dyn std::fmt::Display| Failure::Runtime(format!("{what}: {error}"));
     // Before the ports are open: whoever sees a port open may send the signal.
     let mut signals = Signals::catch()?;

@@ -25,6 +25,8 @@ pub enum Allowed {
     Number(u64, u64),
     Flag,
     Text,
+    /// A text that is never shown.
+    Secret,
     Choice(&'static [&'static str]),
     /// A text with a form of its own.
     Form(&'static str),
@@ -38,8 +40,6 @@ pub enum Allowed {
     Files,
     /// Topic Filters.
     Filters,
-    /// A text that is never shown.
-    Secret,
     /// Tables of listeners.
     Listeners,
     /// Tables; never shown as they are, because there are passwords in them.

@@ -2,7 +2,7 @@
 
 use super::key::{Allowed, Key};
 use super::listener::{CertificateName, ClientCertificates, Listeners, TlsVersion};
-use super::url::{Admin, ListenUrl, StoreUrl};
+use super::url::{Admin, Durability, ListenUrl, StoreUrl};
 use super::user::{Secret, Users};
 use super::value::{Refusal, Setting, Value};
 
@@ -139,6 +139,29 @@ keys! {
     [store] Store {
         /// Where it is. `memory:` is this process: what it holds is gone when the process ends. On Redis the nodes of a cluster share it.
         url: StoreUrl = StoreUrl::Memory, Allowed::Form(StoreUrl::FORM);
+        /// The user of Redis, where it does not stand in the URL.
+        user: Option<String> = None, Allowed::Text, example "\"mqttd\"";
+        /// Its password, where it does not stand in the URL.
+        password: Option<Secret> = None, Allowed::Secret, example "\"secret\"";
+        /// The user of the Sentinels.
+        sentinel_user: Option<String> = None, Allowed::Text, example "\"mqttd\"";
+        /// The password of the Sentinels.
+        sentinel_password: Option<Secret> = None, Allowed::Secret, example "\"secret\"";
+        /// With rediss://, the file (PEM) of the authority that signed the certificate of Redis. Not set: the authorities of this machine.
+        tls_ca: Option<String> = None, Allowed::File, example "\"redis-ca.pem\"";
+        /// The file (PEM) of the certificate that is shown to Redis, where it asks for one.
+        tls_certificate: Option<String> = None, Allowed::File, example "\"mqttd.pem\"";
+        /// The file (PEM) of its key.
+        tls_key: Option<String> = None, Allowed::File, example "\"mqttd.key\"";
+        /// The name in the certificate of Redis, where it is not the host.
+        tls_server_name: Option<String> = None, Allowed::Text, example "\"redis.example\"";
+        /// What an acknowledged message outlives in Redis: relaxed, a restart as far as its appendfsync goes; replicated, also a failover, for
+        /// it is on so many replicas; fsync, any crash, for it is on disk (appendfsync always, which is checked). README.md has the whole table.
+        durability: Durability = Durability::Relaxed, Allowed::Choice(Durability::NAMES);
+        /// With replicated, on how many replicas.
+        replicas: u32 = 1, Allowed::Number(1, 16);
+        /// With replicated, how long they may take; what is not on them by then is not acknowledged.
+        replicas_wait_ms: u32 = 500, Allowed::Number(1, 1500);
         /// On Redis, the begin of every key: nodes with the same one share their sessions and messages.
         prefix: String = "mqttd".to_owned(), Allowed::Text;
         /// Queued messages of all sessions together; on Redis its maxmemory is the bound. At the bound new ones for sessions that are away are dropped.

@@ -142,6 +142,7 @@ impl Builder {
     /// # Errors
     /// As [`Builder::bind`].
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        Ok(self.bind().await?.run_until(stop).await)
+        self.bind().await?.run_until(stop).await;
+        Ok(())
     }
 }

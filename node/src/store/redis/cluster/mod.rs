@@ -124,6 +124,11 @@ impl Cluster {
         self.core().peers.borrow().nodes()
     }
 
+    /// Whether this node is one of them.
+    pub fn is_live(&self, node: &NodeId) -> bool {
+        self.core().peers.borrow().has(node)
+    }
+
     /// The whole table as `Set` changes, one for each owner, with its epoch. [`News::Routes`] up to this version may be left out or applied, as is easier:
     /// applied in their order, they end where the table is.
     pub async fn load_routes(&self) -> Result<(RouteVersion, Vec<(Epoch, RouteChange)>), StoreError> {
@@ -154,13 +159,13 @@ impl Cluster {
     }
 
     /// Gives messages to another node. `reliable`: when this returns `Ok`, it will have them, unless it dies first; else they leave in
-    /// their order as soon as they can, or are dropped and counted.
-    pub async fn post(&self, to: &NodeId, posts: Vec<Post>, reliable: bool) -> Result<(), StoreError> {
+    /// their order as soon as they can, or are dropped and counted. False: the node is no more, and nobody gets them.
+    pub async fn post(&self, to: &NodeId, posts: Vec<Post>, reliable: bool) -> Result<bool, StoreError> {
         if reliable {
             return self.core().deliver(to, &posts).await;
         }
         self.core().dispatch(to, posts);
-        Ok(())
+        Ok(true)
     }
 
     /// Something is in the queues of these Sessions: tells whoever listens for them.
