@@ -17,6 +17,8 @@ pub mod connection;
 pub mod hook;
 #[cfg(feature = "server")]
 pub mod listener;
+#[cfg(feature = "server")]
+pub mod mcp;
 pub mod message;
 #[cfg(feature = "server")]
 pub mod metrics;

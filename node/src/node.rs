@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::config::{Config, ListenUrl, StoreUrl};
 use crate::connection::Patience;
 use crate::listener;
+use crate::mcp;
 use crate::packet::QoS;
 use crate::packet::reason::Reason;
 use crate::session::Fault;
@@ -23,6 +24,7 @@ use crate::session::settings::Settings;
 use crate::store::Store;
 use crate::store::memory::{self, Memory};
 use crate::store::redis::{self, Redis};
+use crate::time::Span;
 use crate::topic::filter::TopicFilter;
 
 /// How long connections may take to end when the node ends.
@@ -44,6 +46,8 @@ pub struct Node {
     addresses: Vec<SocketAddr>,
     patience: Patience,
     sys_interval: Option<Duration>,
+    requests: mcp::Settings,
+    routes: mcp_worker_sdk::Routes,
 }
 
 impl Node {
@@ -73,7 +77,16 @@ impl Node {
             connections_max: config.limits.connections_max,
         };
         let sys_interval = (config.protocol.sys_interval_s > 0).then(|| Duration::from_secs(config.protocol.sys_interval_s.into()));
-        Ok(Node { broker, listeners, addresses, patience, sys_interval })
+        let (requests, routes) = (requests(config)?, mcp_worker_sdk::Routes::default());
+        Ok(Node { broker, listeners, addresses, patience, sys_interval, requests, routes })
+    }
+
+    /// Has requests to these topics answered by a handler within this process, as a worker would. A filter that is none is refused.
+    pub fn on_request(mut self, filter: &str, handler: impl mcp_worker_sdk::Handler) -> io::Result<Node> {
+        match self.routes.add(filter, handler) {
+            true => Ok(self),
+            false => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{filter:?} is no Topic Filter"))),
+        }
     }
 
     /// Where the node listens, in the order of the configuration.
@@ -91,6 +104,8 @@ impl Node {
         if let Some(interval) = self.sys_interval {
             tasks.spawn(broker::sys::run(self.broker.clone(), interval));
         }
+        // Before the first connection: a request that nobody takes would be a message as any other.
+        let _requests = mcp::start(&self.broker, self.requests, self.routes);
         for listener in self.listeners {
             tokio::spawn(listener::run(listener, self.broker.clone(), self.patience, stopped.clone(), open.clone()));
         }
@@ -167,6 +182,28 @@ fn broker_limits(config: &Config) -> broker::Limits {
     broker::Limits { mailbox, subscriptions_per_client_max: config.limits.subscriptions_per_client_max }
 }
 
+fn requests(config: &Config) -> io::Result<mcp::Settings> {
+    let mcp = &config.mcp;
+    Ok(mcp::Settings {
+        request_filters: filters(&mcp.request_filters)?,
+        route_to_subscribers: mcp.route_to_subscribers,
+        lanes: redis::requests::Lanes { channel: mcp.delivery != "streams", stream: mcp.delivery != "pubsub" },
+        no_worker_is_error: mcp.no_worker == "error",
+        timeout: Span::seconds(mcp.timeout_s),
+        payload_bytes_max: mcp.payload_bytes_max,
+        bounds: mcp::waiting::Bounds {
+            in_flight_max: mcp.in_flight_max,
+            in_flight_per_client_max: mcp.in_flight_per_client_max,
+            rate_per_client_max: mcp.rate_per_client_max,
+        },
+    })
+}
+
+fn filters(texts: &[String]) -> io::Result<Vec<TopicFilter>> {
+    let filter = |text: &String| TopicFilter::new(text).ok_or_else(|| io::Error::other(format!("{text:?} is no Topic Filter")));
+    texts.iter().map(filter).collect()
+}
+
 async fn store(config: &Config) -> io::Result<Store> {
     let StoreUrl::Redis(url) = &config.store.url else { return Ok(Store::Memory(Memory::new(limits(config)))) };
     let settings = redis::Settings {
@@ -194,10 +231,6 @@ fn limits(config: &Config) -> memory::Limits {
 }
 
 fn house(config: &Config) -> io::Result<crate::auth::guard::Rules> {
-    let filters = |texts: &[String]| {
-        let filter = |text: &String| TopicFilter::new(text).ok_or_else(|| io::Error::other(format!("{text:?} is no Topic Filter")));
-        texts.iter().map(filter).collect::<io::Result<Vec<_>>>()
-    };
     Ok(crate::auth::guard::Rules {
         anonymous: config.auth.anonymous,
         users: config.auth.users.0.iter().map(|user| (user.name.clone(), user.password.reveal().to_owned())).collect(),

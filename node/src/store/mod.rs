@@ -206,6 +206,14 @@ impl Store {
         }
     }
 
+    /// Requests that workers answer; a store of one process has none.
+    pub fn requests(&self) -> Option<redis::requests::Requests> {
+        match self {
+            Store::Memory(_) => None,
+            Store::Redis(store) => Some(store.requests()),
+        }
+    }
+
     /// What other nodes have for this one; only the first caller gets it.
     pub fn take_news(&self) -> Option<tokio::sync::mpsc::Receiver<cluster::News>> {
         match self {
