@@ -1,5 +1,9 @@
 //! The node: puts the parts together, binds, runs, ends. The only room that reads the configuration.
 
+pub mod builder;
+pub mod handle;
+mod listeners;
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -7,96 +11,165 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
+use crate::admin;
 use crate::auth::guard::House;
 use crate::broker::mailbox::Bounds;
+use crate::broker::membership::Joined;
 use crate::broker::{self, Broker};
 use crate::clock::Clock;
-use crate::config::{Config, ListenUrl, StoreUrl};
-use crate::connection::Patience;
-use crate::listener;
+use crate::config::user::Secret;
+use crate::config::{self, Admin, Config, ListenUrl, StoreUrl};
+use crate::hook::client::Transport;
+use crate::hook::hooks::Hooks;
+use crate::listener::hall::Hall;
+use crate::listener::{self, Bound};
 use crate::mcp;
+use crate::node::handle::Handle;
 use crate::packet::QoS;
 use crate::packet::reason::Reason;
-use crate::session::Fault;
 use crate::session::settings::Settings;
 use crate::store::Store;
 use crate::store::memory::{self, Memory};
-use crate::store::redis::{self, Redis};
+use crate::store::redis::link::address::Access;
+use crate::store::redis::link::settings::Durability;
+use crate::store::redis::link::tls::Tls;
+use crate::store::redis::{self, joining::Joining};
 use crate::time::Span;
 use crate::topic::filter::TopicFilter;
 
-/// How long connections may take to end when the node ends.
-const DRAIN: Duration = Duration::from_secs(5);
+/// How long sockets may take to close when every Session is given back.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
-/// Why a node has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// It was told to.
-    Asked,
-    /// It has lost its place in the cluster: begun again, it joins as another incarnation.
-    Expelled,
-}
+/// Of a node that has no name.
+const NAME_DEFAULT: &str = "node";
 
 /// A broker that is bound and not yet running.
 pub struct Node {
     broker: Arc<Broker>,
-    listeners: Vec<TcpListener>,
-    addresses: Vec<SocketAddr>,
-    patience: Patience,
+    /// `None`: its Store could not be reached yet.
+    joined: Option<Joined>,
+    listeners: Vec<Bound>,
+    addresses: Vec<(Transport, SocketAddr)>,
+    hall: Arc<Hall>,
+    renew: Arc<Notify>,
     sys_interval: Option<Duration>,
     requests: mcp::Settings,
     routes: mcp_worker_sdk::Routes,
+    doors: Vec<TcpListener>,
+    admin: admin::Settings,
+    handle: Handle,
+    /// Told when the node has ended.
+    ends: watch::Sender<bool>,
+}
+
+/// Makes a node that is ending do so without taking its time.
+#[derive(Clone, Debug)]
+pub struct Haste(Arc<Broker>);
+
+impl Haste {
+    pub fn hurry(&self) {
+        self.0.life.hurry();
+    }
 }
 
 impl Node {
     /// Puts a node together and binds its listeners. Must be called within a Tokio runtime.
     ///
     /// # Errors
-    /// An address that cannot be resolved or bound; a Store that cannot be reached or relied on.
+    /// An address that cannot be resolved or bound; a Store that cannot be relied on. One that cannot be reached is waited for while the node
+    /// runs: until then it refuses Clients (0x88), and is not ready.
     pub async fn bind(config: &Config) -> io::Result<Node> {
-        let guard = Arc::new(House::new(house(config)?));
-        let store = store(config).await?;
-        let clock = match store.cluster() {
-            Some(cluster) => Clock::start_at(cluster.time().await.map_err(|error| io::Error::other(format!("{error:?}")))?),
-            None => Clock::start(),
-        };
-        let broker = Arc::new(Broker::new(Arc::new(settings(config)), guard, store, broker_limits(config), clock));
-        broker.join().await.map_err(|error| io::Error::other(format!("the routing table cannot be loaded: {error:?}")))?;
-        let mut listeners = Vec::new();
-        for url in &config.listen {
-            for address in resolve(url).await? {
-                listeners.push(listener::tcp::bind(address).map_err(|error| at(&address, &error))?);
-            }
-        }
-        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
-        let patience = Patience {
-            connect: Duration::from_secs(config.limits.connect_timeout_s.into()),
-            write: Duration::from_secs(config.limits.write_timeout_s.into()),
-            connections_max: config.limits.connections_max,
-        };
-        let sys_interval = (config.protocol.sys_interval_s > 0).then(|| Duration::from_secs(config.protocol.sys_interval_s.into()));
-        let (requests, routes) = (requests(config)?, mcp_worker_sdk::Routes::default());
-        Ok(Node { broker, listeners, addresses, patience, sys_interval, requests, routes })
+        Node::assemble(config, Hooks::default(), mcp_worker_sdk::Routes::default()).await
     }
 
-    /// Has requests to these topics answered by a handler within this process, as a worker would. A filter that is none is refused.
-    pub fn on_request(mut self, filter: &str, handler: impl mcp_worker_sdk::Handler) -> io::Result<Node> {
-        match self.routes.add(filter, handler) {
-            true => Ok(self),
-            false => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{filter:?} is no Topic Filter"))),
-        }
+    /// As [`Node::bind`], with the functions of an embedding program.
+    async fn assemble(config: &Config, hooks: Hooks, routes: mcp_worker_sdk::Routes) -> io::Result<Node> {
+        let doors = doors(&config.admin).await?;
+        let guard = Arc::new(House::new(house(config)?));
+        let mut broker = Broker::new(Arc::new(settings(config)), guard, store(config), broker_limits(config), Clock::start());
+        broker.hooks = hooks;
+        let broker = Arc::new(broker);
+        let joined = match broker.join().await {
+            Ok(joined) => joined,
+            Err(error) if error.passes() => {
+                tracing::warn!("{}: {error}; trying again, and clients are refused (0x88) until then", config.store.url);
+                None
+            }
+            Err(error) => return Err(io::Error::other(format!("{}: {error}", config.store.url))),
+        };
+        let listeners = listeners::bind(config).await?;
+        let address = |bound: &Bound| Ok((bound.transport(), bound.address()?));
+        let addresses = listeners.iter().map(address).collect::<io::Result<_>>()?;
+        let hall = Arc::new(Hall::new(config.limits.connecting_max));
+        let sys_interval = (config.protocol.sys_interval_s > 0).then(|| Duration::from_secs(config.protocol.sys_interval_s.into()));
+        let admin = admin::Settings {
+            node: config.node.id.clone().unwrap_or_else(|| NAME_DEFAULT.to_owned()),
+            connections_max: config.limits.connections_max,
+        };
+        let requests = requests(config)?;
+        let (ends, ended) = watch::channel(false);
+        let (asked, connections_max) = (Arc::new(watch::Sender::new(false)), config.limits.connections_max);
+        let handle = Handle { broker: broker.clone(), connections_max, asked, ended };
+        Ok(Node {
+            broker,
+            joined,
+            listeners,
+            addresses,
+            hall,
+            renew: Arc::default(),
+            sys_interval,
+            doors,
+            admin,
+            handle,
+            ends,
+            requests,
+            routes,
+        })
     }
 
     /// Where the node listens, in the order of the configuration.
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub fn addresses(&self) -> &[(Transport, SocketAddr)] {
         &self.addresses
     }
 
-    /// Runs until `stop` is ready. Then no more connections are accepted, 5.0 Clients are told DISCONNECT 0x8B, and when all have
-    /// left, or after a few seconds, the node is gone.
-    pub async fn run_until(self, stop: impl Future<Output = ()>) -> Ended {
+    /// Every time it is notified, all certificates are read again, also those whose files look as before.
+    pub fn renew(&self) -> Arc<Notify> {
+        self.renew.clone()
+    }
+
+    /// What its connections share, its counters among them.
+    pub fn broker(&self) -> &Arc<Broker> {
+        &self.broker
+    }
+
+    /// Whether the files that listeners need are right, without binding anything.
+    ///
+    /// # Errors
+    /// What is wrong with which file.
+    pub fn check(config: &Config) -> io::Result<()> {
+        listeners::check(config)
+    }
+
+    /// Where the administration answers; nowhere when it is off.
+    pub fn admin_addresses(&self) -> Vec<SocketAddr> {
+        self.doors.iter().filter_map(|door| door.local_addr().ok()).collect()
+    }
+
+    /// For the program around it, also before it runs and while it does.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// For whoever asks it to end a second time.
+    pub fn haste(&self) -> Haste {
+        Haste(self.broker.clone())
+    }
+
+    /// Runs until `stop` is ready. Then the node is not ready any more, after the grace it accepts no more connections, its clients are sent
+    /// away over the time of the drain, and when all have left, or were given up, it leaves the cluster.
+    pub async fn run_until(self, stop: impl Future<Output = ()>) {
         let (stopping, stopped) = watch::channel(false);
         let (open, mut all_closed) = mpsc::channel::<()>(1);
         let mut tasks = tokio::task::JoinSet::new();
@@ -106,47 +179,52 @@ impl Node {
         }
         // Before the first connection: a request that nobody takes would be a message as any other.
         let _requests = mcp::start(&self.broker, self.requests, self.routes);
-        for listener in self.listeners {
-            tokio::spawn(listener::run(listener, self.broker.clone(), self.patience, stopped.clone(), open.clone()));
+        if !self.doors.is_empty() {
+            tasks.spawn(admin::run(self.doors, self.broker.clone(), self.admin));
         }
-        drop((open, stopped));
-        let (broker, news) = (self.broker.clone(), self.broker.store().take_news());
-        // A task: the others wait for what this node applies as long as it is a member.
-        let (hears, mut expelled) = mpsc::channel::<()>(1);
-        tasks.spawn(async move {
-            let _hears = hears;
-            match news {
-                Some(news) => broker::inbox::run(broker, news).await,
-                None => std::future::pending().await,
-            }
-        });
-        let ended = tokio::select! {
-            () = stop => Ended::Asked,
-            _ = expelled.recv() => Ended::Expelled,
-        };
+        let house = listener::House { broker: self.broker.clone(), hall: self.hall, open };
+        let renewals: Vec<_> = self.listeners.iter().filter_map(Bound::renewal).collect();
+        if !renewals.is_empty() {
+            tasks.spawn(listener::renew(renewals, self.renew));
+        }
+        for listener in self.listeners {
+            tokio::spawn(listener.run(house.clone(), stopped.clone()));
+        }
+        drop((house, stopped));
+        // To the end: the others wait for what this node applies as long as it is a member.
+        tasks.spawn(broker::membership::run(self.broker.clone(), self.joined));
+        let mut asked = self.handle.asked.subscribe();
+        tokio::select! {
+            () = stop => {}
+            Ok(_) = asked.wait_for(|asked| *asked) => {}
+        }
+        // Nobody calls off the end of the process: a drain that was called off begins again.
+        while !self.broker.leave().await {}
         let _ = stopping.send(true);
-        self.broker.kick_all(Fault::new(Reason::SERVER_SHUTTING_DOWN, "this Server is shutting down"));
-        let _ = tokio::time::timeout(DRAIN, all_closed.recv()).await;
+        while !self.broker.send_away().await && self.broker.leave().await {}
+        let _ = tokio::time::timeout(LAST_WORDS, all_closed.recv()).await;
         if let Some(cluster) = self.broker.store().cluster() {
             let _ = cluster.leave().await;
         }
-        ended
+        self.ends.send_replace(true);
     }
 }
 
-/// A host may have several addresses; no host is every address of the machine.
-async fn resolve(url: &ListenUrl) -> io::Result<Vec<SocketAddr>> {
-    if url.host.is_empty() {
-        let ipv4 = SocketAddr::from(([0, 0, 0, 0], url.port));
-        let ipv6 = SocketAddr::from(([0u16; 8], url.port));
-        // A machine without IPv6 has only the one; and two listeners cannot share a port that the system picks.
-        let both = url.port != 0 && std::net::TcpListener::bind(ipv6.to_string().replace(&format!(":{}", url.port), ":0")).is_ok();
-        return Ok(if both { vec![ipv4, ipv6] } else { vec![ipv4] });
+/// Binds where the administration answers. The default address may be taken, by another node on this machine for example: then this one runs
+/// without, for nobody has asked for it. Any other address was asked for.
+async fn doors(admin: &Admin) -> io::Result<Vec<TcpListener>> {
+    let Admin::At { host, port } = admin else { return Ok(Vec::new()) };
+    let mut doors = Vec::new();
+    for address in listeners::resolve(&ListenUrl::tcp(host, *port)).await? {
+        match listener::tcp::bind(address) {
+            Ok(door) => doors.push(door),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && *admin == Config::default().admin => {
+                tracing::warn!("{address} is taken: this node runs without its administration; --admin gives it another address");
+            }
+            Err(error) => return Err(at(&address, &error)),
+        }
     }
-    let host = url.host.trim_matches(['[', ']']);
-    let addresses: Vec<_> = tokio::net::lookup_host((host, url.port)).await.map_err(|error| at(&url, &error))?.collect();
-    // `localhost` may be named for both families; with a port that the system picks only the first can be meant.
-    Ok(if url.port == 0 { addresses.into_iter().take(1).collect() } else { addresses })
+    Ok(doors)
 }
 
 fn at(place: &dyn std::fmt::Display, error: &io::Error) -> io::Error {
@@ -179,7 +257,14 @@ fn settings(config: &Config) -> Settings {
 
 fn broker_limits(config: &Config) -> broker::Limits {
     let mailbox = Bounds { messages_max: config.limits.mailbox_messages_max, bytes_max: config.limits.mailbox_bytes_max };
-    broker::Limits { mailbox, subscriptions_per_client_max: config.limits.subscriptions_per_client_max }
+    let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+    let drain = broker::life::Settings {
+        grace: seconds(config.drain.grace_s),
+        time: seconds(config.drain.time_s),
+        wills_wait: Span::seconds(config.drain.wills_wait_s),
+        moved: config.drain.moved,
+    };
+    broker::Limits { mailbox, subscriptions_per_client_max: config.limits.subscriptions_per_client_max, drain }
 }
 
 fn requests(config: &Config) -> io::Result<mcp::Settings> {
@@ -204,19 +289,48 @@ fn filters(texts: &[String]) -> io::Result<Vec<TopicFilter>> {
     texts.iter().map(filter).collect()
 }
 
-async fn store(config: &Config) -> io::Result<Store> {
-    let StoreUrl::Redis(url) = &config.store.url else { return Ok(Store::Memory(Memory::new(limits(config)))) };
+fn store(config: &Config) -> Store {
+    let StoreUrl::Redis(url) = &config.store.url else { return Store::Memory(Memory::new(limits(config))) };
     let settings = redis::Settings {
         url: url.clone(),
+        access: access(&config.store),
+        durability: match config.store.durability {
+            config::Durability::Relaxed => Durability::Relaxed,
+            config::Durability::Replicated => Durability::Replicated {
+                replicas: config.store.replicas.into(),
+                within: Duration::from_millis(config.store.replicas_wait_ms.into()),
+            },
+            config::Durability::Fsync => Durability::Fsync,
+        },
         prefix: config.store.prefix.clone(),
-        node: config.node.id.clone().unwrap_or_else(|| "node".to_owned()),
+        node: config.node.id.clone().unwrap_or_else(|| NAME_DEFAULT.to_owned()),
         limits: redis::Limits {
             queue_messages_max: config.session.queue_messages_max as u64,
             retained_max: config.store.retained_max as u64,
         },
-        cluster: redis::cluster::settings::Settings::of_lease(Duration::from_secs(config.cluster.lease_s.into())),
+        cluster: redis::cluster::settings::Settings {
+            outage_max: Duration::from_secs(config.cluster.outage_s.into()),
+            ..redis::cluster::settings::Settings::of_lease(Duration::from_secs(config.cluster.lease_s.into()))
+        },
     };
-    Redis::connect(settings).await.map(Store::Redis).map_err(|error| io::Error::other(format!("{}: {error}", config.store.url)))
+    Store::Redis(Joining::new(settings))
+}
+
+fn access(store: &config::keys::Store) -> Access {
+    let reveal = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.reveal().to_owned());
+    let path = |text: &Option<String>| text.as_ref().map(Into::into);
+    Access {
+        user: store.user.clone(),
+        password: reveal(&store.password),
+        sentinel_user: store.sentinel_user.clone(),
+        sentinel_password: reveal(&store.sentinel_password),
+        tls: Tls {
+            ca: path(&store.tls_ca),
+            certificate: path(&store.tls_certificate),
+            key: path(&store.tls_key),
+            server_name: store.tls_server_name.clone(),
+        },
+    }
 }
 
 fn limits(config: &Config) -> memory::Limits {

@@ -33,6 +33,10 @@ mod packet_size;
 mod session;
 mod takeover;
 
+// A node that is a part of another program.
+mod embedding;
+mod examples;
+
 // Bad input, large input, and that one client's fault is no other's.
 mod edges;
 mod malformed;
@@ -57,6 +61,7 @@ mod rumqttc;
 // The books: every statement is cited, or has a reason not to be.
 mod statements;
 
-// What the Server says of itself, and the house itself: floors, pure rooms, file lengths.
+// What the Server says of itself and is asked over HTTP, and the house itself: floors, pure rooms, file lengths.
+mod admin;
 mod house;
 mod system;

@@ -195,7 +195,19 @@ fn bare(redis: &Redis) -> Vec<f64> {
         for _ in 0..ROUND_TRIPS {
             let _: redis::Value = read("q").query(&mut worker).expect("an entry");
             let mut answer = redis::pipe();
-            answer.cmd("XADD").arg("a").arg("*").arg("json").arg(&answered).cmd("XACK").arg("q").arg("g").arg("0-1").cmd("XDEL").arg("q").arg("0-1");
+            answer
+                .cmd("XADD")
+                .arg("a")
+                .arg("*")
+                .arg("json")
+                .arg(&answered)
+                .cmd("XACK")
+                .arg("q")
+                .arg("g")
+                .arg("0-1")
+                .cmd("XDEL")
+                .arg("q")
+                .arg("0-1");
             answer.exec(&mut worker).expect("answered");
         }
     });
@@ -208,7 +220,20 @@ fn bare(redis: &Redis) -> Vec<f64> {
         request.exec(&mut node).expect("asked");
         let _: redis::Value = read("a").query(&mut reader).expect("an answer");
         let mut claim = redis::pipe();
-        claim.cmd("GETRANGE").arg(number).arg(0).arg(-1).cmd("SETRANGE").arg(number).arg(0).arg("1").cmd("ZADD").arg("due").arg("XX").arg(1).arg(number);
+        claim
+            .cmd("GETRANGE")
+            .arg(number)
+            .arg(0)
+            .arg(-1)
+            .cmd("SETRANGE")
+            .arg(number)
+            .arg(0)
+            .arg("1")
+            .cmd("ZADD")
+            .arg("due")
+            .arg("XX")
+            .arg(1)
+            .arg(number);
         claim.exec(&mut node).expect("claimed");
         started.elapsed().as_secs_f64() * 1e6
     });

@@ -1,22 +1,26 @@
 //! The broker under test: a node in this process on a port of its own, or the one that `MQTTD_TEST_TARGET` names.
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{OnceLock, mpsc};
 use std::thread::JoinHandle;
 
-use mqttd::config::{Config, ListenUrl, StoreUrl};
+use mqttd::config::{self, Config, ListenUrl, StoreUrl};
 use mqttd::node::Node;
 use mqttd::packet::Version;
+use mqttd::{Builder, Handle};
 use tokio::sync::oneshot;
 
 use crate::build::message;
 use crate::client::Client;
 use crate::connecting::Connecting;
+use crate::http::Admin;
 use crate::redis::Redis;
 use crate::unique;
 
 pub struct Broker {
     address: SocketAddr,
+    admin: Option<SocketAddr>,
     running: Option<Running>,
 }
 
@@ -31,7 +35,9 @@ impl Broker {
     pub fn shared() -> &'static Broker {
         static SHARED: OnceLock<Broker> = OnceLock::new();
         SHARED.get_or_init(|| match std::env::var("MQTTD_TEST_TARGET") {
-            Ok(target) => Broker { address: target.parse().expect("MQTTD_TEST_TARGET is an address and a port"), running: None },
+            Ok(target) => {
+                Broker { address: target.parse().expect("MQTTD_TEST_TARGET is an address and a port"), admin: None, running: None }
+            }
             Err(_) => Broker::start(),
         })
     }
@@ -43,29 +49,59 @@ impl Broker {
 
     /// A node of its own, with what `change` makes of the default configuration. It ends when this value is dropped.
     pub fn with(change: impl FnOnce(&mut Config)) -> Broker {
-        let mut config = Config { listen: vec![ListenUrl::tcp("127.0.0.1", 0)], ..Config::default() };
+        let mut config = Config { listen: vec![ListenUrl::tcp("127.0.0.1", 0)], admin: config::Admin::Off, ..Config::default() };
         if std::env::var("MQTTD_TEST_STORE").is_ok_and(|store| store == "redis") {
             let redis = Redis::shared().expect("MQTTD_TEST_STORE=redis needs a redis-server on the PATH");
             config.store.url = StoreUrl::Redis(redis.url());
             config.store.prefix = unique("test");
         }
         change(&mut config);
+        Broker::of(async move { Node::bind(&config).await.expect("the node binds") }).0
+    }
+
+    /// A node that is a part of this program, on a port of its own, with the hooks of its builder.
+    pub fn embed(builder: Builder) -> (Broker, Handle) {
+        Broker::embed_at("tcp://127.0.0.1:0", builder)
+    }
+
+    /// The same, listening at this URL.
+    pub fn embed_at(url: &str, builder: Builder) -> (Broker, Handle) {
+        let builder = builder.listen(url).set("admin", "off");
+        Broker::of(async move { builder.bind().await.expect("the node binds") })
+    }
+
+    fn of(bind: impl Future<Output = Node> + Send + 'static) -> (Broker, Handle) {
         let (stop, stopped) = oneshot::channel();
         let (bound, address) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime starts");
             runtime.block_on(async {
-                let node = Node::bind(&config).await.expect("the node binds");
-                bound.send(node.addresses()[0]).expect("somebody waits for the address");
+                let node = bind.await;
+                let admin = node.admin_addresses().first().copied();
+                bound.send((node.addresses()[0].1, admin, node.handle())).expect("somebody waits for the address");
                 node.run_until(async { drop(stopped.await) }).await;
             });
         });
-        let address = address.recv().expect("the node has an address");
-        Broker { address, running: Some(Running { stop, thread }) }
+        let (address, admin, handle) = address.recv().expect("the node has an address");
+        (Broker { address, admin, running: Some(Running { stop, thread }) }, handle)
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// A node whose administration answers, with what `change` makes of the configuration.
+    pub fn administered(change: impl FnOnce(&mut Config)) -> Broker {
+        Broker::with(|config| {
+            config.admin = config::Admin::at("127.0.0.1", 0);
+            change(config);
+        })
+    }
+
+    /// Its administration, if it has one.
+    #[track_caller]
+    pub fn admin(&self) -> Admin {
+        Admin::new(self.admin.expect("Broker::administered starts one whose administration answers"))
     }
 
     /// A client of this broker, about to connect.

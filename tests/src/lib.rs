@@ -10,9 +10,11 @@ pub mod build;
 pub mod client;
 pub mod cluster;
 pub mod connecting;
+pub mod deployment;
 pub mod expect;
 pub mod flow;
 pub mod hex;
+pub mod http;
 pub mod redis;
 pub mod scram;
 

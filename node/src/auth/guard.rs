@@ -49,12 +49,13 @@ impl House {
 }
 
 impl Guard for House {
-    fn connect(&self, connect: &Connect, _peer: &Peer) -> Result<(), Reason> {
+    fn connect(&self, connect: &Connect, peer: &Peer) -> Result<(), Reason> {
+        let anonymous = peer.listener.anonymous.unwrap_or(self.anonymous);
         match &connect.user_name {
-            None if self.anonymous => Ok(()),
+            None if anonymous => Ok(()),
             None => Err(Reason::NOT_AUTHORIZED),
             // Without any user on record a name is only a name, as in other brokers that let everybody in.
-            Some(_) if self.anonymous && self.credentials.is_empty() => Ok(()),
+            Some(_) if anonymous && self.credentials.is_empty() => Ok(()),
             Some(name) if self.credentials.check_password(name, connect.password.as_deref().unwrap_or_default()) => Ok(()),
             Some(_) => Err(Reason::BAD_USER_NAME_OR_PASSWORD),
         }

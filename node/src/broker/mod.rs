@@ -2,20 +2,26 @@
 
 pub mod commit;
 mod debts;
+pub mod give;
+pub mod health;
 pub mod inbox;
 mod interest;
+pub mod life;
 pub mod mailbox;
+pub mod membership;
 mod outbox;
 pub mod reaper;
 pub mod replica;
 pub mod roster;
 pub mod routes;
+mod screen;
 pub mod share;
 pub mod sys;
 #[cfg(test)]
 pub(crate) mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -24,6 +30,7 @@ use tokio::sync::Notify;
 use crate::clock::Clock;
 use crate::hook::Guard;
 use crate::hook::client::Client;
+use crate::hook::hooks::Hooks;
 use crate::hook::request::Requests;
 use crate::message::{InRun, Message, Run};
 use crate::metrics::Metrics;
@@ -33,6 +40,7 @@ use crate::session::outbound::Delivery;
 use crate::session::settings::Settings;
 use crate::session::state::{State, Will};
 use crate::session::{Fault, Session};
+use crate::store::redis::cluster::Cluster;
 use crate::store::{Close, Lease, Open, Opened, Store, StoreError};
 use crate::subscription::{ShareGroup, Subscription};
 use crate::time::{Span, Time};
@@ -50,6 +58,8 @@ const LEAVE_PATIENCE: Duration = Duration::from_secs(1);
 pub struct Broker {
     pub settings: Arc<Settings>,
     pub guard: Arc<dyn Guard>,
+    /// What the embedding program wants to be asked.
+    pub hooks: Hooks,
     pub metrics: Metrics,
     pub clock: Clock,
     store: Store,
@@ -64,6 +74,9 @@ pub struct Broker {
     pub requests: OnceLock<Arc<dyn Requests>>,
     /// Wakes the reaper when something may be due earlier than it thought.
     due: Notify,
+    /// Redis has forgotten all Sessions, and the connections are ending for that.
+    forgotten: AtomicBool,
+    pub life: life::Life,
 }
 
 /// The bounds of one node that are no matter of the protocol.
@@ -71,6 +84,7 @@ pub struct Broker {
 pub struct Limits {
     pub mailbox: Bounds,
     pub subscriptions_per_client_max: usize,
+    pub drain: life::Settings,
 }
 
 /// A connection in its Session: what it needs to publish, and to give the Session back.
@@ -92,6 +106,7 @@ impl Broker {
         Broker {
             settings,
             guard,
+            hooks: Hooks::default(),
             metrics: Metrics::default(),
             clock,
             store,
@@ -104,6 +119,8 @@ impl Broker {
             subscriptions_per_client_max: limits.subscriptions_per_client_max,
             requests: OnceLock::new(),
             due: Notify::new(),
+            forgotten: AtomicBool::new(false),
+            life: life::Life::new(limits.drain),
         }
     }
 
@@ -120,10 +137,11 @@ impl Broker {
     pub async fn open(&self, client_id: &ClientId, open: Open, now: Time) -> Result<(Option<Member>, Option<State>), StoreError> {
         self.promise().await?;
         self.ask_to_leave(client_id).await;
-        let close = Close { keep_will: false, expiry: open.expiry, sent: 0 };
+        let close = Close { keep_will: false, will_waits: Span(0), expiry: open.expiry, sent: 0 };
         let lasting = open.expiry != Some(Span(0));
-        let will = open.will.clone().filter(|_| self.store.cluster().is_some()).map(Box::new);
-        if let Some(cluster) = self.store.cluster() {
+        let will = open.will.clone().filter(|_| self.store.is_shared()).map(Box::new);
+        let cluster = self.cluster()?;
+        if let Some(cluster) = &cluster {
             cluster.add_session(client_id).await?;
             cluster.listen(client_id).await?;
         }
@@ -131,7 +149,7 @@ impl Broker {
         let mut opened = match self.store.open(client_id, open, now).await {
             Ok(opened) => opened,
             Err(error) => {
-                self.unlisten(client_id).await;
+                unlisten(cluster.as_ref(), client_id).await;
                 return Err(error);
             }
         };
@@ -150,13 +168,13 @@ impl Broker {
         self.publish_last_will(opened.due_will.take(), now).await;
         let lease = Lease { client_id: client_id.clone(), epoch: opened.epoch };
         let Some(entered) = entered else {
-            self.unlisten(client_id).await;
+            unlisten(cluster.as_ref(), client_id).await;
             self.depart(lease, Lives::On, !opened.ended.is_empty()).await;
             return Ok((None, state));
         };
         let (cache, wants) = Default::default();
         let mut member = Member { subscriber: entered.subscriber, lease, client: None, cache, wants, will };
-        if let Err(error) = self.arrive(&mut member, &opened, state.as_ref().map(|state| (state, is_new))).await {
+        if let Err(error) = self.arrive(&mut member, cluster, &opened, state.as_ref().map(|state| (state, is_new))).await {
             // Nobody else would give it back.
             self.give_back(&mut member, durable, close, now).await;
             return Err(error);
@@ -165,8 +183,14 @@ impl Broker {
     }
 
     /// The other nodes are told that a Session is here now.
-    async fn arrive(&self, member: &mut Member, opened: &Opened, resumed: Option<(&State, bool)>) -> Result<(), StoreError> {
-        let Some(cluster) = self.store.cluster() else { return Ok(()) };
+    async fn arrive(
+        &self,
+        member: &mut Member,
+        cluster: Option<Cluster>,
+        opened: &Opened,
+        resumed: Option<(&State, bool)>,
+    ) -> Result<(), StoreError> {
+        let Some(cluster) = cluster else { return Ok(()) };
         if opened.was_owned {
             cluster.kick(&member.lease.client_id, opened.epoch).await?;
         }
@@ -176,12 +200,15 @@ impl Broker {
         if let Some((state, is_new)) = resumed {
             self.tell_resumed(member, &state.subscriptions, is_new).await?;
         }
-        self.promise().await
+        // By the incarnation with which it began: what another one opens it has not listed.
+        cluster.promise().await
     }
 
-    async fn unlisten(&self, client_id: &ClientId) {
-        if let Some(cluster) = self.store.cluster() {
-            cluster.unlisten(client_id).await;
+    /// What joins this node with others; `None` where it has nobody to join. Fails while it is not joined.
+    pub(super) fn cluster(&self) -> Result<Option<Cluster>, StoreError> {
+        match self.store.cluster() {
+            None if self.store.is_shared() => Err(StoreError::Unavailable),
+            cluster => Ok(cluster),
         }
     }
 
@@ -195,15 +222,17 @@ impl Broker {
     }
 
     /// Gives the Session back. What it owes to others (its will, messages of share groups) goes out.
-    /// `mail` is what the connection had taken from its mailbox and not handed to the Session.
+    /// `mail` is what the connection had taken from its mailbox and not handed to the Session. `sent_away`: it is to go on at another node.
     pub async fn close(
         &self,
         member: &mut Member,
         session: &mut Session,
         mut mail: VecDeque<Delivery>,
+        sent_away: bool,
         now: Time,
     ) -> Result<(), StoreError> {
-        let close = Close { keep_will: session.keep_will(), expiry: session.expiry(), sent: session.sent() };
+        let will_waits = self.will_waits(sent_away);
+        let close = Close { keep_will: session.keep_will(), will_waits, expiry: session.expiry(), sent: session.sent() };
         let (ended, left) = self.give_back(member, session.is_durable(), close, now).await;
         mail.extend(left);
         if ended {
@@ -227,13 +256,17 @@ impl Broker {
         if ended {
             self.forget(&member.subscriber);
         }
-        self.unlisten(&lease.client_id).await;
+        unlisten(self.store.cluster().as_ref(), &lease.client_id).await;
         match closed {
             Ok(closed) => {
                 let told = self.tell_untold().await;
                 told.unwrap_or_else(|error| tracing::debug!(?error, "the reaper tells what is not wanted here any more"));
                 if durable && !closed.was_owner {
                     self.ring_on(&lease.client_id).await;
+                }
+                if !closed.was_owner && close.keep_will && self.forgotten.load(Relaxed) {
+                    // Nobody else will ever know of it.
+                    member.will.take().into_iter().for_each(|will| self.owe(Debt::Will(*will)));
                 }
                 self.depart(lease, lives, closed.ended).await;
                 self.publish_last_will(closed.due_will, now).await;
@@ -286,7 +319,7 @@ impl Broker {
     /// A Session that this node did not know brings its subscriptions. What it was told by other nodes may be old. True: it did not know all.
     fn restore(&self, subscriber: &Subscriber, subscriptions: &[Subscription]) -> bool {
         let mut is_new = false;
-        let is_told = self.store.cluster().is_some();
+        let is_told = self.store.is_shared();
         let mut gone = subscriber.selectors().clone().filter(|_| is_told).unwrap_or_default();
         for subscription in subscriptions {
             let known = subscriber.selectors().as_ref().is_some_and(|selectors| selectors.contains(&subscription.selector));
@@ -305,6 +338,12 @@ impl Broker {
     fn forget(&self, subscriber: &Arc<Subscriber>) {
         self.table.forget(subscriber);
         self.roster.remove(subscriber);
+    }
+}
+
+async fn unlisten(cluster: Option<&Cluster>, client_id: &ClientId) {
+    if let Some(cluster) = cluster {
+        cluster.unlisten(client_id).await;
     }
 }
 

@@ -64,7 +64,7 @@ async fn one(mcp: &Arc<Mcp>, redis: &Requests, answer: &Answer) -> bool {
         // Whoever claimed it may be dead: looked at once more.
         Ok(Claim::Taken) if answer.again && response.is_final => return false,
         Ok(Claim::Taken | Claim::Gone | Claim::TooEarly) => {
-            if mcp.redis.is_some() && (answer.entry.is_some() || mcp.waiting.contains(&response.correlation_id)) {
+            if answer.entry.is_some() || mcp.waiting.contains(&response.correlation_id) {
                 mcp.count(|metrics| Metrics::add(&metrics.mcp_responses_unknown, 1));
             }
             return true;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::mcp::answers::{self, Answer};
 use crate::mcp::waiting::Cancel;
@@ -16,20 +16,25 @@ use crate::store::redis::requests::Requests;
 /// Messages that are worked on at once.
 const MESSAGES_MAX: usize = 256;
 
+/// How long nothing is heard before it is asked whether anything can be.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// All nodes hear an answer. The node that took the request forwards it; the others wait so long, and then see to it that somebody did.
 const OTHERS_WAIT: Duration = Duration::from_millis(250);
 
 /// Answers to requests of other nodes that wait; more are left to those nodes, and to the deadline.
 const OTHERS_MAX: usize = 16_384;
 
-pub(super) async fn run(mcp: Arc<Mcp>, redis: Requests) {
+pub(super) async fn run(mcp: Arc<Mcp>) {
     let (others, waiting) = mpsc::channel(OTHERS_MAX);
-    let late = tokio::spawn(for_others(mcp.clone(), redis.clone(), waiting));
+    let late = tokio::spawn(for_others(mcp.clone(), waiting));
     let _late = AbortOnDrop(late);
     loop {
-        match redis.subscriber().await {
-            Ok(subscriber) => hear(&mcp, &redis, subscriber, &others).await,
-            Err(error) => tracing::debug!(?error, "answers are not heard"),
+        if let Some(redis) = mcp.redis() {
+            match redis.subscriber().await {
+                Ok(subscriber) => hear(&mcp, &redis, subscriber, &others).await,
+                Err(error) => tracing::debug!(?error, "answers are not heard"),
+            }
         }
         pause().await;
     }
@@ -45,7 +50,9 @@ impl Drop for AbortOnDrop {
 
 async fn hear(mcp: &Arc<Mcp>, redis: &Requests, mut subscriber: Subscriber, others: &mpsc::Sender<(Instant, Answer)>) {
     let responses = redis.names().responses();
-    while let Some(first) = subscriber.next().await {
+    while !mcp.is_over(redis) {
+        let Ok(first) = timeout(LOOK, subscriber.next()).await else { continue };
+        let Some(first) = first else { return };
         let mut messages = vec![first];
         while messages.len() < MESSAGES_MAX
             && let Some(Some(message)) = subscriber.next().now_or_never()
@@ -83,7 +90,7 @@ async fn told(mcp: &Arc<Mcp>, text: &[u8]) {
     }
 }
 
-async fn for_others(mcp: Arc<Mcp>, redis: Requests, mut answers: mpsc::Receiver<(Instant, Answer)>) {
+async fn for_others(mcp: Arc<Mcp>, mut answers: mpsc::Receiver<(Instant, Answer)>) {
     let mut batch = Vec::new();
     while let Some((at, answer)) = answers.recv().await {
         tokio::time::sleep_until(at).await;
@@ -93,6 +100,9 @@ async fn for_others(mcp: Arc<Mcp>, redis: Requests, mut answers: mpsc::Receiver<
         {
             batch.push(answer);
         }
-        answers::forward(&mcp, &redis, std::mem::take(&mut batch)).await;
+        if let Some(redis) = mcp.redis() {
+            answers::forward(&mcp, &redis, std::mem::take(&mut batch)).await;
+        }
+        batch.clear();
     }
 }

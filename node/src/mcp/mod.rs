@@ -69,7 +69,8 @@ pub struct Mcp {
     broker: Weak<Broker>,
     /// Handlers in this process; they come before workers.
     routes: Routes,
-    redis: Option<Requests>,
+    /// Workers are asked by way of Redis, whenever that is joined.
+    shared: bool,
     waiting: Waiting,
     workers: RwLock<Vec<WorkerMessage>>,
 }
@@ -84,17 +85,17 @@ impl fmt::Debug for Mcp {
 /// Without Redis and without handlers a request is a message as any other.
 pub fn start(broker: &Arc<Broker>, settings: Settings, routes: Routes) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
-    let redis = broker.store().requests().filter(|_| !settings.request_filters.is_empty());
-    if redis.is_none() && routes.is_empty() {
+    let shared = broker.store().is_shared() && !settings.request_filters.is_empty();
+    if !shared && routes.is_empty() {
         return tasks;
     }
     let waiting = Waiting::new(settings.bounds);
-    let mcp = Arc::new(Mcp { settings, broker: Arc::downgrade(broker), routes, redis, waiting, workers: RwLock::default() });
-    if let Some(redis) = &mcp.redis {
-        tasks.spawn(ear::run(mcp.clone(), redis.clone()));
-        tasks.spawn(watch::run(mcp.clone(), redis.clone()));
+    let mcp = Arc::new(Mcp { settings, broker: Arc::downgrade(broker), routes, shared, waiting, workers: RwLock::default() });
+    if shared {
+        tasks.spawn(ear::run(mcp.clone()));
+        tasks.spawn(watch::run(mcp.clone()));
         if mcp.settings.lanes.stream {
-            tasks.spawn(reader::run(mcp.clone(), redis.clone()));
+            tasks.spawn(reader::run(mcp.clone()));
         }
     }
     // A second one is refused: the first goes on.
@@ -108,9 +109,9 @@ struct Mounted(Arc<Mcp>);
 
 impl hook::Requests for Mounted {
     fn admit(&self, client: &Arc<Client>, message: &Message, now: Time) -> Admission {
-        let Mcp { settings, routes, redis, waiting, .. } = &*self.0;
+        let Mcp { settings, routes, shared, waiting, .. } = &*self.0;
         let here = routes.matches(message.topic.as_str());
-        let away = redis.is_some() && settings.request_filters.iter().any(|filter| filter.matches(&message.topic));
+        let away = *shared && settings.request_filters.iter().any(|filter| filter.matches(&message.topic));
         if !here && !away {
             return Admission::Pass;
         }
@@ -149,30 +150,43 @@ impl Mcp {
         self.broker.upgrade().map_or(Time(0), |broker| broker.clock.now())
     }
 
-    fn node(&self) -> &str {
-        self.redis.as_ref().map_or("", Requests::node)
+    /// `None`: not joined now, or never.
+    fn redis(&self) -> Option<Requests> {
+        self.broker.upgrade().filter(|_| self.shared)?.store().requests()
+    }
+
+    /// Whether these are of an incarnation that is over.
+    fn is_over(&self, redis: &Requests) -> bool {
+        self.redis().is_none_or(|now| now.node() != redis.node())
     }
 
     /// Keeps all of them in one batch, and tells workers.
     async fn take(self: &Arc<Self>, asked: Vec<Asked>, now: Time) -> Vec<Result<(), Refusal>> {
         let mut outcomes = vec![Ok(()); asked.len()];
+        let redis = self.redis();
+        let node = redis.as_ref().map_or("", Requests::node);
         let mut new = Vec::new();
         for (at, asked) in asked.into_iter().enumerate() {
             let (rpc, takes_back) = json_rpc::look(&asked.message.payload);
             if has_cancel(&asked.message) || takes_back.is_some() {
                 outcomes[at] = self.cancel(&asked, takes_back, now).await;
             } else if is_request(&asked.message) {
-                match self.enter(&asked, rpc, now) {
+                match self.enter(&asked, rpc, node, now) {
                     Ok(Some(request)) => new.push((at, request)),
                     Ok(None) => {}
                     Err(reason) => outcomes[at] = Err(Refusal::Because(reason)),
                 }
             }
         }
-        let Some(redis) = self.redis.as_ref().filter(|_| !new.is_empty()) else { return outcomes };
+        if new.is_empty() {
+            return outcomes;
+        }
         let (at, (requests, contexts)): (Vec<_>, (Vec<_>, Vec<_>)) =
             new.into_iter().map(|(at, (request, context))| (at, (request, context))).unzip();
-        let added = redis.add(&requests, self.settings.lanes, now).await;
+        let added = match &redis {
+            Some(redis) => redis.add(&requests, self.settings.lanes, now).await,
+            None => Err(StoreError::Unavailable),
+        };
         let added = added.unwrap_or_else(|error| vec![Err(error); requests.len()]);
         for (((at, request), context), added) in at.into_iter().zip(requests).zip(contexts).zip(added) {
             match added {
@@ -188,11 +202,11 @@ impl Mcp {
     }
 
     /// Enters a request here. What is left to do for one that goes to workers: nothing when it is answered already, or within this process.
-    fn enter(self: &Arc<Self>, asked: &Asked, rpc: Rpc, now: Time) -> Result<Option<(NewRequest, Context)>, Reason> {
+    fn enter(self: &Arc<Self>, asked: &Asked, rpc: Rpc, node: &str, now: Time) -> Result<Option<(NewRequest, Context)>, Reason> {
         let Asked { client, message, matched } = asked;
         self.count(|metrics| Metrics::add(&metrics.mcp_requests, 1));
         let deadline = context::deadline(message, self.settings.timeout, now);
-        let context = Context::new(client, message, rpc, deadline, self.node(), *matched);
+        let context = Context::new(client, message, rpc, deadline, node, *matched);
         if message.payload.len() > self.settings.payload_bytes_max {
             self.spawn_trouble(context, Trouble::TooLarge);
             return Ok(None);
@@ -236,7 +250,7 @@ impl Mcp {
         }
         let mcp = self.clone();
         tokio::spawn(async move {
-            let Some(redis) = mcp.redis.clone() else { return };
+            let Some(redis) = mcp.redis() else { return };
             if heard.workers > 0 {
                 // One that came since the last look may answer this topic.
                 let Ok(workers) = redis.workers(mcp.now()).await else { return };
@@ -324,7 +338,10 @@ impl Mcp {
             return Ok(());
         }
         // It may have been sent by way of another node.
-        let Some(redis) = &self.redis else { return Ok(()) };
+        if !self.shared {
+            return Ok(());
+        }
+        let redis = self.redis().ok_or(Refusal::Unavailable)?;
         let text = serde_json::to_string(&cancel).unwrap_or_default();
         redis.publish(vec![(redis.nodes_channel(), text)]).await.map_err(|_| Refusal::Unavailable)
     }
@@ -332,7 +349,9 @@ impl Mcp {
     /// Whether this node has the request.
     async fn cancel_here(&self, cancel: &Cancel, now: Time) -> Result<bool, StoreError> {
         let Some(id) = self.waiting.find(cancel) else { return Ok(false) };
-        if let Some(redis) = self.redis.as_ref().filter(|_| !self.routes.matches(&self.waiting.topic(&id).unwrap_or_default())) {
+        let is_here = self.routes.matches(&self.waiting.topic(&id).unwrap_or_default());
+        if self.shared && !is_here {
+            let redis = self.redis().ok_or(StoreError::Unavailable)?;
             if let Claim::Yours(_) = redis.claim(&id, 0, now, now + CLAIM).await? {
                 redis.finish(&id).await?;
                 let told = serde_json::json!({ "correlation_id": &*id }).to_string();

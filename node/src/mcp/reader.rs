@@ -9,15 +9,20 @@ use crate::store::redis::requests::{Entry, Requests};
 /// Answers that are forwarded at once.
 const ANSWERS_MAX: usize = 256;
 
-pub(super) async fn run(mcp: Arc<Mcp>, redis: Requests) {
+pub(super) async fn run(mcp: Arc<Mcp>) {
     loop {
-        match redis.reader().await {
-            Ok(mut reader) => {
-                while let Ok(entries) = reader.read(ANSWERS_MAX).await {
-                    forward(&mcp, &redis, entries, false).await;
+        if let Some(redis) = mcp.redis() {
+            match redis.reader().await {
+                Ok(mut reader) => {
+                    while let Ok(entries) = reader.read(ANSWERS_MAX).await {
+                        forward(&mcp, &redis, entries, false).await;
+                        if mcp.is_over(&redis) {
+                            break;
+                        }
+                    }
                 }
+                Err(error) => tracing::debug!(?error, "the stream of answers is not read"),
             }
-            Err(error) => tracing::debug!(?error, "the stream of answers is not read"),
         }
         pause().await;
     }

@@ -29,36 +29,49 @@ const LEFT_IDLE: Span = Span::seconds(4);
 /// A reader that has read nothing for so long is gone.
 const READER_IDLE: Duration = Duration::from_secs(600);
 
-pub(super) async fn run(mcp: Arc<Mcp>, redis: Requests) {
-    let (mut workers, mut left, mut trim) = (Time(0), Time(0), mcp.now() + TRIM);
+pub(super) async fn run(mcp: Arc<Mcp>) {
+    let mut next = Next { workers: Time(0), left: Time(0), trim: mcp.now() + TRIM };
     loop {
-        let now = mcp.now();
-        if let Err(error) = due(&mcp, &redis, now).await {
-            tracing::debug!(?error, "requests that are late wait for the Store");
-        }
-        if workers <= now {
-            workers = now + WORKERS;
-            if let Ok(found) = redis.workers(now).await {
-                mcp.set_workers(found);
-            }
-        }
-        if left <= now && mcp.settings.lanes.stream {
-            left = now + LEFT_BEHIND;
-            if let Ok(entries) = redis.left_behind(LEFT_IDLE, DUE_MAX).await {
-                reader::forward(&mcp, &redis, entries, true).await;
-            }
-        }
-        if trim <= now {
-            trim = now + TRIM;
-            mcp.waiting.sweep(now - KEPT_AFTER);
-            let _ = redis.trim(now, mcp.settings.timeout + KEPT_AFTER).await; // the next time
-            let _ = redis.forget_readers(READER_IDLE).await;
+        if let Some(redis) = mcp.redis() {
+            look(&mcp, &redis, &mut next).await;
         }
         mcp.count(|metrics| metrics.mcp_in_flight.store(mcp.waiting.len(), std::sync::atomic::Ordering::Relaxed));
         let until_next = mcp.waiting.next_deadline().map(|deadline| Duration::from_millis(deadline.since(mcp.now()).0));
         // One that is late already was looked at just now, and is another's, or the Store's, matter.
         let wait = until_next.filter(|wait| !wait.is_zero()).unwrap_or(LOOK).min(LOOK);
         super::sleep(wait).await;
+    }
+}
+
+/// When to look again.
+struct Next {
+    workers: Time,
+    left: Time,
+    trim: Time,
+}
+
+async fn look(mcp: &Arc<Mcp>, redis: &Requests, next: &mut Next) {
+    let now = mcp.now();
+    if let Err(error) = due(mcp, redis, now).await {
+        tracing::debug!(?error, "requests that are late wait for the Store");
+    }
+    if next.workers <= now {
+        next.workers = now + WORKERS;
+        if let Ok(found) = redis.workers(now).await {
+            mcp.set_workers(found);
+        }
+    }
+    if next.left <= now && mcp.settings.lanes.stream {
+        next.left = now + LEFT_BEHIND;
+        if let Ok(entries) = redis.left_behind(LEFT_IDLE, DUE_MAX).await {
+            reader::forward(mcp, redis, entries, true).await;
+        }
+    }
+    if next.trim <= now {
+        next.trim = now + TRIM;
+        mcp.waiting.sweep(now - KEPT_AFTER);
+        let _ = redis.trim(now, mcp.settings.timeout + KEPT_AFTER).await; // the next time
+        let _ = redis.forget_readers(READER_IDLE).await;
     }
 }
 

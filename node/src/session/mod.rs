@@ -6,7 +6,7 @@
 
 pub mod connect;
 mod in_flight;
-mod inbound;
+pub mod inbound;
 pub mod outbound;
 pub mod settings;
 pub mod state;
@@ -23,6 +23,7 @@ use crate::packet::disconnect::Disconnect;
 use crate::packet::outgoing::Outgoing;
 use crate::packet::primitive::DecodeError;
 use crate::packet::reason::Reason;
+use crate::packet::subscribe::Subscribe;
 use crate::packet::{Packet, PacketId, Version};
 use crate::session::settings::Settings;
 use crate::session::state::Sequence;
@@ -188,7 +189,7 @@ impl Session {
         match packet {
             Packet::Publish(publish) => self.publish(publish, admit, now)?,
             Packet::Acknowledge(acknowledge) => self.acknowledged(acknowledge, now)?,
-            Packet::Subscribe(subscribe) => self.subscribe(*subscribe)?,
+            Packet::Subscribe(subscribe) => self.subscribe(*subscribe, &[])?,
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(*unsubscribe)?,
             Packet::Pingreq => self.send(&Packet::Pingresp),
             Packet::Disconnect(disconnect) => return self.disconnected(&disconnect),
@@ -199,6 +200,17 @@ impl Session {
             }
         }
         Ok(Step::Continue)
+    }
+
+    /// A SUBSCRIBE of which some Topic Filters are refused by hooks, one entry for each of its filters.
+    pub fn subscribe_except(&mut self, subscribe: Subscribe, refused: &[Option<Reason>], now: Time) -> Result<(), Fault> {
+        self.last_heard = now;
+        self.subscribe(subscribe, refused)
+    }
+
+    /// The Client is alive for all we know: nothing is read from it while somebody decides on what it said.
+    pub fn excuse(&mut self, now: Time) {
+        self.last_heard = now;
     }
 
     /// When the last packet of the Client came.
@@ -278,7 +290,7 @@ impl Session {
     pub fn send_disconnect(&mut self, fault: Fault) {
         if self.version == Version::V5 {
             let reason_string = self.problem_information.then(|| fault.text.into());
-            let server_reference = self.settings.server_reference.clone().filter(|_| fault.reason == Reason::SERVER_SHUTTING_DOWN);
+            let server_reference = self.settings.reference(fault.reason);
             let (session_expiry_s, user_properties) = (None, Vec::new());
             // Only CONNACK can say 0x88 (table 3-10).
             let reason = if fault.reason == Reason::SERVER_UNAVAILABLE { Reason::SERVER_BUSY } else { fault.reason };

@@ -14,6 +14,7 @@
 //!   A will is published at least once: who opens a Session in the moment between `due` and `will_done` may get it too.
 
 pub mod cluster;
+pub mod health;
 pub mod memory;
 pub mod redis;
 mod seek;
@@ -38,7 +39,7 @@ pub const DUE_LEASE: Span = Span::seconds(30);
 #[derive(Debug)]
 pub enum Store {
     Memory(memory::Memory),
-    Redis(redis::Redis),
+    Redis(redis::joining::Joining),
 }
 
 /// Why the Store did not do what it was asked.
@@ -84,6 +85,8 @@ pub struct Opened {
 pub struct Close {
     /// The will is void after DISCONNECT with 0x00.
     pub keep_will: bool,
+    /// Its delay is at least this: the client was sent away, and needs time to open the Session elsewhere.
+    pub will_waits: Span,
     /// The Session Expiry Interval in force at the end, as in [`Open::expiry`]: a DISCONNECT may have changed it, but not from zero.
     pub expiry: Option<Span>,
     /// The last sequence that may have been sent. Lower than what `open` said: it stays as it was.
@@ -188,37 +191,64 @@ impl Write {
     }
 }
 
+impl From<redis::Redis> for Store {
+    /// One that is joined already.
+    fn from(redis: redis::Redis) -> Store {
+        Store::Redis(redis.into())
+    }
+}
+
 macro_rules! each {
     ($self:ident, $verb:ident($($argument:expr),*)) => {
         match $self {
             Store::Memory(store) => store.$verb($($argument),*),
-            Store::Redis(store) => store.$verb($($argument),*).await,
+            Store::Redis(store) => store.now()?.$verb($($argument),*).await,
         }
     };
 }
 
 impl Store {
-    /// What joins this node with others; a store of one process has none.
-    pub fn cluster(&self) -> Option<&redis::cluster::Cluster> {
+    /// Whether other nodes have the same truth, be it reached now or not.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Store::Redis(_))
+    }
+
+    /// What joins this node with others; a store of one process has none, nor has one that is not joined now.
+    pub fn cluster(&self) -> Option<redis::cluster::Cluster> {
         match self {
             Store::Memory(_) => None,
-            Store::Redis(store) => Some(store.cluster()),
+            Store::Redis(store) => store.cluster(),
         }
     }
 
-    /// Requests that workers answer; a store of one process has none.
+    /// Requests that workers answer; a store of one process has none, nor one that is not joined.
     pub fn requests(&self) -> Option<redis::requests::Requests> {
         match self {
             Store::Memory(_) => None,
-            Store::Redis(store) => Some(store.requests()),
+            Store::Redis(store) => store.now().ok().map(|redis| redis.requests()),
         }
     }
 
-    /// What other nodes have for this one; only the first caller gets it.
-    pub fn take_news(&self) -> Option<tokio::sync::mpsc::Receiver<cluster::News>> {
+    /// Joins the others: one attempt. What they have for this node comes from the returned receiver; a store of one process has nobody to join.
+    pub async fn join(&self) -> Result<Option<tokio::sync::mpsc::Receiver<cluster::News>>, redis::link::start::StartError> {
         match self {
-            Store::Memory(_) => None,
-            Store::Redis(store) => store.take_news(),
+            Store::Memory(_) => Ok(None),
+            Store::Redis(store) => store.join().await.map(Some),
+        }
+    }
+
+    /// This node has lost its place among the others, until it joins again.
+    pub fn part(&self) {
+        if let Store::Redis(store) = self {
+            store.part();
+        }
+    }
+
+    /// Whether it can be relied on at this moment. Cheap.
+    pub fn health(&self) -> health::StoreHealth {
+        match self {
+            Store::Memory(_) => health::StoreHealth::default(),
+            Store::Redis(store) => store.health(),
         }
     }
 
@@ -226,7 +256,7 @@ impl Store {
     pub async fn reap(&self, client_id: &ClientId, node: &cluster::NodeId, now: Time) -> Result<Option<(Lease, Closed)>, StoreError> {
         match self {
             Store::Memory(_) => Ok(None),
-            Store::Redis(store) => store.reap(client_id, node, now).await,
+            Store::Redis(store) => store.now()?.reap(client_id, node, now).await,
         }
     }
 
@@ -234,7 +264,7 @@ impl Store {
     pub async fn epochs(&self, clients: &[ClientId]) -> Result<Vec<Option<Epoch>>, StoreError> {
         match self {
             Store::Memory(_) => Ok(Vec::new()),
-            Store::Redis(store) => store.epochs(clients).await,
+            Store::Redis(store) => store.now()?.epochs(clients).await,
         }
     }
 
@@ -242,7 +272,7 @@ impl Store {
     pub async fn subscriptions(&self, client_id: &ClientId) -> Result<Vec<Subscription>, StoreError> {
         match self {
             Store::Memory(_) => Ok(Vec::new()),
-            Store::Redis(store) => store.subscriptions(client_id).await,
+            Store::Redis(store) => store.now()?.subscriptions(client_id).await,
         }
     }
 
@@ -323,7 +353,7 @@ impl Store {
     pub async fn stats(&self) -> Result<Stats, StoreError> {
         match self {
             Store::Memory(store) => Ok(store.stats()),
-            Store::Redis(store) => store.stats().await,
+            Store::Redis(store) => store.now()?.stats().await,
         }
     }
 

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use mcp_worker_sdk::{Failure, Request, json};
-use mqttd::config::{Config, ListenUrl};
 use mqttd::node::Node;
 use mqttd_tests::connecting::Connecting;
 use mqttd_tests::*;
@@ -13,27 +12,26 @@ use super::kit::*;
 #[test]
 fn a_handler_in_this_process_answers_as_a_worker_would() {
     let runtime = runtime();
-    let mut config = Config { listen: vec![ListenUrl::tcp("127.0.0.1", 0)], ..Config::default() };
-    config.mcp.timeout_s = 2;
-    config.mcp.payload_bytes_max = 100;
-    let node = runtime.block_on(Node::bind(&config)).unwrap();
-    let address = node.addresses()[0];
-    let node = node.on_request("echo/+", |r: Request| async move { format!("{} {}", r.params[0], r.client_id) }).unwrap();
-    let node = node.on_request("add", json(|(a, b): (i64, i64)| async move { Ok::<_, Failure>(a + b) })).unwrap();
-    let node = node.on_request("panic", |_: Request| async { if true { panic!("on purpose") } else { "" } }).unwrap();
-    let node = node.on_request("never", |_: Request| std::future::pending::<String>()).unwrap();
+    let node = Node::builder().listen("tcp://127.0.0.1:0").set("mcp.timeout_s", "2").set("mcp.payload_bytes_max", "100");
+    let node = node.set("admin", "off").on_request("echo/+", |r: Request| async move { format!("{} {}", r.params[0], r.client_id) });
+    let node = node.on_request("add", json(|(a, b): (i64, i64)| async move { Ok::<_, Failure>(a + b) }));
+    let node = node.on_request("panic", |_: Request| async { if true { panic!("on purpose") } else { "" } });
+    let node = node.on_request("never", |_: Request| std::future::pending::<String>());
     let node = node.on_request("retry", |r: Request| async move {
         if r.attempt < 3 { Err(Failure::retry("not yet")) } else { Ok(r.attempt.to_string()) }
     });
-    let node = node.unwrap().on_request("count", |r: Request| async move {
+    let node = node.on_request("count", |r: Request| async move {
         for n in 0..3 {
             r.part(n.to_string()).await?;
         }
         Ok::<_, Failure>("end")
     });
-    assert!(runtime.block_on(Node::bind(&config)).unwrap().on_request("a/#/b", |_: Request| async { "" }).is_err());
+    let refused = Node::builder().on_request("a/#/b", |_: Request| async { "" });
+    assert!(runtime.block_on(refused.bind()).is_err());
+    let node = runtime.block_on(node.bind()).unwrap();
+    let address = node.addresses()[0].1;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let running = runtime.spawn(node.unwrap().run_until(async { drop(stopped.await) }));
+    let running = runtime.spawn(node.run_until(async { drop(stopped.await) }));
 
     let mut client = Connecting::new(address, V5).connect();
     client.subscribe("replies", 1);

@@ -246,7 +246,7 @@ impl Requests {
             Err(LinkError::Script(text)) if text.contains("BUSYGROUP") => {}
             created => drop(created?),
         }
-        Ok(Reader { connection: self.link.blocking().await?, requests: self.clone() })
+        Ok(Reader { connection: self.link.blocking(&self.names.responses_stream()).await?, requests: self.clone() })
     }
 
     /// Answers that a node has read and not finished within `idle`; they are this node's now.
