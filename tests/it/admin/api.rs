@@ -145,9 +145,15 @@ fn a_node_is_emptied_and_filled_again() {
 fn what_is_asked_wrongly_is_told() {
     let broker = Broker::administered(|_| {});
     let admin = broker.admin();
-    for path in
-        ["clients?limit=0", "clients?page=0", "clients?limit=1001", "clients?page=9999999", "clients?page=x", "clients?ip_address=x", "clients?proto_ver=6"]
-    {
+    for path in [
+        "clients?limit=0",
+        "clients?page=0",
+        "clients?limit=1001",
+        "clients?page=9999999",
+        "clients?page=x",
+        "clients?ip_address=x",
+        "clients?proto_ver=6",
+    ] {
         assert_eq!(admin.get(&format!("/api/v1/{path}")).json(400)["code"], "BAD_REQUEST", "{path}");
     }
     assert_eq!(admin.get("/api/v1/nowhere").json(404)["code"], "NOT_FOUND");
