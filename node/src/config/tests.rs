@@ -247,6 +247,22 @@ fn listen_urls() {
 }
 
 #[test]
+fn a_later_file_wins() {
+    let folder = std::env::temp_dir().join(format!("mqttd-conf.d-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = |name: &str, text: &str| {
+        std::fs::write(folder.join(name), text).unwrap();
+        folder.join(name)
+    };
+    let first = file("mqttd.toml", "[limits]\nconnections_max = 1\npacket_bytes_max = 1000\n");
+    let drop_ins = vec![file("10.toml", "[limits]\nconnections_max = 2\n"), file("20.toml", "limits.connections_max = 3\n")];
+    let loaded = Config::load(&Sources { file: Some(first), drop_ins, ..Sources::default() }).unwrap();
+    assert_eq!((loaded.config.limits.connections_max, loaded.config.limits.packet_bytes_max), (3, 1000));
+    assert!(loaded.origin("limits.connections_max").to_string().ends_with("20.toml:1"));
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
 fn the_commented_default_is_the_default() {
     let text = commented_default();
     let bare: String = text.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect();
