@@ -31,6 +31,7 @@ fn load(file: &str, variables: &[&str], flags: &[(&'static str, &'static str, &s
     let scratch = Scratch::new(file);
     let variable = |text: &&str| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
     let sources = Sources {
+        drop_ins: Vec::new(),
         file: Some(scratch.0.clone()),
         environment: variables.iter().filter_map(variable).collect(),
         flags: flags.iter().map(|(flag, key, value)| Flag { flag, key, value: (*value).to_owned() }).collect(),
