@@ -55,6 +55,8 @@ pub mod fault;
 pub mod hook;
 #[cfg(feature = "server")]
 pub mod listener;
+#[cfg(feature = "server")]
+pub mod mcp;
 pub mod message;
 #[cfg(feature = "server")]
 pub mod metrics;

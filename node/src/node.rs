@@ -26,6 +26,7 @@ use crate::hook::client::Transport;
 use crate::hook::hooks::Hooks;
 use crate::listener::hall::Hall;
 use crate::listener::{self, Bound};
+use crate::mcp;
 use crate::node::handle::Handle;
 use crate::packet::QoS;
 use crate::packet::reason::Reason;
@@ -55,6 +56,8 @@ pub struct Node {
     hall: Arc<Hall>,
     renew: Arc<Notify>,
     sys_interval: Option<Duration>,
+    requests: mcp::Settings,
+    routes: mcp_worker_sdk::Routes,
     doors: Vec<TcpListener>,
     admin: admin::Settings,
     handle: Handle,
@@ -79,11 +82,11 @@ impl Node {
     /// An address that cannot be resolved or bound; a Store that cannot be relied on. One that cannot be reached is waited for while the node
     /// runs: until then it refuses Clients (0x88), and is not ready.
     pub async fn bind(config: &Config) -> io::Result<Node> {
-        Node::assemble(config, Hooks::default()).await
+        Node::assemble(config, Hooks::default(), mcp_worker_sdk::Routes::default()).await
     }
 
     /// As [`Node::bind`], with the functions of an embedding program.
-    async fn assemble(config: &Config, hooks: Hooks) -> io::Result<Node> {
+    async fn assemble(config: &Config, hooks: Hooks, routes: mcp_worker_sdk::Routes) -> io::Result<Node> {
         let doors = doors(&config.admin).await?;
         let guard = Arc::new(House::new(house(config)?));
         let mut broker = Broker::new(Arc::new(settings(config)), guard, store(config), broker_limits(config), Clock::start());
@@ -112,10 +115,25 @@ impl Node {
             node: config.node.id.clone().unwrap_or_else(|| NAME_DEFAULT.to_owned()),
             connections_max: config.limits.connections_max,
         };
+        let requests = requests(config)?;
         let (ends, ended) = watch::channel(false);
         let (asked, connections_max) = (Arc::new(watch::Sender::new(false)), config.limits.connections_max);
         let handle = Handle { broker: broker.clone(), connections_max, asked, ended };
-        Ok(Node { broker, joined, listeners, addresses, hall, renew: Arc::default(), sys_interval, doors, admin, handle, ends })
+        Ok(Node {
+            broker,
+            joined,
+            listeners,
+            addresses,
+            hall,
+            renew: Arc::default(),
+            sys_interval,
+            doors,
+            admin,
+            handle,
+            ends,
+            requests,
+            routes,
+        })
     }
 
     /// Where the node listens, in the order of the configuration.
@@ -166,6 +184,8 @@ impl Node {
         if let Some(interval) = self.sys_interval {
             tasks.spawn(broker::sys::run(self.broker.clone(), interval));
         }
+        // Before the first connection: a request that nobody takes would be a message as any other.
+        let _requests = mcp::start(&self.broker, self.requests, self.routes);
         // Without doors too: other nodes ask this one.
         tasks.spawn(admin::run(self.doors, self.broker.clone(), self.admin));
         let house = listener::House { broker: self.broker.clone(), hall: self.hall, open };
@@ -267,6 +287,28 @@ fn broker_limits(config: &Config) -> broker::Limits {
     broker::Limits { mailbox, subscriptions_per_client_max: config.limits.subscriptions_per_client_max, drain }
 }
 
+fn requests(config: &Config) -> io::Result<mcp::Settings> {
+    let mcp = &config.mcp;
+    Ok(mcp::Settings {
+        request_filters: filters(&mcp.request_filters)?,
+        route_to_subscribers: mcp.route_to_subscribers,
+        lanes: redis::requests::Lanes { channel: mcp.delivery != "streams", stream: mcp.delivery != "pubsub" },
+        no_worker_is_error: mcp.no_worker == "error",
+        timeout: Span::seconds(mcp.timeout_s),
+        payload_bytes_max: mcp.payload_bytes_max,
+        bounds: mcp::waiting::Bounds {
+            in_flight_max: mcp.in_flight_max,
+            in_flight_per_client_max: mcp.in_flight_per_client_max,
+            rate_per_client_max: mcp.rate_per_client_max,
+        },
+    })
+}
+
+fn filters(texts: &[String]) -> io::Result<Vec<TopicFilter>> {
+    let filter = |text: &String| TopicFilter::new(text).ok_or_else(|| io::Error::other(format!("{text:?} is no Topic Filter")));
+    texts.iter().map(filter).collect()
+}
+
 fn store(config: &Config) -> Store {
     let StoreUrl::Redis(url) = &config.store.url else { return Store::Memory(Memory::new(limits(config))) };
     let settings = redis::Settings {
@@ -323,10 +365,6 @@ fn limits(config: &Config) -> memory::Limits {
 }
 
 fn house(config: &Config) -> io::Result<crate::auth::guard::Rules> {
-    let filters = |texts: &[String]| {
-        let filter = |text: &String| TopicFilter::new(text).ok_or_else(|| io::Error::other(format!("{text:?} is no Topic Filter")));
-        texts.iter().map(filter).collect::<io::Result<Vec<_>>>()
-    };
     Ok(crate::auth::guard::Rules {
         anonymous: config.auth.anonymous,
         users: config.auth.users.0.iter().map(|user| (user.name.clone(), user.password.reveal().to_owned())).collect(),

@@ -13,6 +13,9 @@
 //! | `mqttd:{ret:0}:h` `:z` `:x` | HASH, ZSET, ZSET | retained messages by Topic Name; the names in order; the names by expiry |
 //! | `mqttd:{sh:SHARE/FILTER}:cur` | STRING | whose turn it is in a share group |
 //! | `mqttd:request:ID` | STRING | the context of a request |
+//! | `mqttd:{mcp}:due` | ZSET | requests, scored by when somebody has to look at them |
+//! | `mqttd:{mcp}:requests` `:responses` `:dead` | STREAM | requests for workers, their answers, what no worker could answer (`requests.rs`) |
+//! | `mqttd:{mcp}:workers`, `mqttd:mcp:worker:NAME` | ZSET, STRING | workers by until when they are believed to live; what each says of itself |
 //!
 //! CLIENT and all other names are escaped. The routing table of a cluster (`{routes}`) comes beside these.
 
