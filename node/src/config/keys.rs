@@ -348,7 +348,7 @@ keys! {
         in_flight_max: usize = 100_000, Allowed::Number(1, COUNT_MAX);
         /// The same of one client.
         in_flight_per_client_max: usize = 1000, Allowed::Number(1, COUNT_MAX);
-        /// Requests of one client in a second; beyond it, Message rate too high (0x96). 0 is no limit.
+        /// Requests of one client in a second; beyond it, Quota exceeded (0x97). 0 is no limit.
         rate_per_client_max: u32 = 0, Allowed::Number(0, 1_000_000);
     }
 
