@@ -16,9 +16,13 @@ pub mod clock;
 pub mod config;
 #[cfg(feature = "server")]
 pub mod connection;
+#[cfg(feature = "server")]
+pub mod fault;
 pub mod hook;
 #[cfg(feature = "server")]
 pub mod listener;
+#[cfg(feature = "server")]
+pub mod mcp;
 pub mod message;
 #[cfg(feature = "server")]
 pub mod metrics;

@@ -7,6 +7,7 @@ mod listeners;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,17 +20,22 @@ use crate::broker::mailbox::Bounds;
 use crate::broker::membership::Joined;
 use crate::broker::{self, Broker};
 use crate::clock::Clock;
-use crate::config::{Admin, Config, ListenUrl, StoreUrl};
+use crate::config::user::{Secret, read_secret};
+use crate::config::{self, Admin, Config, ListenUrl, StoreUrl};
 use crate::hook::client::Transport;
 use crate::hook::hooks::Hooks;
 use crate::listener::hall::Hall;
 use crate::listener::{self, Bound};
+use crate::mcp;
 use crate::node::handle::Handle;
 use crate::packet::QoS;
 use crate::packet::reason::Reason;
 use crate::session::settings::Settings;
 use crate::store::Store;
 use crate::store::memory::{self, Memory};
+use crate::store::redis::link::address::Access;
+use crate::store::redis::link::settings::Durability;
+use crate::store::redis::link::tls::Tls;
 use crate::store::redis::{self, joining::Joining};
 use crate::time::Span;
 use crate::topic::filter::TopicFilter;
@@ -50,6 +56,8 @@ pub struct Node {
     hall: Arc<Hall>,
     renew: Arc<Notify>,
     sys_interval: Option<Duration>,
+    requests: mcp::Settings,
+    routes: mcp_worker_sdk::Routes,
     doors: Vec<TcpListener>,
     admin: admin::Settings,
     handle: Handle,
@@ -74,11 +82,11 @@ impl Node {
     /// An address that cannot be resolved or bound; a Store that cannot be relied on. One that cannot be reached is waited for while the node
     /// runs: until then it refuses Clients (0x88), and is not ready.
     pub async fn bind(config: &Config) -> io::Result<Node> {
-        Node::assemble(config, Hooks::default()).await
+        Node::assemble(config, Hooks::default(), mcp_worker_sdk::Routes::default()).await
     }
 
     /// As [`Node::bind`], with the functions of an embedding program.
-    async fn assemble(config: &Config, hooks: Hooks) -> io::Result<Node> {
+    async fn assemble(config: &Config, hooks: Hooks, routes: mcp_worker_sdk::Routes) -> io::Result<Node> {
         let doors = doors(&config.admin).await?;
         let guard = Arc::new(House::new(house(config)?));
         let mut broker = Broker::new(Arc::new(settings(config)), guard, store(config), broker_limits(config), Clock::start());
@@ -98,13 +106,34 @@ impl Node {
         let hall = Arc::new(Hall::new(config.limits.connecting_max));
         let sys_interval = (config.protocol.sys_interval_s > 0).then(|| Duration::from_secs(config.protocol.sys_interval_s.into()));
         let admin = admin::Settings {
+            token: token(config)?,
+            limits: admin::Limits {
+                messages_max: config.session.queue_messages_max,
+                subscriptions_per_client_max: config.limits.subscriptions_per_client_max,
+                mailbox_messages_max: config.limits.mailbox_messages_max,
+            },
             node: config.node.id.clone().unwrap_or_else(|| NAME_DEFAULT.to_owned()),
             connections_max: config.limits.connections_max,
         };
+        let requests = requests(config)?;
         let (ends, ended) = watch::channel(false);
         let (asked, connections_max) = (Arc::new(watch::Sender::new(false)), config.limits.connections_max);
         let handle = Handle { broker: broker.clone(), connections_max, asked, ended };
-        Ok(Node { broker, joined, listeners, addresses, hall, renew: Arc::default(), sys_interval, doors, admin, handle, ends })
+        Ok(Node {
+            broker,
+            joined,
+            listeners,
+            addresses,
+            hall,
+            renew: Arc::default(),
+            sys_interval,
+            doors,
+            admin,
+            handle,
+            ends,
+            requests,
+            routes,
+        })
     }
 
     /// Where the node listens, in the order of the configuration.
@@ -155,9 +184,10 @@ impl Node {
         if let Some(interval) = self.sys_interval {
             tasks.spawn(broker::sys::run(self.broker.clone(), interval));
         }
-        if !self.doors.is_empty() {
-            tasks.spawn(admin::run(self.doors, self.broker.clone(), self.admin));
-        }
+        // Before the first connection: a request that nobody takes would be a message as any other.
+        let _requests = mcp::start(&self.broker, self.requests, self.routes);
+        // Without doors too: other nodes ask this one.
+        tasks.spawn(admin::run(self.doors, self.broker.clone(), self.admin));
         let house = listener::House { broker: self.broker.clone(), hall: self.hall, open };
         let renewals: Vec<_> = self.listeners.iter().filter_map(Bound::renewal).collect();
         if !renewals.is_empty() {
@@ -203,6 +233,20 @@ async fn doors(admin: &Admin) -> io::Result<Vec<TcpListener>> {
     Ok(doors)
 }
 
+/// What opens the REST API to other machines.
+fn token(config: &Config) -> io::Result<Option<String>> {
+    let token = match (&config.api.token, &config.api.token_file) {
+        (Some(_), Some(_)) => return Err(io::Error::other("both api.token and api.token_file are set; keep one")),
+        (Some(token), None) => Some(token.reveal().to_owned()),
+        (None, Some(file)) => Some(read_secret(Path::new(file)).map_err(io::Error::other)?),
+        (None, None) => None,
+    };
+    match token {
+        Some(token) if token.trim().is_empty() => Err(io::Error::other("the token of the API is empty")),
+        token => Ok(token),
+    }
+}
+
 fn at(place: &dyn std::fmt::Display, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{place}: {error}"))
 }
@@ -243,10 +287,41 @@ fn broker_limits(config: &Config) -> broker::Limits {
     broker::Limits { mailbox, subscriptions_per_client_max: config.limits.subscriptions_per_client_max, drain }
 }
 
+fn requests(config: &Config) -> io::Result<mcp::Settings> {
+    let mcp = &config.mcp;
+    Ok(mcp::Settings {
+        request_filters: filters(&mcp.request_filters)?,
+        route_to_subscribers: mcp.route_to_subscribers,
+        lanes: redis::requests::Lanes { channel: mcp.delivery != "streams", stream: mcp.delivery != "pubsub" },
+        no_worker_is_error: mcp.no_worker == "error",
+        timeout: Span::seconds(mcp.timeout_s),
+        payload_bytes_max: mcp.payload_bytes_max,
+        bounds: mcp::waiting::Bounds {
+            in_flight_max: mcp.in_flight_max,
+            in_flight_per_client_max: mcp.in_flight_per_client_max,
+            rate_per_client_max: mcp.rate_per_client_max,
+        },
+    })
+}
+
+fn filters(texts: &[String]) -> io::Result<Vec<TopicFilter>> {
+    let filter = |text: &String| TopicFilter::new(text).ok_or_else(|| io::Error::other(format!("{text:?} is no Topic Filter")));
+    texts.iter().map(filter).collect()
+}
+
 fn store(config: &Config) -> Store {
     let StoreUrl::Redis(url) = &config.store.url else { return Store::Memory(Memory::new(limits(config))) };
     let settings = redis::Settings {
         url: url.clone(),
+        access: access(&config.store),
+        durability: match config.store.durability {
+            config::Durability::Relaxed => Durability::Relaxed,
+            config::Durability::Replicated => Durability::Replicated {
+                replicas: config.store.replicas.into(),
+                within: Duration::from_millis(config.store.replicas_wait_ms.into()),
+            },
+            config::Durability::Fsync => Durability::Fsync,
+        },
         prefix: config.store.prefix.clone(),
         node: config.node.id.clone().unwrap_or_else(|| NAME_DEFAULT.to_owned()),
         limits: redis::Limits {
@@ -261,6 +336,23 @@ fn store(config: &Config) -> Store {
     Store::Redis(Joining::new(settings))
 }
 
+fn access(store: &config::keys::Store) -> Access {
+    let reveal = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.reveal().to_owned());
+    let path = |text: &Option<String>| text.as_ref().map(Into::into);
+    Access {
+        user: store.user.clone(),
+        password: reveal(&store.password),
+        sentinel_user: store.sentinel_user.clone(),
+        sentinel_password: reveal(&store.sentinel_password),
+        tls: Tls {
+            ca: path(&store.tls_ca),
+            certificate: path(&store.tls_certificate),
+            key: path(&store.tls_key),
+            server_name: store.tls_server_name.clone(),
+        },
+    }
+}
+
 fn limits(config: &Config) -> memory::Limits {
     memory::Limits {
         queue_messages_max: config.session.queue_messages_max as u64,
@@ -273,10 +365,6 @@ fn limits(config: &Config) -> memory::Limits {
 }
 
 fn house(config: &Config) -> io::Result<crate::auth::guard::Rules> {
-    let filters = |texts: &[String]| {
-        let filter = |text: &String| TopicFilter::new(text).ok_or_else(|| io::Error::other(format!("{text:?} is no Topic Filter")));
-        texts.iter().map(filter).collect::<io::Result<Vec<_>>>()
-    };
     Ok(crate::auth::guard::Rules {
         anonymous: config.auth.anonymous,
         users: config.auth.users.0.iter().map(|user| (user.name.clone(), user.password.reveal().to_owned())).collect(),

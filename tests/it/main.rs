@@ -36,6 +36,8 @@ mod takeover;
 // A node that is a part of another program.
 mod embedding;
 mod examples;
+mod faults;
+mod options;
 
 // Bad input, large input, and that one client's fault is no other's.
 mod edges;
@@ -54,6 +56,9 @@ mod store;
 
 // Several nodes on one Redis, and what is left when some of it is killed.
 mod cluster;
+
+// Messages that ask for an answer, and the workers behind Redis that give it.
+mod requests;
 
 // Clients of other hands.
 mod rumqttc;

@@ -12,6 +12,7 @@ pub mod certificates;
 pub mod client;
 pub mod cluster;
 pub mod connecting;
+pub mod deployment;
 pub mod expect;
 pub mod flow;
 pub mod hex;

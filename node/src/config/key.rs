@@ -25,6 +25,8 @@ pub enum Allowed {
     Number(u64, u64),
     Flag,
     Text,
+    /// A text that is never shown.
+    Secret,
     Choice(&'static [&'static str]),
     /// A text with a form of its own.
     Form(&'static str),
@@ -49,7 +51,7 @@ impl fmt::Display for Allowed {
         match self {
             Allowed::Number(least, most) => write!(f, "{} to {}", grouped(i128::from(*least)), grouped(i128::from(*most))),
             Allowed::Flag => f.write_str("true or false"),
-            Allowed::Text => f.write_str("a text that is not empty"),
+            Allowed::Text | Allowed::Secret => f.write_str("a text that is not empty"),
             Allowed::Choice(choices) => f.write_str(&choices.join(", ")),
             Allowed::Form(form) => f.write_str(form),
             Allowed::Forms(form) => write!(f, "a list of {form}"),
@@ -67,7 +69,7 @@ impl Allowed {
     fn admits(&self, value: &Value) -> bool {
         match (self, value) {
             (Allowed::Number(least, most), Value::Number(number)) => (i128::from(*least)..=i128::from(*most)).contains(number),
-            (Allowed::Text | Allowed::Form(_) | Allowed::File, Value::Text(text)) => !text.is_empty(),
+            (Allowed::Text | Allowed::Secret | Allowed::Form(_) | Allowed::File, Value::Text(text)) => !text.is_empty(),
             (Allowed::Texts | Allowed::Files, Value::List(values)) => {
                 values.iter().all(|v| matches!(v, Value::Text(text) if !text.is_empty()))
             }
@@ -103,7 +105,7 @@ impl Key {
 
     /// A key that can hold a secret: its variable may end in `_FILE` and name a file instead, and it is never printed as it is.
     pub fn is_secret(&self) -> bool {
-        matches!(self.allowed, Allowed::Users) || self.name == "url"
+        matches!(self.allowed, Allowed::Users | Allowed::Secret) || self.name == "url"
     }
 
     pub fn apply(&self, config: &mut Config, value: &Value) -> Result<(), Refusal> {
@@ -127,7 +129,13 @@ impl Key {
             Allowed::Forms(_) | Allowed::Filters | Allowed::Texts | Allowed::Files => {
                 Value::List(text.split(',').map(|part| Value::Text(part.trim().to_owned())).collect())
             }
-            Allowed::Text | Allowed::Choice(_) | Allowed::Form(_) | Allowed::File | Allowed::Users | Allowed::Listeners => as_text(),
+            Allowed::Text
+            | Allowed::Secret
+            | Allowed::Choice(_)
+            | Allowed::Form(_)
+            | Allowed::File
+            | Allowed::Users
+            | Allowed::Listeners => as_text(),
         }
     }
 
@@ -135,7 +143,7 @@ impl Key {
     pub fn shown(&self, value: &Value) -> String {
         match (self.allowed, value) {
             (Allowed::Users, Value::List(users)) => Value::List(users.iter().map(masked_user).collect()).to_string(),
-            (Allowed::Users, _) => HIDDEN.to_owned(),
+            (Allowed::Users | Allowed::Secret, _) => HIDDEN.to_owned(),
             (Allowed::Form(_), Value::Text(url)) => Value::Text(masked_url(url)).to_string(),
             _ => value.to_string(),
         }

@@ -2,8 +2,8 @@
 
 use super::key::{Allowed, Key};
 use super::listener::{CertificateName, ClientCertificates, Listeners, TlsVersion};
-use super::url::{Admin, ListenUrl, StoreUrl};
-use super::user::Users;
+use super::url::{Admin, Durability, ListenUrl, StoreUrl};
+use super::user::{Secret, Users};
 use super::value::{Refusal, Setting, Value};
 
 const MIB: usize = 1024 * 1024;
@@ -139,6 +139,29 @@ keys! {
     [store] Store {
         /// Where it is. `memory:` is this process: what it holds is gone when the process ends. On Redis the nodes of a cluster share it.
         url: StoreUrl = StoreUrl::Memory, Allowed::Form(StoreUrl::FORM);
+        /// The user of Redis, where it does not stand in the URL.
+        user: Option<String> = None, Allowed::Text, example "\"mqttd\"";
+        /// Its password, where it does not stand in the URL.
+        password: Option<Secret> = None, Allowed::Secret, example "\"secret\"";
+        /// The user of the Sentinels.
+        sentinel_user: Option<String> = None, Allowed::Text, example "\"mqttd\"";
+        /// The password of the Sentinels.
+        sentinel_password: Option<Secret> = None, Allowed::Secret, example "\"secret\"";
+        /// With rediss://, the file (PEM) of the authority that signed the certificate of Redis. Not set: the authorities of this machine.
+        tls_ca: Option<String> = None, Allowed::File, example "\"redis-ca.pem\"";
+        /// The file (PEM) of the certificate that is shown to Redis, where it asks for one.
+        tls_certificate: Option<String> = None, Allowed::File, example "\"mqttd.pem\"";
+        /// The file (PEM) of its key.
+        tls_key: Option<String> = None, Allowed::File, example "\"mqttd.key\"";
+        /// The name in the certificate of Redis, where it is not the host.
+        tls_server_name: Option<String> = None, Allowed::Text, example "\"redis.example\"";
+        /// What an acknowledged message outlives in Redis: relaxed, a restart as far as its appendfsync goes; replicated, also a failover, for
+        /// it is on so many replicas; fsync, any crash, for it is on disk (appendfsync always, which is checked). README.md has the whole table.
+        durability: Durability = Durability::Relaxed, Allowed::Choice(Durability::NAMES);
+        /// With replicated, on how many replicas.
+        replicas: u32 = 1, Allowed::Number(1, 16);
+        /// With replicated, how long they may take; what is not on them by then is not acknowledged.
+        replicas_wait_ms: u32 = 500, Allowed::Number(1, 1500);
         /// On Redis, the begin of every key: nodes with the same one share their sessions and messages.
         prefix: String = "mqttd".to_owned(), Allowed::Text;
         /// Queued messages of all sessions together; on Redis its maxmemory is the bound. At the bound new ones for sessions that are away are dropped.
@@ -249,6 +272,14 @@ keys! {
         server_reference: Option<String> = None, Allowed::Text, example "\"other.example:1883\"";
     }
 
+    /// The REST API and the dashboard, at the admin address.
+    [api] Api {
+        /// Whoever shows this token may ask and change everything. Without one only programs on the machine of the node may.
+        token: Option<Secret> = None, Allowed::Secret, example "\"a long random text\"";
+        /// The file that has the token, instead.
+        token_file: Option<String> = None, Allowed::Text, example "\"/run/secrets/mqttd-token\"";
+    }
+
     /// How a node ends, or is emptied: it is not ready, then takes no more connections, then sends its clients away, a few at a time.
     [drain] Drain {
         /// How long a node that is asked to end says that it is not ready and still takes connections, so that balancers learn of it.
@@ -278,6 +309,47 @@ keys! {
         deny_subscribe_code: u8 = 135, Allowed::Number(128, 135);
         /// Topics no client may publish to, as Topic Filters (Not authorized).
         deny_publish: Vec<String> = Vec::new(), Allowed::Filters;
+    }
+
+    /// What a broker must never do, for those who test clients. Never in production: each connection with faults is a warning in the log.
+    [faults] Faults {
+        /// A file in the format of curl's test server: version, PUBLISH-before-SUBACK, short-PUBLISH, error-CONNACK, excessive-remaining, Testnum.
+        /// It is read again for every connection, and adds to what stands here. The flag is --faults FILE.
+        file: Option<String> = None, Allowed::Text, example "\"mqttd.config\"";
+        /// Clients of any other Protocol Level are refused.
+        version: Option<u8> = None, Allowed::Number(0, 255), example "5";
+        /// The first PUBLISH that a subscription brings goes before its SUBACK.
+        publish_before_suback: bool = false, Allowed::Flag;
+        /// A PUBLISH lacks its last two bytes, which its Remaining Length counts.
+        short_publish: bool = false, Allowed::Flag;
+        /// What CONNACK says, before the connection ends; a 5.0 client gets the Reason Code for the Connect Return codes 1 to 5.
+        error_connack: Option<u8> = None, Allowed::Number(0, 255), example "3";
+        /// The Remaining Length of a PUBLISH has five bytes.
+        excessive_remaining: bool = false, Allowed::Flag;
+        /// A number for the log.
+        testnum: Option<u32> = None, Allowed::Number(0, 4_294_967_295), example "1190";
+    }
+
+    /// Requests: messages with a Response Topic that workers answer by way of Redis.
+    [mcp] Mcp {
+        /// Topics whose requests go to workers, as Topic Filters; none is none. Narrow it to what your workers answer.
+        request_filters: Vec<String> = vec!["#".to_owned()], Allowed::Filters;
+        /// Requests also go to the subscribers of their topics.
+        route_to_subscribers: bool = true, Allowed::Flag;
+        /// How workers hear of requests: by the channel (pubsub), by the stream (streams), or by both.
+        delivery: String = "both".to_owned(), Allowed::Choice(&["both", "pubsub", "streams"]);
+        /// What happens when no worker is there: the requester is told at once (error), or its request waits (wait).
+        no_worker: String = "error".to_owned(), Allowed::Choice(&["error", "wait"]);
+        /// When a requester is told that nobody answered; a shorter Message Expiry Interval comes first.
+        timeout_s: u32 = 300, Allowed::Number(1, 86_400);
+        /// The payload of a request; a larger one is answered with an error.
+        payload_bytes_max: usize = MIB, Allowed::Number(1, BYTES_MAX);
+        /// Requests of this node that wait for their answer; beyond it, Quota exceeded (0x97).
+        in_flight_max: usize = 100_000, Allowed::Number(1, COUNT_MAX);
+        /// The same of one client.
+        in_flight_per_client_max: usize = 1000, Allowed::Number(1, COUNT_MAX);
+        /// Requests of one client in a second; beyond it, Message rate too high (0x96). 0 is no limit.
+        rate_per_client_max: u32 = 0, Allowed::Number(0, 1_000_000);
     }
 
     /// The threads that do the work.

@@ -24,4 +24,4 @@ pub use error::ConfigErrors;
 pub use keys::Config;
 pub use listener::{CertificateName, ClientCertificates, Listener};
 pub use load::{Effective, Flag, Origin, Sources};
-pub use url::{Admin, ListenUrl, Scheme, StoreUrl};
+pub use url::{Admin, Durability, ListenUrl, Scheme, StoreUrl};

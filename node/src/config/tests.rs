@@ -57,8 +57,9 @@ fn what_the_file_says_wrongly() {
         ("listen = \"tcp://:1\"", "FILE:1: listen = \"tcp://:1\" is not allowed; allowed: a list of tcp://HOST:PORT"),
         ("listen = [70000]", "FILE:1: listen = [70_000] is not allowed"),
         ("admin = \"127.0.0.1:x\"", "FILE:1: admin = \"127.0.0.1:x\" is not allowed; allowed: HOST:PORT, [IPV6]:PORT"),
-        ("\n\n[store]\nurl = \"rediss://h\"", "FILE:4: store.url = \"rediss://h\": rediss:// is not built yet; allowed: memory:, redis://"),
-        ("[store]\nurl = \"rediss://u:geheim@h\"", "store.url = \"rediss://(not shown)@h\": "),
+        ("\n\n[store]\nurl = \"redis+x://h\"", "FILE:4: store.url = \"redis+x://h\" is not allowed; allowed: memory:, redis://"),
+        ("[store]\npassword = 5", "FILE:2: store.password = (not shown) is not allowed"),
+        ("[store]\nurl = \"redis+x://u:geheim@h\"", "store.url = \"redis+x://(not shown)@h\" "),
         ("[store]\nurl = \"file:/x\"", "FILE:2: store.url = \"file:/x\" is not allowed; allowed: memory:"),
         ("limits.packet_bytes_max = 255", "FILE:1: limits.packet_bytes_max = 255 is not allowed; allowed: 256 to 268_435_455"),
         ("limits.packet_bytes_max = \"1M\"", "limits.packet_bytes_max = \"1M\" is not allowed; allowed: 256 to"),
@@ -135,8 +136,8 @@ fn what_variables_and_flags_say_wrongly() {
     }
     let twice = complaint("", &["MQTTD_LOG=info", "MQTTD_LOG__FILTER=debug"], &[]);
     assert_eq!(twice, "MQTTD_LOG__FILTER: sets log.filter a second time, after MQTTD_LOG; keep one");
-    let flag = complaint("", &[], &[("--store", "store.url", "rediss://h")]);
-    assert_eq!(flag, format!("--store: store.url = \"rediss://h\": rediss:// is not built yet; allowed: {}", super::url::StoreUrl::FORM));
+    let flag = complaint("", &[], &[("--store", "store.url", "rodis://h")]);
+    assert_eq!(flag, format!("--store: store.url = \"rodis://h\" is not allowed; allowed: {}", super::url::StoreUrl::FORM));
 }
 
 #[test]

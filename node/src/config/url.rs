@@ -152,13 +152,12 @@ impl Setting for ListenUrl {
 pub enum StoreUrl {
     /// `memory:`: in this process; it is gone when the process ends.
     Memory,
-    /// `redis://…` or `redis+sentinel://…`, with a password in it perhaps. The Store reads it.
+    /// `redis://…`, `redis+sentinel://…` or `redis+cluster://…`, with `rediss` for TLS, and with a password in it perhaps. The Store reads it.
     Redis(String),
 }
 
 impl StoreUrl {
-    pub const FORM: &'static str =
-        "memory:, redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE] or redis+sentinel://HOST[:PORT],…/MASTER[/DATABASE]";
+    pub const FORM: &'static str = "memory:, redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], redis+sentinel://HOST[:PORT],…/MASTER[/DATABASE] or redis+cluster://HOST[:PORT],…; rediss for TLS";
 }
 
 /// Without user and password.
@@ -181,8 +180,7 @@ impl Setting for StoreUrl {
             return Ok(StoreUrl::Memory);
         }
         match text.split_once("://") {
-            Some(("redis" | "redis+sentinel", place)) if !place.is_empty() => Ok(StoreUrl::Redis(text.clone())),
-            Some((scheme @ ("rediss" | "redis+cluster"), _)) => Err(Refusal::Because(format!("{scheme}:// is not built yet"))),
+            Some((scheme, place)) if is_of_redis(scheme) && !place.is_empty() => Ok(StoreUrl::Redis(text.clone())),
             _ => Err(Refusal::NotAllowed),
         }
     }
@@ -192,6 +190,36 @@ impl Setting for StoreUrl {
             StoreUrl::Memory => "memory:".to_owned(),
             StoreUrl::Redis(url) => url.clone(),
         }))
+    }
+}
+
+fn is_of_redis(scheme: &str) -> bool {
+    let rest = scheme.strip_prefix("rediss").or_else(|| scheme.strip_prefix("redis"));
+    rest.is_some_and(|rest| matches!(rest, "" | "+sentinel" | "+cluster"))
+}
+
+/// What an acknowledged message outlives in Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    Relaxed,
+    Replicated,
+    Fsync,
+}
+
+impl Durability {
+    pub const NAMES: &'static [&'static str] = &["relaxed", "replicated", "fsync"];
+    const ALL: [Durability; 3] = [Durability::Relaxed, Durability::Replicated, Durability::Fsync];
+}
+
+impl Setting for Durability {
+    fn read(value: &Value) -> Result<Durability, Refusal> {
+        let Value::Text(text) = value else { return Err(Refusal::NotAllowed) };
+        let named = Durability::ALL.into_iter().zip(Durability::NAMES).find(|(_, name)| *name == text);
+        named.map(|(durability, _)| durability).ok_or(Refusal::NotAllowed)
+    }
+
+    fn write(&self) -> Option<Value> {
+        Some(Value::Text(Durability::NAMES[*self as usize].to_owned()))
     }
 }
 

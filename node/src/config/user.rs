@@ -32,6 +32,16 @@ impl fmt::Debug for Secret {
     }
 }
 
+impl Setting for Secret {
+    fn read(value: &Value) -> Result<Secret, Refusal> {
+        String::read(value).map(Secret)
+    }
+
+    fn write(&self) -> Option<Value> {
+        Some(Value::Text(self.0.clone()))
+    }
+}
+
 /// The users, each name once. Writes nothing when there are none, so that the commented default shows its example.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Users(pub Vec<User>);

@@ -1,6 +1,8 @@
 //! Nodes that share one Redis (REDIS.md): each a process of its own, so that it can be killed. Short stories; what judges a workload
 //! stands apart from it ([`load`]).
 
+mod deployments;
+mod faults;
 mod kills;
 mod leftovers;
 mod load;

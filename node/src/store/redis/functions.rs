@@ -19,14 +19,19 @@ pub(super) enum Function {
     Subscribe,
     Unsubscribe,
     Receive,
+    Settle,
     Forget,
     Release,
     Index,
     Read,
     Append,
+    AppendOnce,
     Retain,
     Unretain,
     PutContext,
+    ClaimRequest,
+    PartOfRequest,
+    PartDone,
 }
 
 impl Function {
@@ -40,14 +45,19 @@ impl Function {
             Function::Subscribe => "mqttd_v1_subscribe",
             Function::Unsubscribe => "mqttd_v1_unsubscribe",
             Function::Receive => "mqttd_v1_receive",
+            Function::Settle => "mqttd_v1_settle",
             Function::Forget => "mqttd_v1_forget",
             Function::Release => "mqttd_v1_release",
             Function::Index => "mqttd_v1_index",
             Function::Read => "mqttd_v1_read",
             Function::Append => "mqttd_v1_append",
+            Function::AppendOnce => "mqttd_v1_append_once",
             Function::Retain => "mqttd_v1_retain",
             Function::Unretain => "mqttd_v1_unretain",
             Function::PutContext => "mqttd_v1_put_context",
+            Function::ClaimRequest => "mqttd_v1_claim_request",
+            Function::PartOfRequest => "mqttd_v1_part_of_request",
+            Function::PartDone => "mqttd_v1_part_done",
         }
     }
 
@@ -59,18 +69,18 @@ impl Function {
     }
 }
 
-/// Loads the library unless this very text is loaded. Replacing it is one step for Redis: no call finds it missing.
+/// Loads the library into every primary, unless this very text is loaded. Replacing it is one step for Redis: no call finds it missing.
 pub(super) async fn load(link: &Link) -> Result<(), LinkError> {
     let mut list = cmd("FUNCTION");
     list.arg("LIST").arg("LIBRARYNAME").arg(LIBRARY).arg("WITHCODE");
-    if holds_code(&link.call(list).await?) {
+    if link.call_all(list).await?.iter().all(holds_code) {
         return Ok(());
     }
     let mut load = cmd("FUNCTION");
     load.arg("LOAD").arg("REPLACE").arg(CODE);
-    match link.call(load).await? {
-        Value::BulkString(name) if name == LIBRARY.as_bytes() => Ok(()),
-        other => Err(LinkError::Script(format!("FUNCTION LOAD answered {other:?}"))),
+    match link.call_all(load).await?.into_iter().find(|reply| *reply != Value::BulkString(LIBRARY.into())) {
+        None => Ok(()),
+        Some(other) => Err(LinkError::Script(format!("FUNCTION LOAD answered {other:?}"))),
     }
 }
 
@@ -105,14 +115,19 @@ mod tests {
             Subscribe,
             Unsubscribe,
             Receive,
+            Settle,
             Forget,
             Release,
             Index,
             Read,
             Append,
+            AppendOnce,
             Retain,
             Unretain,
             PutContext,
+            ClaimRequest,
+            PartOfRequest,
+            PartDone,
         ];
         for function in all {
             let name = function.name().strip_prefix("mqttd_v1_").unwrap();

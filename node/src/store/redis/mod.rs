@@ -17,6 +17,7 @@ mod keys;
 pub mod link;
 mod queue;
 mod reply;
+pub mod requests;
 mod retained;
 mod sessions;
 mod write;
@@ -37,8 +38,9 @@ use cluster::Cluster;
 use functions::Function;
 use keys::Keys;
 use link::Link;
-use link::address::Address;
+use link::address::{Access, Address};
 use link::error::LinkError;
+use link::settings::Durability;
 use link::start::StartError;
 
 /// What a node wants of its Redis.
@@ -46,6 +48,9 @@ use link::start::StartError;
 pub struct Settings {
     /// As [`Address::parse`] reads it.
     pub url: String,
+    /// What does not stand in the URL.
+    pub access: Access,
+    pub durability: Durability,
     /// Begins every key.
     pub prefix: String,
     /// The name of this node; what it owned under an earlier start is another's.
@@ -83,8 +88,9 @@ pub struct Redis {
 impl Redis {
     /// Connects, and loads the functions.
     pub async fn connect(settings: Settings) -> Result<Redis, StartError> {
-        let of_link = link::settings::Settings { prefix: settings.prefix.clone(), ..link::settings::Settings::default() };
-        let link = Link::open(Address::parse(&settings.url)?, of_link).await?;
+        let (prefix, durability) = (settings.prefix.clone(), settings.durability);
+        let of_link = link::settings::Settings { prefix, durability, ..link::settings::Settings::default() };
+        let link = Link::open(Address::parse(&settings.url)?.with(settings.access)?, of_link).await?;
         functions::load(&link).await.map_err(|error| StartError::NotReady(error.to_string()))?;
         let joined = Cluster::join(link.clone(), &settings.node, settings.cluster).await;
         let (cluster, news) = joined.map_err(|error| StartError::NotReady(format!("the cluster cannot be joined: {error:?}")))?;

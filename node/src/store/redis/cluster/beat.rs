@@ -107,7 +107,7 @@ impl Beat {
     async fn say(&mut self, join: bool) -> Result<Heard, LinkError> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
-            none => none.insert(self.core.link.blocking().await?),
+            none => none.insert(self.core.link.blocking(&self.core.keys.dead()).await?),
         };
         let applied = *self.core.applied.borrow();
         let applied = if applied == 0 { String::new() } else { applied.to_string() };

@@ -177,6 +177,8 @@ impl Ear {
     /// Returns when the connection is of no use any more.
     async fn serve(&mut self, subscriber: &mut Subscriber) -> Result<(), LinkError> {
         let (news, mut pings, mut dropped) = (self.core.news.clone(), self.pings(), 0);
+        let mut state = self.core.link.watch();
+        let mut generation = state.borrow_and_update().generation;
         loop {
             tokio::select! {
                 message = subscriber.next() => match message {
@@ -189,8 +191,14 @@ impl Ear {
                         room.send(news);
                     }
                 }
+                Ok(()) = state.changed() => {}
                 // It is subscribed already; whether Redis answers is what matters.
                 _ = pings.tick() => subscriber.subscribe(self.core.keys.applied()).await?,
+            }
+            // In a Redis Cluster what is published at one primary is heard at another, unless the first dies between.
+            if state.borrow_and_update().generation != generation {
+                generation = state.borrow().generation;
+                self.late.bells_lost = true;
             }
             if subscriber.dropped() != dropped {
                 dropped = subscriber.dropped();

@@ -15,6 +15,8 @@ pub enum LinkError {
     /// The connection was lost, or the deadline passed, after the commands were handed to it: they may have been done or not, or partly,
     /// and may still be done. Only who asked knows whether asking again does harm, so the link never does.
     Unknown,
+    /// It was done, but too few replicas had it in time: a failover may lose it.
+    NotReplicated,
     /// Redis is at its `maxmemory`; the command was refused.
     Full,
     /// Redis refused the command, or a function of ours ended with this error.
@@ -22,7 +24,8 @@ pub enum LinkError {
 }
 
 /// The replies with which a server says that it cannot serve now, though a later or another one will.
-const UNAVAILABLE: &[&str] = &["LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "MISCONF", "NOREPLICAS"];
+const UNAVAILABLE: &[&str] =
+    &["LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "MISCONF", "NOREPLICAS", "MOVED", "ASK"];
 
 impl From<RedisError> for LinkError {
     fn from(error: RedisError) -> LinkError {
@@ -43,11 +46,19 @@ pub(super) fn is_read_only(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
 }
 
+/// Another server has to do this, or this one a little later: it was not done.
+pub(super) fn is_redirect(error: &RedisError) -> bool {
+    use ServerErrorKind::{Ask, ClusterDown, Moved, TryAgain};
+    matches!(error.kind(), ErrorKind::Server(Moved | Ask | TryAgain | ClusterDown))
+}
+
 impl From<LinkError> for StoreError {
     fn from(error: LinkError) -> StoreError {
         match error {
             LinkError::Full => StoreError::Full,
-            LinkError::Unavailable | LinkError::Refused(_) | LinkError::Unknown | LinkError::Script(_) => StoreError::Unavailable,
+            LinkError::Unavailable | LinkError::Refused(_) | LinkError::Unknown | LinkError::NotReplicated | LinkError::Script(_) => {
+                StoreError::Unavailable
+            }
         }
     }
 }
@@ -58,6 +69,7 @@ impl fmt::Display for LinkError {
             LinkError::Unavailable => f.write_str("Redis cannot be reached"),
             LinkError::Refused(text) => write!(f, "Redis serves nobody now: {text}"),
             LinkError::Unknown => f.write_str("Redis did not answer: it is not known what was done"),
+            LinkError::NotReplicated => f.write_str("too few replicas of Redis have it"),
             LinkError::Full => f.write_str("Redis is at its maxmemory"),
             LinkError::Script(text) => write!(f, "Redis refused: {text}"),
         }
