@@ -5,8 +5,42 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::session::Counts;
 
+/// What came of the questions who somebody is and what he may do.
+#[derive(Debug, Default)]
+pub struct AuthCounts {
+    /// Wrong passwords, tokens and proofs.
+    pub failed: AtomicU64,
+    /// Not even looked at, because the address had failed too often.
+    pub held: AtomicU64,
+    /// Not looked at, because too many waited already.
+    pub busy: AtomicU64,
+    /// Whoever should say did not answer.
+    pub unanswered: AtomicU64,
+    /// Clients that a ban keeps out or ends.
+    pub banned: AtomicU64,
+    /// Publishes to a Topic Name that may not be; a run of them counts once.
+    pub publishes_denied: AtomicU64,
+    pub subscriptions_denied: AtomicU64,
+}
+
+macro_rules! counted {
+    ($($add:ident $counter:ident),*) => {
+        impl AuthCounts {
+            $(pub fn $add(&self) {
+                Metrics::add(&self.$counter, 1);
+            })*
+        }
+    };
+}
+
+counted!(
+    add_failed failed, add_held held, add_busy busy, add_unanswered unanswered, add_banned banned,
+    add_publish_denied publishes_denied, add_subscription_denied subscriptions_denied
+);
+
 #[derive(Debug, Default)]
 pub struct Metrics {
+    pub auth: std::sync::Arc<AuthCounts>,
     pub connections: AtomicUsize,
     pub connections_highest: AtomicUsize,
     pub connections_total: AtomicU64,

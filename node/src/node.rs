@@ -1,5 +1,7 @@
 //! The node: puts the parts together, binds, runs, ends. The only room that reads the configuration.
 
+mod admission;
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -9,6 +11,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
+use crate::auth::doors::Doors;
 use crate::auth::guard::House;
 use crate::broker::mailbox::Bounds;
 use crate::broker::{self, Broker};
@@ -23,7 +26,6 @@ use crate::session::settings::Settings;
 use crate::store::Store;
 use crate::store::memory::{self, Memory};
 use crate::store::redis::{self, Redis};
-use crate::topic::filter::TopicFilter;
 
 /// How long connections may take to end when the node ends.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -44,6 +46,7 @@ pub struct Node {
     addresses: Vec<SocketAddr>,
     patience: Patience,
     sys_interval: Option<Duration>,
+    doors: Doors,
 }
 
 impl Node {
@@ -52,13 +55,16 @@ impl Node {
     /// # Errors
     /// An address that cannot be resolved or bound; a Store that cannot be reached or relied on.
     pub async fn bind(config: &Config) -> io::Result<Node> {
-        let guard = Arc::new(House::new(house(config)?));
+        let house = Arc::new(House::new(admission::settings(config)?, admission::bounds(config)).map_err(io::Error::other)?);
         let store = store(config).await?;
         let clock = match store.cluster() {
             Some(cluster) => Clock::start_at(cluster.time().await.map_err(|error| io::Error::other(format!("{error:?}")))?),
             None => Clock::start(),
         };
-        let broker = Arc::new(Broker::new(Arc::new(settings(config)), guard, store, broker_limits(config), clock));
+        let mut broker = Broker::new(Arc::new(settings(config)), house.clone(), store, broker_limits(config), clock);
+        broker.metrics.auth = house.counts.clone();
+        let broker = Arc::new(broker);
+        let doors = Doors::open(house, broker.clone()).await.map_err(io::Error::other)?;
         broker.join().await.map_err(|error| io::Error::other(format!("the routing table cannot be loaded: {error:?}")))?;
         let mut listeners = Vec::new();
         for url in &config.listen {
@@ -73,12 +79,17 @@ impl Node {
             connections_max: config.limits.connections_max,
         };
         let sys_interval = (config.protocol.sys_interval_s > 0).then(|| Duration::from_secs(config.protocol.sys_interval_s.into()));
-        Ok(Node { broker, listeners, addresses, patience, sys_interval })
+        Ok(Node { broker, listeners, addresses, patience, sys_interval, doors })
     }
 
     /// Where the node listens, in the order of the configuration.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Who may come in, and what they may do, while it runs.
+    pub fn doors(&self) -> &Doors {
+        &self.doors
     }
 
     /// Runs until `stop` is ready. Then no more connections are accepted, 5.0 Clients are told DISCONNECT 0x8B, and when all have
@@ -88,6 +99,7 @@ impl Node {
         let (open, mut all_closed) = mpsc::channel::<()>(1);
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(broker::reaper::run(self.broker.clone()));
+        tasks.spawn(self.doors.clone().watch());
         if let Some(interval) = self.sys_interval {
             tasks.spawn(broker::sys::run(self.broker.clone(), interval));
         }
@@ -191,18 +203,4 @@ fn limits(config: &Config) -> memory::Limits {
         retained_max: config.store.retained_max as u64,
         ..memory::Limits::default()
     }
-}
-
-fn house(config: &Config) -> io::Result<crate::auth::guard::Rules> {
-    let filters = |texts: &[String]| {
-        let filter = |text: &String| TopicFilter::new(text).ok_or_else(|| io::Error::other(format!("{text:?} is no Topic Filter")));
-        texts.iter().map(filter).collect::<io::Result<Vec<_>>>()
-    };
-    Ok(crate::auth::guard::Rules {
-        anonymous: config.auth.anonymous,
-        users: config.auth.users.0.iter().map(|user| (user.name.clone(), user.password.reveal().to_owned())).collect(),
-        deny_subscribe: filters(&config.access.deny_subscribe)?,
-        deny_subscribe_reason: Reason(config.access.deny_subscribe_code),
-        deny_publish: filters(&config.access.deny_publish)?,
-    })
 }

@@ -8,6 +8,7 @@ use crate::broker::outbox::Outbox;
 use crate::broker::roster::{Place, Subscriber};
 use crate::broker::routes::RouteCache;
 use crate::broker::{Broker, Member};
+use crate::hook::Recipient;
 use crate::message::Run;
 use crate::metrics::Metrics;
 use crate::packet::connect::ClientId;
@@ -19,6 +20,7 @@ use crate::session::{Command, Fault, Outcome, Session, Subscribed};
 use crate::store::{Lease, Page, StoreError, Stored, Write, Written};
 use crate::subscription::{Grant, Selector, Subscription};
 use crate::time::Time;
+use crate::topic::name::TopicName;
 
 /// Retained messages read at a time.
 const RETAINED_PAGE: usize = 256;
@@ -264,10 +266,8 @@ impl Broker {
         let count = member.subscriber.selectors().as_ref().map_or(0, |known| known.len());
         let mut room = self.subscriptions_per_client_max.saturating_sub(count);
         let replaces = |selector: &Selector| member.subscriber.selectors().as_ref().is_some_and(|known| known.contains(selector));
-        let mut admit = |subscription: Subscription| {
-            if let Some(reason) = self.guard.subscribe(&member.lease.client_id, &subscription.selector) {
-                return Err(reason);
-            }
+        let mut admit = |mut subscription: Subscription| {
+            subscription.options.qos = subscription.options.qos.min(self.guard.subscribe(&member.client, &subscription.selector)?);
             if room == 0 && !replaces(&subscription.selector) {
                 return Err(Reason::QUOTA_EXCEEDED);
             }
@@ -288,7 +288,7 @@ impl Broker {
         Ok(Outcome::Subscribed(subscribed))
     }
 
-    async fn unsubscribe(&self, member: &mut Member, requests: Vec<Result<Selector, Reason>>) -> Result<Outcome, StoreError> {
+    pub(super) async fn unsubscribe(&self, member: &mut Member, requests: Vec<Result<Selector, Reason>>) -> Result<Outcome, StoreError> {
         let selectors: Vec<_> = requests.iter().flatten().cloned().collect();
         if member.subscriber.is_durable() {
             self.store.unsubscribe(&member.lease, &selectors).await?;
@@ -307,7 +307,8 @@ impl Broker {
         if let Some((after, limit)) = session.store_read() {
             let stored = self.store.read(&member.lease, after, limit, now).await?;
             let stored = stored.into_iter().map(|Stored { sequence, message, grant }| (sequence, message, grant));
-            session.deliver_stored(stored, limit, now);
+            let admit = |topic: &TopicName| self.guard.receive(Recipient::of(&member.client), topic);
+            session.deliver_stored(stored, limit, admit, now);
         }
         Ok(())
     }
@@ -324,7 +325,7 @@ impl Broker {
                 break;
             }
             last = Some(run.topic().clone());
-            if !self.guard.receive(&member.lease.client_id, run.topic()) {
+            if !self.guard.receive(Recipient::of(&member.client), run.topic()) {
                 continue;
             }
             if session.is_durable() && run.highest_qos().min(grant.qos) > QoS::AtMostOnce {

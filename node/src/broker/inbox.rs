@@ -132,7 +132,9 @@ impl Broker {
     fn take_post(&self, post: Post, cache: &mut RouteCache) {
         let Post { run, to, publisher } = post;
         if let Some((client_id, grant)) = to {
-            if let Some(subscriber) = self.roster.get(&client_id) {
+            // Whoever chose it may not have known its User Name.
+            let subscriber = self.roster.get(&client_id);
+            if let Some(subscriber) = subscriber.filter(|chosen| chosen.may_receive(run.topic(), self.guard.as_ref())) {
                 self.push(&subscriber, Delivery { run, grant });
             }
             return;

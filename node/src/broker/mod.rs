@@ -7,6 +7,7 @@ mod interest;
 pub mod mailbox;
 mod outbox;
 pub mod reaper;
+mod reconsider;
 pub mod replica;
 pub mod roster;
 pub mod routes;
@@ -23,6 +24,7 @@ use tokio::sync::Notify;
 
 use crate::clock::Clock;
 use crate::hook::Guard;
+use crate::hook::client::Client;
 use crate::message::{InRun, Message, Run};
 use crate::metrics::Metrics;
 use crate::packet::QoS;
@@ -72,6 +74,7 @@ pub struct Limits {
 /// A connection in its Session: what it needs to publish, and to give the Session back.
 #[derive(Debug)]
 pub struct Member {
+    pub client: Arc<Client>,
     pub subscriber: Arc<Subscriber>,
     pub lease: Lease,
     cache: RouteCache,
@@ -110,7 +113,8 @@ impl Broker {
 
     /// Opens the Session of a connection: one atomic step in the Store, then this node's roster. No member: a later connection was faster
     /// and has taken the Session over.
-    pub async fn open(&self, client_id: &ClientId, open: Open, now: Time) -> Result<(Option<Member>, Option<State>), StoreError> {
+    pub async fn open(&self, client: &Arc<Client>, open: Open, now: Time) -> Result<(Option<Member>, Option<State>), StoreError> {
+        let client_id = &client.id;
         self.promise().await?;
         self.ask_to_leave(client_id).await;
         let close = Close { keep_will: false, expiry: open.expiry, sent: 0 };
@@ -130,7 +134,7 @@ impl Broker {
         };
         let state = opened.state.take();
         let durable = lasting || state.is_some();
-        let entered = self.roster.enter(client_id, opened.epoch, state.is_some(), durable);
+        let entered = self.roster.enter(client, opened.epoch, state.is_some(), durable);
         entered.iter().for_each(|entered| entered.subscriber.mailbox.kick_before(opening.heard()));
         drop(opening);
         if let Some(ended) = entered.as_ref().and_then(|entered| entered.ended.as_ref()) {
@@ -139,6 +143,8 @@ impl Broker {
         let mut is_new = false;
         if let (Some(entered), Some(state)) = (&entered, &state) {
             is_new = self.restore(&entered.subscriber, &state.subscriptions);
+            // The rules may have changed while it was away.
+            entered.subscriber.mailbox.reconsider();
         }
         self.publish_last_will(opened.due_will.take(), now).await;
         let lease = Lease { client_id: client_id.clone(), epoch: opened.epoch };
@@ -147,7 +153,9 @@ impl Broker {
             self.depart(lease, Lives::On, !opened.ended.is_empty()).await;
             return Ok((None, state));
         };
-        let mut member = Member { subscriber: entered.subscriber, lease, cache: RouteCache::default(), wants: BTreeMap::new(), will };
+        let client = client.clone();
+        let mut member =
+            Member { client, subscriber: entered.subscriber, lease, cache: RouteCache::default(), wants: BTreeMap::new(), will };
         if let Err(error) = self.arrive(&mut member, &opened, state.as_ref().map(|state| (state, is_new))).await {
             // Nobody else would give it back.
             self.give_back(&mut member, durable, close, now).await;
@@ -212,7 +220,7 @@ impl Broker {
         let lives = if durable { Lives::On } else { Lives::WithConnection { shares } };
         let lease = member.lease.clone();
         let closed = self.store.close(&lease, close.clone(), now).await;
-        let left = member.subscriber.mailbox.detach(lease.epoch);
+        let left = member.subscriber.leave(lease.epoch);
         self.count_left(member);
         // A Session that is not durable ends here, even when it was taken over or the Store does not answer.
         let ended = !durable || closed.as_ref().is_ok_and(|closed| closed.ended);

@@ -9,8 +9,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::framing::{FrameError, Framing};
 use super::{End, Patience, RunningExchange};
 use crate::broker::{Broker, Member};
-use crate::hook::Progress;
 use crate::hook::client::{Client, Peer};
+use crate::hook::{Admitted, Progress};
+use crate::message::Message;
 use crate::metrics::Metrics;
 use crate::packet::auth::Auth;
 use crate::packet::connect::{ClientId, Connect};
@@ -140,14 +141,27 @@ where
     let counted = count(broker, patience.connections_max)?;
     let assign = || ClientId::new(&format!("mqttd-{}", uuid::Uuid::now_v7().simple()));
     let request = Request::new(&connect, &broker.settings, assign)?;
-    let authentication = authenticate(framing, &mut connect, peer, broker).await?;
-    let client = Arc::new(client(&connect, &request, peer));
+    let unproven = client(&connect, &request, peer, Admitted { user: connect.user_name.clone(), ..Admitted::default() });
+    if let Some(reason) = broker.guard.shut_out(&unproven) {
+        return Err(Fault::new(reason, "the Client is shut out").into());
+    }
+    let (admitted, authentication) = authenticate(framing, &mut connect, &request.client_id, peer, broker).await?;
+    let client = Arc::new(client(&connect, &request, peer, admitted));
+    // Whom it turned out to be may be shut out too.
+    if let Some(reason) = broker.guard.shut_out(&client).filter(|_| client.user != unproven.user) {
+        return Err(Fault::new(reason, "the Client is shut out").into());
+    }
     // A will is a publish: what the Client may not say now it may not say at its end either.
-    let denied = request.will.as_ref().and_then(|will| broker.guard.publish(&client, &will.message.topic));
-    if let Some(reason) = denied {
-        return Err(Fault::new(reason, "the Client may not publish to its Will Topic").into());
+    if let Some(will) = &request.will {
+        may_leave(&client, &will.message, broker)?;
     }
     Ok(Introduced { client, request, authentication, counted })
+}
+
+fn may_leave(client: &Client, will: &Message, broker: &Broker) -> Result<(), Fault> {
+    let permit = broker.guard.publish(client, &will.topic);
+    let allowed = permit.and_then(|permit| if permit.allows(will.qos, will.retain) { Ok(()) } else { Err(Reason::NOT_AUTHORIZED) });
+    allowed.map_err(|reason| Fault::new(reason, "the Client may not publish to its Will Topic"))
 }
 
 /// The Session, from the Store; with CONNACK among its outgoing bytes.
@@ -158,7 +172,7 @@ where
     let Introduced { client, request, authentication, counted } = introduced;
     let now = broker.clock.now();
     let open = Open { clean_start: request.clean_start, expiry: request.expiry, will: request.will.clone() };
-    let (member, state) = broker.open(&request.client_id, open, now).await.map_err(not_opened)?;
+    let (member, state) = broker.open(&client, open, now).await.map_err(not_opened)?;
     tracing::info!(client_id = %request.client_id, peer = %client.peer.address, version = ?request.version, resumed = state.is_some(), "connected");
     let answered = authentication.as_ref().map(|(authentication, data)| (authentication.method.clone(), data.clone()));
     let mut session = Box::new(request.accept(state, answered, &broker.settings, now));
@@ -181,10 +195,12 @@ where
     })
 }
 
-fn client(connect: &Connect, request: &Request, peer: &Arc<Peer>) -> Client {
+fn client(connect: &Connect, request: &Request, peer: &Arc<Peer>, admitted: Admitted) -> Client {
     Client {
         id: request.client_id.clone(),
-        user: connect.user_name.clone(),
+        // A copy of its own: what came with it, the password too, is not to be kept.
+        user: admitted.user.map(|user| user.to_string().into()),
+        proof: admitted.proof,
         peer: peer.clone(),
         version: request.version,
         keep_alive_s: connect.keep_alive_s,
@@ -234,26 +250,28 @@ fn count(broker: &Arc<Broker>, connections_max: usize) -> Result<Counted, Fault>
 async fn authenticate<S>(
     framing: &mut Framing<S>,
     connect: &mut Connect,
+    client_id: &ClientId,
     peer: &Arc<Peer>,
     broker: &Arc<Broker>,
-) -> Result<Option<(Authentication, Option<Bytes>)>, End>
+) -> Result<(Admitted, Option<(Authentication, Option<Bytes>)>), End>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let Some(method) = connect.properties.authentication_method.clone() else {
-        check_connect(connect, peer, broker).await?;
-        return Ok(None);
+        let admitted = broker.guard.connect(connect, client_id, peer).await;
+        let refused = |reason| Fault::new(reason, "who the Client says it is was not accepted");
+        return Ok((admitted.map_err(refused)?, None));
     };
-    let exchange = broker.guard.authentication(&method);
+    let exchange = broker.guard.authentication(&method, peer);
     let mut exchange =
         exchange.ok_or(Fault::new(Reason::BAD_AUTHENTICATION_METHOD, "this Server does not offer that Authentication Method"))?;
     let mut data = connect.properties.authentication_data.take();
     loop {
         let step = exchange.step(data.as_deref().unwrap_or_default());
         match step.map_err(|reason| Fault::new(reason, "authentication failed"))? {
-            Progress::Done(last) => {
+            Progress::Done(last, admitted) => {
                 let authentication = Authentication { method, exchange, running: false };
-                return Ok(Some((authentication, (!last.is_empty()).then(|| last.into()))));
+                return Ok((admitted, Some((authentication, (!last.is_empty()).then(|| last.into())))));
             }
             Progress::Continue(challenge) => {
                 let mut outgoing = Outgoing::default();
@@ -264,17 +282,6 @@ where
             }
         }
     }
-}
-
-async fn check_connect(connect: &Connect, peer: &Arc<Peer>, broker: &Arc<Broker>) -> Result<(), End> {
-    let verdict = if broker.guard.connect_takes_time(connect) {
-        let (guard, connect, peer) = (broker.guard.clone(), connect.clone(), peer.clone());
-        let asked = tokio::task::spawn_blocking(move || guard.connect(&connect, &peer)).await;
-        asked.unwrap_or(Err(Reason::UNSPECIFIED_ERROR))
-    } else {
-        broker.guard.connect(connect, peer)
-    };
-    verdict.map_err(|reason| Fault::new(reason, "who the Client says it is was not accepted").into())
 }
 
 /// The next packet of an authentication must be an AUTH that goes on with the same method `[MQTT-4.12.0-5]`.
@@ -308,7 +315,7 @@ impl Authentication {
         }
         let step = self.exchange.step(request.data.as_deref().unwrap_or_default());
         match step.map_err(|reason| Fault::new(reason, "re-authentication failed"))? {
-            Progress::Done(last) => {
+            Progress::Done(last, _) => {
                 self.running = false;
                 Ok(auth(Reason::SUCCESS, &self.method, last))
             }

@@ -118,6 +118,8 @@ struct Connection<S> {
     held: Option<(Arc<Subscriber>, Time)>,
     /// Since when the socket takes nothing though bytes wait.
     stalled: Option<Time>,
+    /// What the Client may do has changed.
+    reconsider: bool,
     write_patience: Duration,
     authentication: Option<Box<handshake::Authentication>>,
     _counted: handshake::Counted,
@@ -140,6 +142,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             rested: false,
             held,
             stalled,
+            reconsider: false,
             write_patience,
             authentication,
             _counted: counted,
@@ -158,6 +161,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             // What came before a fault is committed and acknowledged like everything else.
             self.commit(now).await?;
             end?;
+            if std::mem::take(&mut self.reconsider) {
+                Box::pin(self.broker.reconsider_member(&mut self.member)).await?.map_or(Ok(()), Err)?;
+            }
             // In boxes, and only when there is something to read: what such a step needs is much, and most connections are quiet.
             if self.session.store_read().is_some() {
                 Box::pin(self.broker.read_queue(&self.member, &mut self.session, now)).await?;
@@ -278,13 +284,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn take_mail(&mut self, now: Time) -> Result<(), End> {
         let open = self.session.has_room() && self.mail.is_empty();
-        let Mail { deliveries, news, kicked } = self.member.subscriber.mailbox.take(self.member.lease.epoch, open);
+        let Mail { deliveries, news, reconsider, kicked } = self.member.subscriber.mailbox.take(self.member.lease.epoch, open);
         if let Some(fault) = kicked {
             return Err(fault.into());
         }
         if news {
             self.session.ring();
         }
+        self.reconsider |= reconsider;
         if open {
             self.mail = deliveries;
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::message::{Message, Run};
+use crate::message::{Message, Permit, Run};
 use crate::packet::acknowledge::Kind;
 use crate::packet::publish::{Publish, PublishProperties};
 use crate::packet::reason::Reason;
@@ -12,7 +12,7 @@ use crate::session::{Command, Fault, Promise, Promised, Session};
 use crate::time::{Span, Time};
 use crate::topic::name::TopicName;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Inbound {
     /// QoS 2 Packet Identifiers between their PUBLISH and their PUBREL.
     received: BTreeSet<PacketId>,
@@ -24,6 +24,15 @@ pub(super) struct Inbound {
     run: Vec<Message>,
     /// QoS 2 Packet Identifiers of the growing run, for a durable Session.
     run_received: Vec<PacketId>,
+    /// What may be published to the Topic Name of the growing run.
+    permit: Permit,
+}
+
+impl Default for Inbound {
+    fn default() -> Inbound {
+        let (received, aliases, run, run_received) = Default::default();
+        Inbound { received, unacknowledged_qos_1: 0, aliases, run, run_received, permit: Permit::ALL }
+    }
 }
 
 impl Inbound {
@@ -44,15 +53,14 @@ impl Session {
     pub(super) fn publish(
         &mut self,
         mut publish: Publish,
-        admit: impl FnOnce(&TopicName) -> Option<Reason>,
+        admit: impl FnOnce(&TopicName) -> Result<Permit, Reason>,
         now: Time,
     ) -> Result<(), Fault> {
         self.counts.publishes_received += 1;
         self.counts.publish_bytes_received += publish.payload.len() as u64;
         self.check_publish(&publish)?;
         let topic = self.resolve_topic(&mut publish)?;
-        // What grows already was admitted with its first message.
-        let refused = if self.inbound.run.is_empty() { self.refuses(&topic).or_else(|| admit(&topic)) } else { None };
+        let refused = self.refused(&topic, publish.qos, publish.retain, admit);
         match (publish.qos, publish.packet_id) {
             (QoS::AtLeastOnce, Some(packet_id)) => {
                 self.inbound.unacknowledged_qos_1 += 1;
@@ -130,6 +138,23 @@ impl Session {
             return Err(Fault::new(Reason::PROTOCOL_ERROR, "the Response Topic is no Topic Name")); // [MQTT-3.3.2-14]
         }
         Ok(())
+    }
+
+    /// Why a message is not taken. The Topic Name of what grows already was admitted with its first message.
+    fn refused(
+        &mut self,
+        topic: &TopicName,
+        qos: QoS,
+        retain: bool,
+        admit: impl FnOnce(&TopicName) -> Result<Permit, Reason>,
+    ) -> Option<Reason> {
+        if self.inbound.run.is_empty() {
+            match self.refuses(topic).map_or_else(|| admit(topic), Err) {
+                Ok(permit) => self.inbound.permit = permit,
+                Err(reason) => return Some(reason),
+            }
+        }
+        (!self.inbound.permit.allows(qos, retain)).then_some(Reason::NOT_AUTHORIZED)
     }
 
     /// Why a message to this Topic Name is not taken, though the packet is well formed.

@@ -124,7 +124,14 @@ impl Session {
     }
 
     /// Takes messages that were read from the Store; fewer than asked for means that there are no more.
-    pub fn deliver_stored(&mut self, stored: impl ExactSizeIterator<Item = (Sequence, InRun, Grant)>, asked: usize, now: Time) {
+    /// What `admit` says no to is not sent.
+    pub fn deliver_stored(
+        &mut self,
+        stored: impl ExactSizeIterator<Item = (Sequence, InRun, Grant)>,
+        asked: usize,
+        admit: impl Fn(&TopicName) -> bool,
+        now: Time,
+    ) {
         self.outbound.news = stored.len() >= asked;
         self.outbound.blocked = None;
         for (sequence, message, grant) in stored {
@@ -139,7 +146,7 @@ impl Session {
             }
             self.outbound.last = sequence;
             let dup = sequence <= self.outbound.resent_up_to;
-            if !self.send_in_flight(sequence, &message, &grant, dup, now) {
+            if !admit(&message.message().topic) || !self.send_in_flight(sequence, &message, &grant, dup, now) {
                 self.commands.push(Command::Acknowledge(sequence)); // As if it had been sent [MQTT-3.1.2-25].
             }
         }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::message::{InRun, Message, Run};
+use crate::message::{InRun, Message, Permit, Run};
 use crate::packet::acknowledge::{Acknowledge, Kind};
 use crate::packet::connect::{ClientId, Connect, ConnectProperties};
 use crate::packet::disconnect::Disconnect;
@@ -126,7 +126,7 @@ impl Dialogue {
         let read = self.session.store_read();
         if let Some((after, limit)) = read.filter(|_| end.is_none()) {
             let page: Vec<_> = self.queue.iter().filter(|(sequence, ..)| *sequence > after).take(limit).cloned().collect();
-            self.session.deliver_stored(page.into_iter(), limit, self.now);
+            self.session.deliver_stored(page.into_iter(), limit, |_| true, self.now);
             // What is not to be sent is acknowledged in the next turn, which may be the first of nothing.
             self.commit(go, &mut told);
         }
@@ -247,8 +247,8 @@ fn ended(fault: Fault) -> String {
 }
 
 /// What the hooks have against a publish in these dialogues.
-fn refuses_denied(topic: &TopicName) -> Option<Reason> {
-    (topic.as_str() == "denied").then_some(Reason::NOT_AUTHORIZED)
+fn refuses_denied(topic: &TopicName) -> Result<Permit, Reason> {
+    if topic.as_str() == "denied" { Err(Reason::NOT_AUTHORIZED) } else { Ok(Permit::ALL) }
 }
 
 pub(super) fn topic(text: &str) -> TopicName {
