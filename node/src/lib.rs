@@ -3,6 +3,8 @@
 //! The house is described in `node/ARCHITECTURE.md`. Nobody inside imports through this face.
 
 #[cfg(feature = "server")]
+pub mod admin;
+#[cfg(feature = "server")]
 pub mod auth;
 #[cfg(feature = "server")]
 pub mod broker;

@@ -11,24 +11,27 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
+use crate::admin;
 use crate::auth::doors::Doors;
 use crate::auth::guard::House;
 use crate::broker::mailbox::Bounds;
 use crate::broker::{self, Broker};
 use crate::clock::Clock;
-use crate::config::{Config, ListenUrl, StoreUrl};
+use crate::config::{Admin, Config, ListenUrl, StoreUrl};
 use crate::connection::Patience;
 use crate::listener;
 use crate::packet::QoS;
-use crate::packet::reason::Reason;
-use crate::session::Fault;
 use crate::session::settings::Settings;
 use crate::store::Store;
 use crate::store::memory::{self, Memory};
 use crate::store::redis::{self, Redis};
+use crate::time::Span;
 
-/// How long connections may take to end when the node ends.
-const DRAIN: Duration = Duration::from_secs(5);
+/// How long sockets may take to close when every Session is given back.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// Of a node that has no name.
+const NAME_DEFAULT: &str = "node";
 
 /// Why a node has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +49,19 @@ pub struct Node {
     addresses: Vec<SocketAddr>,
     patience: Patience,
     sys_interval: Option<Duration>,
-    doors: Doors,
+    auth: Doors,
+    doors: Vec<TcpListener>,
+    admin: admin::Settings,
+}
+
+/// Makes a node that is ending do so without taking its time.
+#[derive(Clone, Debug)]
+pub struct Haste(Arc<Broker>);
+
+impl Haste {
+    pub fn hurry(&self) {
+        self.0.life.hurry();
+    }
 }
 
 impl Node {
@@ -56,6 +71,7 @@ impl Node {
     /// An address that cannot be resolved or bound; a Store that cannot be reached or relied on.
     pub async fn bind(config: &Config) -> io::Result<Node> {
         let house = Arc::new(House::new(admission::settings(config)?, admission::bounds(config)).map_err(io::Error::other)?);
+        let doors = doors(&config.admin).await?;
         let store = store(config).await?;
         let clock = match store.cluster() {
             Some(cluster) => Clock::start_at(cluster.time().await.map_err(|error| io::Error::other(format!("{error:?}")))?),
@@ -64,7 +80,7 @@ impl Node {
         let mut broker = Broker::new(Arc::new(settings(config)), house.clone(), store, broker_limits(config), clock);
         broker.metrics.auth = house.counts.clone();
         let broker = Arc::new(broker);
-        let doors = Doors::open(house, broker.clone()).await.map_err(io::Error::other)?;
+        let auth = Doors::open(house, broker.clone()).await.map_err(io::Error::other)?;
         broker.join().await.map_err(|error| io::Error::other(format!("the routing table cannot be loaded: {error:?}")))?;
         let mut listeners = Vec::new();
         for url in &config.listen {
@@ -79,7 +95,11 @@ impl Node {
             connections_max: config.limits.connections_max,
         };
         let sys_interval = (config.protocol.sys_interval_s > 0).then(|| Duration::from_secs(config.protocol.sys_interval_s.into()));
-        Ok(Node { broker, listeners, addresses, patience, sys_interval, doors })
+        let admin = admin::Settings {
+            node: config.node.id.clone().unwrap_or_else(|| NAME_DEFAULT.to_owned()),
+            connections_max: config.limits.connections_max,
+        };
+        Ok(Node { broker, listeners, addresses, patience, sys_interval, doors, admin, auth })
     }
 
     /// Where the node listens, in the order of the configuration.
@@ -88,20 +108,33 @@ impl Node {
     }
 
     /// Who may come in, and what they may do, while it runs.
-    pub fn doors(&self) -> &Doors {
-        &self.doors
+    pub fn auth(&self) -> &Doors {
+        &self.auth
     }
 
-    /// Runs until `stop` is ready. Then no more connections are accepted, 5.0 Clients are told DISCONNECT 0x8B, and when all have
-    /// left, or after a few seconds, the node is gone.
+    /// Where the administration answers; nowhere when it is off.
+    pub fn admin_addresses(&self) -> Vec<SocketAddr> {
+        self.doors.iter().filter_map(|door| door.local_addr().ok()).collect()
+    }
+
+    /// For whoever asks it to end a second time.
+    pub fn haste(&self) -> Haste {
+        Haste(self.broker.clone())
+    }
+
+    /// Runs until `stop` is ready. Then the node is not ready any more, after the grace it accepts no more connections, its clients are sent
+    /// away over the time of the drain, and when all have left, or were given up, it leaves the cluster.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> Ended {
         let (stopping, stopped) = watch::channel(false);
         let (open, mut all_closed) = mpsc::channel::<()>(1);
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(broker::reaper::run(self.broker.clone()));
-        tasks.spawn(self.doors.clone().watch());
+        tasks.spawn(self.auth.clone().watch());
         if let Some(interval) = self.sys_interval {
             tasks.spawn(broker::sys::run(self.broker.clone(), interval));
+        }
+        if !self.doors.is_empty() {
+            tasks.spawn(admin::run(self.doors, self.broker.clone(), self.admin));
         }
         for listener in self.listeners {
             tokio::spawn(listener::run(listener, self.broker.clone(), self.patience, stopped.clone(), open.clone()));
@@ -121,14 +154,36 @@ impl Node {
             () = stop => Ended::Asked,
             _ = expelled.recv() => Ended::Expelled,
         };
+        if ended == Ended::Expelled {
+            self.broker.life.hurry();
+        }
+        // Nobody calls off the end of the process: a drain that was called off begins again.
+        while !self.broker.leave().await {}
         let _ = stopping.send(true);
-        self.broker.kick_all(Fault::new(Reason::SERVER_SHUTTING_DOWN, "this Server is shutting down"));
-        let _ = tokio::time::timeout(DRAIN, all_closed.recv()).await;
+        while !self.broker.send_away().await && self.broker.leave().await {}
+        let _ = tokio::time::timeout(LAST_WORDS, all_closed.recv()).await;
         if let Some(cluster) = self.broker.store().cluster() {
             let _ = cluster.leave().await;
         }
         ended
     }
+}
+
+/// Binds where the administration answers. The default address may be taken, by another node on this machine for example: then this one runs
+/// without, for nobody has asked for it. Any other address was asked for.
+async fn doors(admin: &Admin) -> io::Result<Vec<TcpListener>> {
+    let Admin::At { host, port } = admin else { return Ok(Vec::new()) };
+    let mut doors = Vec::new();
+    for address in resolve(&ListenUrl::tcp(host, *port)).await? {
+        match listener::tcp::bind(address) {
+            Ok(door) => doors.push(door),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && *admin == Config::default().admin => {
+                tracing::warn!("{address} is taken: this node runs without its administration; --admin gives it another address");
+            }
+            Err(error) => return Err(at(&address, &error)),
+        }
+    }
+    Ok(doors)
 }
 
 /// A host may have several addresses; no host is every address of the machine.
@@ -176,7 +231,14 @@ fn settings(config: &Config) -> Settings {
 
 fn broker_limits(config: &Config) -> broker::Limits {
     let mailbox = Bounds { messages_max: config.limits.mailbox_messages_max, bytes_max: config.limits.mailbox_bytes_max };
-    broker::Limits { mailbox, subscriptions_per_client_max: config.limits.subscriptions_per_client_max }
+    let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+    let drain = broker::life::Settings {
+        grace: seconds(config.drain.grace_s),
+        time: seconds(config.drain.time_s),
+        wills_wait: Span::seconds(config.drain.wills_wait_s),
+        moved: config.drain.moved,
+    };
+    broker::Limits { mailbox, subscriptions_per_client_max: config.limits.subscriptions_per_client_max, drain }
 }
 
 async fn store(config: &Config) -> io::Result<Store> {
@@ -184,7 +246,7 @@ async fn store(config: &Config) -> io::Result<Store> {
     let settings = redis::Settings {
         url: url.clone(),
         prefix: config.store.prefix.clone(),
-        node: config.node.id.clone().unwrap_or_else(|| "node".to_owned()),
+        node: config.node.id.clone().unwrap_or_else(|| NAME_DEFAULT.to_owned()),
         limits: redis::Limits {
             queue_messages_max: config.session.queue_messages_max as u64,
             retained_max: config.store.retained_max as u64,

@@ -54,6 +54,7 @@ mod rumqttc;
 // The books: every statement is cited, or has a reason not to be.
 mod statements;
 
-// What the Server says of itself, and the house itself: floors, pure rooms, file lengths.
+// What the Server says of itself and is asked over HTTP, and the house itself: floors, pure rooms, file lengths.
+mod admin;
 mod house;
 mod system;

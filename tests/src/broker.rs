@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{OnceLock, mpsc};
 use std::thread::JoinHandle;
 
-use mqttd::config::{Config, ListenUrl, StoreUrl};
+use mqttd::config::{self, Config, ListenUrl, StoreUrl};
 use mqttd::node::Node;
 use mqttd::packet::Version;
 use tokio::sync::oneshot;
@@ -12,11 +12,13 @@ use tokio::sync::oneshot;
 use crate::build::message;
 use crate::client::Client;
 use crate::connecting::Connecting;
+use crate::http::Admin;
 use crate::redis::Redis;
 use crate::unique;
 
 pub struct Broker {
     address: SocketAddr,
+    admin: Option<SocketAddr>,
     running: Option<Running>,
 }
 
@@ -31,7 +33,9 @@ impl Broker {
     pub fn shared() -> &'static Broker {
         static SHARED: OnceLock<Broker> = OnceLock::new();
         SHARED.get_or_init(|| match std::env::var("MQTTD_TEST_TARGET") {
-            Ok(target) => Broker { address: target.parse().expect("MQTTD_TEST_TARGET is an address and a port"), running: None },
+            Ok(target) => {
+                Broker { address: target.parse().expect("MQTTD_TEST_TARGET is an address and a port"), admin: None, running: None }
+            }
             Err(_) => Broker::start(),
         })
     }
@@ -43,7 +47,7 @@ impl Broker {
 
     /// A node of its own, with what `change` makes of the default configuration. It ends when this value is dropped.
     pub fn with(change: impl FnOnce(&mut Config)) -> Broker {
-        let mut config = Config { listen: vec![ListenUrl::tcp("127.0.0.1", 0)], ..Config::default() };
+        let mut config = Config { listen: vec![ListenUrl::tcp("127.0.0.1", 0)], admin: config::Admin::Off, ..Config::default() };
         if std::env::var("MQTTD_TEST_STORE").is_ok_and(|store| store == "redis") {
             let redis = Redis::shared().expect("MQTTD_TEST_STORE=redis needs a redis-server on the PATH");
             config.store.url = StoreUrl::Redis(redis.url());
@@ -56,16 +60,30 @@ impl Broker {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime starts");
             runtime.block_on(async {
                 let node = Node::bind(&config).await.expect("the node binds");
-                bound.send(node.addresses()[0]).expect("somebody waits for the address");
+                bound.send((node.addresses()[0], node.admin_addresses().first().copied())).expect("somebody waits for the address");
                 node.run_until(async { drop(stopped.await) }).await;
             });
         });
-        let address = address.recv().expect("the node has an address");
-        Broker { address, running: Some(Running { stop, thread }) }
+        let (address, admin) = address.recv().expect("the node has an address");
+        Broker { address, admin, running: Some(Running { stop, thread }) }
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// A node whose administration answers, with what `change` makes of the configuration.
+    pub fn administered(change: impl FnOnce(&mut Config)) -> Broker {
+        Broker::with(|config| {
+            config.admin = config::Admin::at("127.0.0.1", 0);
+            change(config);
+        })
+    }
+
+    /// Its administration, if it has one.
+    #[track_caller]
+    pub fn admin(&self) -> Admin {
+        Admin::new(self.admin.expect("Broker::administered starts one whose administration answers"))
     }
 
     /// A client of this broker, about to connect.

@@ -13,6 +13,7 @@ use mqttd::packet::Version;
 use crate::build::message;
 use crate::client::Client;
 use crate::connecting::Connecting;
+use crate::http::Admin;
 use crate::redis::Redis;
 use crate::unique;
 
@@ -34,16 +35,22 @@ pub struct Cluster {
 impl Cluster {
     /// Nodes on a Redis without persistence. `None` where there is no `redis-server`, as [`Redis::start`].
     pub fn start(nodes: usize) -> Option<Cluster> {
-        Some(Cluster::on(Redis::start()?, nodes))
+        Cluster::with(nodes, &[])
+    }
+
+    /// With these variables in the environment of every node.
+    pub fn with(nodes: usize, variables: &[(&str, &str)]) -> Option<Cluster> {
+        Some(Cluster::on(Redis::start()?, nodes, variables))
     }
 
     /// On a Redis that has everything again that it ever confirmed, after a kill.
     pub fn lasting(nodes: usize) -> Option<Cluster> {
-        Some(Cluster::on(Redis::with(&["--appendonly", "yes", "--appendfsync", "always"])?, nodes))
+        Some(Cluster::on(Redis::with(&["--appendonly", "yes", "--appendfsync", "always"])?, nodes, &[]))
     }
 
-    fn on(redis: Redis, nodes: usize) -> Cluster {
-        let nodes = (0..nodes).map(|number| Node::start(&redis.url(), &format!("n{number}"))).collect();
+    fn on(redis: Redis, nodes: usize, variables: &[(&str, &str)]) -> Cluster {
+        let variables: Vec<_> = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let nodes = (0..nodes).map(|number| Node::start(&redis.url(), &format!("n{number}"), &variables)).collect();
         Cluster { nodes, redis }
     }
 
@@ -119,8 +126,10 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 pub struct Node {
     name: String,
     store: String,
+    variables: Vec<(String, String)>,
     process: Child,
     address: SocketAddr,
+    admin: SocketAddr,
     log: Arc<Log>,
     listener: JoinHandle<()>,
 }
@@ -133,10 +142,10 @@ struct Log {
 }
 
 impl Node {
-    fn start(store: &str, name: &str) -> Node {
+    fn start(store: &str, name: &str, variables: &[(String, String)]) -> Node {
         let log = Arc::new(Log::default());
-        let (process, address, listener) = launch(store, name, &log);
-        Node { name: name.to_owned(), store: store.to_owned(), process, address, log, listener }
+        let (process, [address, admin], listener) = launch(store, name, variables, [ANY; 2], &log);
+        Node { name: name.to_owned(), variables: variables.to_vec(), store: store.to_owned(), process, address, admin, log, listener }
     }
 
     /// SIGKILL.
@@ -149,7 +158,21 @@ impl Node {
     /// Starts it again under its name, on another port, after its end.
     pub fn revive(&mut self) {
         until("all that it said is read", || self.listener.is_finished());
-        (self.process, self.address, self.listener) = launch(&self.store, &self.name, &self.log);
+        self.launch([ANY; 2]);
+    }
+
+    /// Starts it again under its name and on its ports, after its end.
+    pub fn restart(&mut self) {
+        until("all that it said is read", || self.listener.is_finished());
+        self.launch([self.address, self.admin]);
+    }
+
+    fn launch(&mut self, addresses: [SocketAddr; 2]) {
+        (self.process, [self.address, self.admin], self.listener) = launch(&self.store, &self.name, &self.variables, addresses, &self.log);
+    }
+
+    pub fn admin(&self) -> Admin {
+        Admin::new(self.admin)
     }
 
     /// SIGTERM; [`Node::ended`] waits for the end.
@@ -208,20 +231,35 @@ impl Log {
         self.more.notify_all();
     }
 
-    /// Where the node listens, said after so many lines.
-    fn address(&self, after: usize) -> Option<SocketAddr> {
-        let told =
-            |line: &String| line.split_once("listening on tcp://").map(|(_, rest)| rest.split('"').next().unwrap_or_default().to_owned());
-        let is_waited_for = |lines: &mut Vec<String>| !lines[after..].iter().any(|line| told(line).is_some() || line == ENDED);
+    /// Where the node listens and where its administration answers, said after so many lines.
+    fn addresses(&self, after: usize) -> Option<[SocketAddr; 2]> {
+        let told = |lines: &[String], word: &str| {
+            let address = |line: &String| line.split_once(word).map(|(_, rest)| rest.split('"').next().unwrap_or_default().to_owned());
+            lines[after..].iter().find_map(address)
+        };
+        let words = ["listening on tcp://", "the administration answers on http://"];
+        let is_waited_for = |lines: &mut Vec<String>| {
+            !(words.iter().all(|word| told(lines, word).is_some()) || lines[after..].iter().any(|line| line == ENDED))
+        };
         let (lines, _) = self.more.wait_timeout_while(self.lines(), PATIENCE, is_waited_for).unwrap_or_else(PoisonError::into_inner);
-        lines[after..].iter().find_map(told)?.parse().ok()
+        let [mqtt, admin] = words.map(|word| told(&lines, word).and_then(|address| address.parse().ok()));
+        Some([mqtt?, admin?])
     }
 }
 
 /// The last line of a log.
 const ENDED: &str = "(it ended)";
 
-fn launch(store: &str, name: &str, log: &Arc<Log>) -> (Child, SocketAddr, JoinHandle<()>) {
+/// A port that the system picks.
+const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+fn launch(
+    store: &str,
+    name: &str,
+    variables: &[(String, String)],
+    [mqtt, admin]: [SocketAddr; 2],
+    log: &Arc<Log>,
+) -> (Child, [SocketAddr; 2], JoinHandle<()>) {
     let mut process = Command::new(program());
     // Those of the tests are no keys of a node.
     let of_tests = std::env::vars_os().map(|(name, _)| name).filter(|name| name.to_string_lossy().starts_with("MQTTD_"));
@@ -229,13 +267,15 @@ fn launch(store: &str, name: &str, log: &Arc<Log>) -> (Child, SocketAddr, JoinHa
         process.env_remove(name);
     }
     let mut process = process
-        .args(["--listen", "tcp://127.0.0.1:0", "--store", store, "--node-id", name, "--log-format", "json"])
+        .args(["--listen", &format!("tcp://{mqtt}"), "--admin", &admin.to_string()])
+        .args(["--store", store, "--node-id", name, "--log-format", "json"])
         .env_remove("MQTTD_REQUIRE_REDIS")
         .env_remove("MQTTD_REQUIRE_INTEROP")
         .env("MQTTD_CONFIG", "/dev/null")
         .env("MQTTD_CLUSTER__LEASE_S", LEASE.as_secs().to_string())
         .env("MQTTD_STORE__PREFIX", PREFIX)
         .env("MQTTD_PROTOCOL__SYS_INTERVAL_S", "0")
+        .envs(variables.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
@@ -246,8 +286,8 @@ fn launch(store: &str, name: &str, log: &Arc<Log>) -> (Child, SocketAddr, JoinHa
         BufReader::new(output).lines().map_while(Result::ok).for_each(|line| listener.add(line));
         listener.add(ENDED.to_owned());
     });
-    match log.address(said) {
-        Some(address) => (process, address, listener),
+    match log.addresses(said) {
+        Some(addresses) => (process, addresses, listener),
         None => {
             let _ = process.kill();
             let _ = process.wait();
@@ -257,7 +297,7 @@ fn launch(store: &str, name: &str, log: &Arc<Log>) -> (Child, SocketAddr, JoinHa
 }
 
 /// `MQTTD_TEST_PROGRAM`, or the program beside this test, built from the same sources.
-fn program() -> &'static Path {
+pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| std::env::var_os("MQTTD_TEST_PROGRAM").map_or_else(build, PathBuf::from))
 }

@@ -13,6 +13,7 @@ pub mod connecting;
 pub mod expect;
 pub mod flow;
 pub mod hex;
+pub mod http;
 pub mod redis;
 pub mod scram;
 

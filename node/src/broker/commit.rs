@@ -9,7 +9,9 @@ use crate::broker::roster::{Place, Subscriber};
 use crate::broker::routes::RouteCache;
 use crate::broker::{Broker, Member};
 use crate::hook::Recipient;
-use crate::message::Run;
+use crate::hook::client::Client;
+use crate::hook::request::{self, Admission, Asked, Refusal};
+use crate::message::{Message, Run};
 use crate::metrics::Metrics;
 use crate::packet::connect::ClientId;
 use crate::packet::reason::Reason;
@@ -37,6 +39,8 @@ pub struct Batch {
     rings: Vec<Arc<Subscriber>>,
     /// What other nodes are to have.
     outbox: Outbox,
+    /// What somebody else than the subscribers answers, each with its command.
+    asked: Vec<(usize, Asked)>,
     /// Whoever has so much mail that the publisher should wait a moment.
     crowded: Option<Arc<Subscriber>>,
 }
@@ -162,12 +166,59 @@ impl Broker {
         for &packet_id in received {
             batch.records.push((Write::Receive { of: member.lease.clone(), packet_id }, origin));
         }
+        let asked = match self.admit(member, run, now) {
+            Ok(asked) => asked,
+            Err(reason) => return Ok(Outcome::Refused(reason)),
+        };
         let publisher = member.lease.client_id.clone();
-        match self.stage(&mut member.cache, Some((&publisher, origin)), run, batch, now).await {
-            Ok(matched) => Ok(Outcome::Published { matched }),
+        let staged = match asked.iter().all(|(_, route)| *route) {
+            true => self.stage(&mut member.cache, Some((&publisher, origin)), run, batch, now).await,
+            false => Ok(false),
+        };
+        match staged {
+            Ok(matched) => {
+                let taken = !asked.is_empty();
+                batch.asked.extend(asked.into_iter().map(|(asked, _)| (origin, Asked { matched, ..asked })));
+                Ok(Outcome::Published { matched: matched || taken })
+            }
             Err(StoreError::Full) => Ok(Outcome::Refused(Reason::QUOTA_EXCEEDED)),
             Err(error) => Err(error),
         }
+    }
+
+    /// The requests of a run that are taken, and whether each is routed too. Why the run is refused: a request is a run of its own.
+    fn admit(&self, member: &Member, run: &Run, now: Time) -> Result<Vec<(Asked, bool)>, Reason> {
+        let Some(requests) = self.requests.get() else { return Ok(Vec::new()) };
+        let client = &member.client;
+        let mut taken = Vec::new();
+        for message in run.messages().iter().filter(|message| request::concerns(message)) {
+            match requests.admit(client, message, now) {
+                Admission::Pass => {}
+                Admission::Refuse(reason) => return Err(reason),
+                Admission::Take { route } => {
+                    self.may_be_answered(client, message)?;
+                    taken.push((Asked { client: client.clone(), message: message.clone(), matched: false }, route));
+                }
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Whoever answers publishes to the Response Topic in the name of this Server: what the Client may not do itself is not done for it.
+    fn may_be_answered(&self, client: &Client, message: &Message) -> Result<(), Reason> {
+        let Some(topic) = message.properties.as_deref().and_then(|properties| properties.response_topic.clone()) else { return Ok(()) };
+        let topic = TopicName::new(topic).ok_or(Reason::TOPIC_NAME_INVALID)?;
+        if topic.is_system() {
+            return Err(Reason::NOT_AUTHORIZED);
+        }
+        self.guard.publish(client, &topic).map(drop)
+    }
+
+    /// Gives requests to whoever answers them.
+    async fn take_requests(&self, asked: Vec<(usize, Asked)>, now: Time) -> Vec<(usize, Result<(), Refusal>)> {
+        let Some(requests) = self.requests.get().filter(|_| !asked.is_empty()) else { return Vec::new() };
+        let (origins, asked): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
+        origins.into_iter().zip(requests.take(asked, now).await).collect()
     }
 
     /// Retains what is to be retained, then finds who gets the run. The order makes sure that a subscription that comes meanwhile
@@ -214,7 +265,16 @@ impl Broker {
     /// publisher sends them again, and they come twice rather than never.
     pub(super) async fn flush(&self, batch: &mut Batch, outcomes: &mut [Outcome], now: Time) -> Result<(), StoreError> {
         let (writes, origins) = (std::mem::take(&mut batch.writes), std::mem::take(&mut batch.origins));
-        self.write(writes, origins, outcomes, now).await?;
+        let asked = std::mem::take(&mut batch.asked);
+        let (taken, written) = tokio::join!(self.take_requests(asked, now), self.write(writes, origins, outcomes, now));
+        written?;
+        for (origin, taken) in taken {
+            match taken {
+                Ok(()) => {}
+                Err(Refusal::Because(reason)) => outcomes[origin] = Outcome::Refused(reason),
+                Err(Refusal::Unavailable) => return Err(StoreError::Unavailable),
+            }
+        }
         let sent = match self.send(&mut batch.outbox).await {
             Ok(()) => self.ring_away(&batch.rings).await,
             error => error,

@@ -4,6 +4,7 @@ pub mod commit;
 mod debts;
 pub mod inbox;
 mod interest;
+pub mod life;
 pub mod mailbox;
 mod outbox;
 pub mod reaper;
@@ -17,7 +18,7 @@ pub mod sys;
 pub(crate) mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -25,6 +26,7 @@ use tokio::sync::Notify;
 use crate::clock::Clock;
 use crate::hook::Guard;
 use crate::hook::client::Client;
+use crate::hook::request::Requests;
 use crate::message::{InRun, Message, Run};
 use crate::metrics::Metrics;
 use crate::packet::QoS;
@@ -60,8 +62,11 @@ pub struct Broker {
     debts: Debts,
     mailbox: Bounds,
     subscriptions_per_client_max: usize,
+    /// Who answers requests, if anybody does; set once, when the node is put together.
+    pub requests: OnceLock<Arc<dyn Requests>>,
     /// Wakes the reaper when something may be due earlier than it thought.
     due: Notify,
+    pub life: life::Life,
 }
 
 /// The bounds of one node that are no matter of the protocol.
@@ -69,11 +74,13 @@ pub struct Broker {
 pub struct Limits {
     pub mailbox: Bounds,
     pub subscriptions_per_client_max: usize,
+    pub drain: life::Settings,
 }
 
 /// A connection in its Session: what it needs to publish, and to give the Session back.
 #[derive(Debug)]
 pub struct Member {
+    /// Who it is, for those who ask.
     pub client: Arc<Client>,
     pub subscriber: Arc<Subscriber>,
     pub lease: Lease,
@@ -99,7 +106,9 @@ impl Broker {
             debts: Debts::default(),
             mailbox: limits.mailbox,
             subscriptions_per_client_max: limits.subscriptions_per_client_max,
+            requests: OnceLock::new(),
             due: Notify::new(),
+            life: life::Life::new(limits.drain),
         }
     }
 
@@ -117,7 +126,7 @@ impl Broker {
         let client_id = &client.id;
         self.promise().await?;
         self.ask_to_leave(client_id).await;
-        let close = Close { keep_will: false, expiry: open.expiry, sent: 0 };
+        let close = Close { keep_will: false, will_waits: Span(0), expiry: open.expiry, sent: 0 };
         let lasting = open.expiry != Some(Span(0));
         let will = open.will.clone().filter(|_| self.store.cluster().is_some()).map(Box::new);
         if let Some(cluster) = self.store.cluster() {
@@ -195,15 +204,17 @@ impl Broker {
     }
 
     /// Gives the Session back. What it owes to others (its will, messages of share groups) goes out.
-    /// `mail` is what the connection had taken from its mailbox and not handed to the Session.
+    /// `mail` is what the connection had taken from its mailbox and not handed to the Session. `sent_away`: it is to go on at another node.
     pub async fn close(
         &self,
         member: &mut Member,
         session: &mut Session,
         mut mail: VecDeque<Delivery>,
+        sent_away: bool,
         now: Time,
     ) -> Result<(), StoreError> {
-        let close = Close { keep_will: session.keep_will(), expiry: session.expiry(), sent: session.sent() };
+        let will_waits = self.will_waits(sent_away);
+        let close = Close { keep_will: session.keep_will(), will_waits, expiry: session.expiry(), sent: session.sent() };
         let (ended, left) = self.give_back(member, session.is_durable(), close, now).await;
         mail.extend(left);
         if ended {

@@ -52,7 +52,11 @@ impl Guard for Open24Hours {
 }
 
 pub(crate) fn broker(store: memory::Limits) -> Broker {
-    let limits = Limits { mailbox: Bounds { messages_max: 1000, bytes_max: 1 << 24 }, subscriptions_per_client_max: 2 };
+    let limits = Limits {
+        mailbox: Bounds { messages_max: 1000, bytes_max: 1 << 24 },
+        subscriptions_per_client_max: 2,
+        drain: crate::broker::life::Settings::default(),
+    };
     Broker::new(Arc::default(), Arc::new(Open24Hours), Store::Memory(Memory::new(store)), limits, Clock::start())
 }
 
@@ -143,7 +147,7 @@ async fn a_connection_whose_session_has_ended_subscribes_to_nothing() {
     assert_eq!(other.subscriber.key, old.subscriber.key, "the key is used again");
     subscribe(&broker, &mut old, "a").await.unwrap();
     assert_eq!(broker.subscriptions(), 0);
-    broker.close(&mut old, &mut old_session, Default::default(), broker.clock.now()).await.unwrap();
+    broker.close(&mut old, &mut old_session, Default::default(), false, broker.clock.now()).await.unwrap();
     assert!(new.subscriber.mailbox.is_online() && other.subscriber.mailbox.is_online());
     assert!(broker.roster.get(&new.subscriber.client_id).is_some_and(|subscriber| Arc::ptr_eq(&subscriber, &new.subscriber)));
 }
@@ -162,7 +166,7 @@ async fn a_member_that_is_taken_over_hands_over_what_it_has_not_acknowledged() {
     let (mut two, ..) = connect(&broker, "two", 0).await;
     subscribe(&broker, &mut two, "$share/g/a").await.unwrap();
     let _later = connect(&broker, "one", 0).await;
-    broker.close(&mut one, &mut one_session, Default::default(), broker.clock.now()).await.unwrap();
+    broker.close(&mut one, &mut one_session, Default::default(), false, broker.clock.now()).await.unwrap();
     assert_eq!(two.subscriber.mailbox.take(two.lease.epoch, true).deliveries.len(), 1);
 }
 

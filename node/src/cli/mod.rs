@@ -3,6 +3,8 @@
 mod check;
 mod client;
 mod config;
+mod healthcheck;
+mod http;
 mod log;
 mod publish;
 mod run;
@@ -64,6 +66,8 @@ enum Command {
     Check(run::RunArguments),
     /// Print every option with its help and default, as a file to start from
     Config,
+    /// Ask a node whether it is ready: exit code 0 when it is, 1 when not
+    Healthcheck(healthcheck::HealthcheckArguments),
     /// Publish messages
     #[command(name = "pub", after_help = publish::EXAMPLES)]
     Publish(publish::PublishArguments),
@@ -87,6 +91,7 @@ impl Arguments {
             Command::Run(arguments) => run::run(&arguments),
             Command::Check(arguments) => check::run(&arguments),
             Command::Config => config::run(),
+            Command::Healthcheck(arguments) => healthcheck::run(&arguments),
             Command::Publish(arguments) => publish::run(&arguments),
             Command::Subscribe(arguments) => subscribe::run(&arguments),
         }

@@ -30,7 +30,7 @@ pub(super) struct RunArguments {
     /// Where sessions and messages are kept: memory: or redis://HOST:PORT [default: memory:]
     #[arg(long, value_name = "URL")]
     store: Option<String>,
-    /// Where the administration answers, or off [default: off]
+    /// Where the administration answers, or off [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     admin: Option<String>,
     /// The name of this node
@@ -96,14 +96,21 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     // Before the ports are open: whoever sees a port open may send the signal.
     let mut signals = Signals::catch()?;
     let node = Node::bind(config).await.map_err(|error| failed("cannot start", &error))?;
-    announce(config, node.doors().house(), node.addresses());
+    announce(config, node.auth().house(), node.addresses());
+    for address in node.admin_addresses() {
+        info!("the administration answers on http://{address}");
+    }
+    let haste = node.haste();
     let ended = node
         .run_until(async {
             let name = signals.next().await;
-            info!("{name}: ending; a second signal ends at once");
+            info!("{name}: ending; a second signal takes less time, a third one none");
             tokio::spawn(async move {
+                let name = signals.next().await;
+                info!("{name}: ending at once");
+                haste.hurry();
                 signals.next().await;
-                #[allow(clippy::disallowed_methods, reason = "the second signal asks for just that")]
+                #[allow(clippy::disallowed_methods, reason = "the third signal asks for just that")]
                 std::process::exit(1);
             });
         })

@@ -111,8 +111,9 @@ keys! {
     {
         /// Where clients come in. `tcp://:1883` listens on all addresses of this machine.
         listen: Vec<ListenUrl> = vec![ListenUrl::tcp("127.0.0.1", 1883)], Allowed::Forms(ListenUrl::FORM);
-        /// Where the administration answers.
-        admin: Admin = Admin::Off, Allowed::Form("off");
+        /// Where the administration answers: probes, metrics, the REST API and the dashboard. When this default is taken already, the node
+        /// says so and runs without; any other address that cannot be had is an error.
+        admin: Admin = Admin::at("127.0.0.1", Admin::PORT), Allowed::Form(Admin::FORM);
     }
 
     /// This process.
@@ -214,6 +215,18 @@ keys! {
         response_information: Option<String> = None, Allowed::Text, example "\"response/\"";
         /// Server Reference: another server to use, told to clients that are sent away.
         server_reference: Option<String> = None, Allowed::Text, example "\"other.example:1883\"";
+    }
+
+    /// How a node ends, or is emptied: it is not ready, then takes no more connections, then sends its clients away, a few at a time.
+    [drain] Drain {
+        /// How long a node that is asked to end says that it is not ready and still takes connections, so that balancers learn of it.
+        grace_s: u32 = 0, Allowed::Number(0, 3600);
+        /// Over how long its clients are sent away, so that the other nodes are not stormed; faster when they are few (200 each second).
+        time_s: u32 = 10, Allowed::Number(0, 3600);
+        /// In a cluster, the will of a client whose session can go on at another node waits at least so long for it to come back.
+        wills_wait_s: u32 = 30, Allowed::Number(0, 86_400);
+        /// With protocol.server_reference set, clients are told Use another server (156); true: Server moved (157), which is for good.
+        moved: bool = false, Allowed::Flag;
     }
 
     /// Who may come in.

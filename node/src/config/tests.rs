@@ -49,7 +49,7 @@ fn what_the_file_says_wrongly() {
         ("listen = [\"foo://x\"]", "FILE:1: listen = [\"foo://x\"]: \"foo://x\" begins with an unknown scheme; allowed: "),
         ("listen = \"tcp://:1\"", "FILE:1: listen = \"tcp://:1\" is not allowed; allowed: a list of tcp://HOST:PORT"),
         ("listen = [70000]", "FILE:1: listen = [70_000] is not allowed"),
-        ("admin = \"127.0.0.1:8080\"", "FILE:1: admin = \"127.0.0.1:8080\": an address is not built yet; allowed: off"),
+        ("admin = \"127.0.0.1:x\"", "FILE:1: admin = \"127.0.0.1:x\" is not allowed; allowed: HOST:PORT, [IPV6]:PORT"),
         ("\n\n[store]\nurl = \"rediss://h\"", "FILE:4: store.url = \"rediss://h\": rediss:// is not built yet; allowed: memory:, redis://"),
         ("[store]\nurl = \"rediss://u:geheim@h\"", "store.url = \"rediss://(not shown)@h\": "),
         ("[store]\nurl = \"file:/x\"", "FILE:2: store.url = \"file:/x\" is not allowed; allowed: memory:"),

@@ -180,20 +180,41 @@ impl Setting for StoreUrl {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admin {
     Off,
+    /// No host is every address of the machine.
+    At {
+        host: String,
+        port: u16,
+    },
+}
+
+impl Admin {
+    pub const FORM: &'static str = "HOST:PORT, [IPV6]:PORT, :PORT (all addresses), PORT (this machine only) or off";
+    pub const PORT: u16 = 8080;
+
+    pub fn at(host: &str, port: u16) -> Admin {
+        Admin::At { host: host.to_owned(), port }
+    }
 }
 
 impl Setting for Admin {
     fn read(value: &Value) -> Result<Admin, Refusal> {
         match value {
             Value::Text(text) if text == "off" => Ok(Admin::Off),
-            Value::Text(_) => Err(Refusal::Because("an address is not built yet".to_owned())),
+            Value::Text(text) => match (text.parse(), split_port(text, Admin::PORT)) {
+                (Ok(port), _) => Ok(Admin::at("127.0.0.1", port)),
+                (Err(_), Some((host, port))) if text.contains(':') => Ok(Admin::at(host, port)),
+                (Err(_), _) => Err(Refusal::NotAllowed),
+            },
+            Value::Number(port) => u16::try_from(*port).map(|port| Admin::at("127.0.0.1", port)).map_err(|_| Refusal::NotAllowed),
             _ => Err(Refusal::NotAllowed),
         }
     }
 
     fn write(&self) -> Option<Value> {
-        match self {
-            Admin::Off => Some(Value::Text("off".to_owned())),
-        }
+        Some(Value::Text(match self {
+            Admin::Off => "off".to_owned(),
+            Admin::At { host, port } if host.contains(':') => format!("[{host}]:{port}"),
+            Admin::At { host, port } => format!("{host}:{port}"),
+        }))
     }
 }

@@ -73,7 +73,11 @@ where
     tracing::info!(peer = %peer.address, reason = %fault.reason, text = fault.text, "refused");
     let mut outgoing = Outgoing::default();
     let said = asker.has_word_for(fault.reason)
-        && refusal(fault, asker.problem_information).encode_within(asker.version, asker.packet_bytes_max, outgoing.tail());
+        && refusal(fault, asker.problem_information, &broker.settings).encode_within(
+            asker.version,
+            asker.packet_bytes_max,
+            outgoing.tail(),
+        );
     Metrics::add(&broker.metrics.packets_sent, said.into());
     let _ = tokio::time::timeout(super::LINGER, finish(framing, &mut outgoing)).await;
     None
@@ -99,6 +103,14 @@ impl Asker {
             Reason::RETAIN_NOT_SUPPORTED,
         ];
         self.version == Version::V5 || !breaks_rules.contains(&reason)
+    }
+}
+
+/// What a Client is told that comes while the others are sent away. CONNACK has no word for a Server that shuts down but 0x88.
+fn not_taken(farewell: Fault) -> Fault {
+    match farewell.reason {
+        Reason::SERVER_SHUTTING_DOWN => Fault { reason: Reason::SERVER_UNAVAILABLE, ..farewell },
+        _ => farewell,
     }
 }
 
@@ -138,6 +150,9 @@ where
     let mut connect = first_packet(framing, &mut asker.version).await?;
     asker.packet_bytes_max = connect.properties.maximum_packet_size.unwrap_or(u32::MAX);
     asker.problem_information = connect.properties.request_problem_information.unwrap_or(true);
+    if !broker.life.takes_connections() {
+        return Err(not_taken(broker.farewell()).into());
+    }
     let counted = count(broker, patience.connections_max)?;
     let assign = || ClientId::new(&format!("mqttd-{}", uuid::Uuid::now_v7().simple()));
     let request = Request::new(&connect, &broker.settings, assign)?;
@@ -183,7 +198,7 @@ where
         return Err(End::Client("taken over before it was in"));
     };
     if session.outgoing().is_empty() {
-        broker.close(&mut member, &mut session, Default::default(), now).await?;
+        broker.close(&mut member, &mut session, Default::default(), false, now).await?;
         return Err(Fault::new(Reason::PACKET_TOO_LARGE, "no CONNACK fits into the Maximum Packet Size of the Client").into());
     }
     Ok(Entered {

@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
 use crate::broker::commit::Committed;
+use crate::broker::life::sends_away;
 use crate::broker::mailbox::Mail;
 use crate::broker::roster::Subscriber;
 use crate::broker::{Broker, Member};
@@ -338,6 +339,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let peer = self.client.peer.address;
         let now = self.broker.clock.now();
         let client_id = self.session.client_id().clone();
+        let sent_away = matches!(&end, Err(End::Fault(fault)) if sends_away(fault.reason));
         match end {
             Ok(()) | Err(End::Client("DISCONNECT")) => tracing::info!(%client_id, %peer, "disconnected"),
             Err(End::Client(how)) => tracing::info!(%client_id, %peer, how, "disconnected"),
@@ -348,7 +350,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         }
         let mail = std::mem::take(&mut self.mail);
-        if let Err(error) = self.broker.close(&mut self.member, &mut self.session, mail, now).await {
+        if let Err(error) = self.broker.close(&mut self.member, &mut self.session, mail, sent_away, now).await {
             tracing::warn!(%client_id, ?error, "the Session could not be given back to the Store");
         }
         let _ = tokio::time::timeout(LINGER, handshake::finish(&mut self.framing, self.session.outgoing())).await;

@@ -1,6 +1,7 @@
 //! What the configuration or the embedding program decides: who may come in and what they may do. No I/O.
 
 pub mod client;
+pub mod request;
 
 use std::future::Future;
 use std::pin::Pin;

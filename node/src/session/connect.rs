@@ -139,13 +139,20 @@ impl Request {
 }
 
 /// A CONNACK that refuses, for a Client that may have said no more than its version.
-pub fn refusal(fault: Fault, problem_information: bool) -> Packet {
+pub fn refusal(fault: Fault, problem_information: bool, settings: &Settings) -> Packet {
     let reason_string = problem_information.then(|| fault.text.into());
-    let properties = ConnackProperties { reason_string, ..ConnackProperties::default() };
+    let server_reference = settings.reference(fault.reason);
+    let properties = ConnackProperties { reason_string, server_reference, ..ConnackProperties::default() };
     Packet::Connack(Box::new(Connack { session_present: false, reason: fault.reason, properties }))
 }
 
 impl Settings {
+    /// Where else a Client may go that is sent away for this reason (section 3.2.2.3.16).
+    pub(super) fn reference(&self, reason: Reason) -> Option<ByteString> {
+        let sends_elsewhere = [Reason::SERVER_SHUTTING_DOWN, Reason::USE_ANOTHER_SERVER, Reason::SERVER_MOVED].contains(&reason);
+        self.server_reference.clone().filter(|_| sends_elsewhere)
+    }
+
     /// The Keep Alive in force: the Client's, unless the Server has a bound (section 3.2.2.3.14).
     fn keep_alive_s(&self, asked_s: u16) -> u16 {
         match (self.server_keep_alive_s, self.keep_alive_max_s) {

@@ -60,6 +60,10 @@ impl Session {
         self.counts.publish_bytes_received += publish.payload.len() as u64;
         self.check_publish(&publish)?;
         let topic = self.resolve_topic(&mut publish)?;
+        let is_request = publish.properties.as_ref().is_some_and(|properties| properties.response_topic.is_some());
+        if is_request {
+            self.seal_run(); // a run of its own, for it may be refused by itself
+        }
         let refused = self.refused(&topic, publish.qos, publish.retain, admit);
         match (publish.qos, publish.packet_id) {
             (QoS::AtLeastOnce, Some(packet_id)) => {
@@ -86,6 +90,9 @@ impl Session {
         }
         if refused.is_none() {
             self.inbound.run.push(into_message(publish, topic, now));
+        }
+        if is_request {
+            self.seal_run();
         }
         Ok(())
     }

@@ -278,7 +278,7 @@ impl Session {
     pub fn send_disconnect(&mut self, fault: Fault) {
         if self.version == Version::V5 {
             let reason_string = self.problem_information.then(|| fault.text.into());
-            let server_reference = self.settings.server_reference.clone().filter(|_| fault.reason == Reason::SERVER_SHUTTING_DOWN);
+            let server_reference = self.settings.reference(fault.reason);
             let (session_expiry_s, user_properties) = (None, Vec::new());
             // Only CONNACK can say 0x88 (table 3-10).
             let reason = if fault.reason == Reason::SERVER_UNAVAILABLE { Reason::SERVER_BUSY } else { fault.reason };

@@ -85,6 +85,8 @@ pub struct Opened {
 pub struct Close {
     /// The will is void after DISCONNECT with 0x00.
     pub keep_will: bool,
+    /// Its delay is at least this: the client was sent away, and needs time to open the Session elsewhere.
+    pub will_waits: Span,
     /// The Session Expiry Interval in force at the end, as in [`Open::expiry`]: a DISCONNECT may have changed it, but not from zero.
     pub expiry: Option<Span>,
     /// The last sequence that may have been sent. Lower than what `open` said: it stays as it was.
@@ -204,6 +206,14 @@ impl Store {
         match self {
             Store::Memory(_) => None,
             Store::Redis(store) => Some(store.cluster()),
+        }
+    }
+
+    /// Whether it answers, as far as is known without asking it.
+    pub fn is_reachable(&self) -> bool {
+        match self {
+            Store::Memory(_) => true,
+            Store::Redis(store) => store.is_reachable(),
         }
     }
 

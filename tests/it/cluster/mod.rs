@@ -7,6 +7,7 @@ mod load;
 mod messages;
 mod moves;
 mod outages;
+mod rolling;
 mod shared;
 mod storms;
 mod takeover;

@@ -121,7 +121,7 @@ pub(super) async fn resume(store: &Store, id: &str) -> (Lease, Opened) {
 
 /// Closes with the will in force.
 pub(super) async fn close(store: &Store, lease: &Lease, expiry: Option<Span>, sent: Sequence, now: Time) -> Closed {
-    store.close(lease, Close { keep_will: true, expiry, sent }, now).await.unwrap()
+    store.close(lease, Close { keep_will: true, will_waits: Span(0), expiry, sent }, now).await.unwrap()
 }
 
 pub(super) async fn write(store: &Store, write: Write) -> Written {

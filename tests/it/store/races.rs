@@ -52,7 +52,7 @@ pub(super) async fn appends_go_on_while_a_session_is_taken_over(store: Store) {
             let (lease, opened) = resume(&takers, "c").await;
             assert!(opened.state.is_some());
             takers.read(&lease, 0, 10, NOW).await.unwrap();
-            takers.close(&lease, Close { keep_will: true, expiry: MINUTE, sent: 0 }, NOW).await.unwrap();
+            takers.close(&lease, Close { keep_will: true, will_waits: Span(0), expiry: MINUTE, sent: 0 }, NOW).await.unwrap();
         }
     });
     tasks.join_all().await;

@@ -27,7 +27,7 @@ pub(super) async fn at_a_close(store: Store) {
     for (row, (keep_will, delay_s, expiry, when)) in rows.into_iter().enumerate() {
         let id = format!("c{row}");
         let (lease, _) = open(&store, &id, true, expiry, Some(will(delay_s)), NOW).await;
-        let closed = store.close(&lease, Close { keep_will, expiry, sent: 0 }, NOW).await.unwrap();
+        let closed = store.close(&lease, Close { keep_will, will_waits: Span(0), expiry, sent: 0 }, NOW).await.unwrap();
         assert_eq!(closed.due_will, matches!(when, When::Now).then(|| will(delay_s)), "row {row}");
         let due = store.due(after(1000), ALL).await.unwrap();
         let is_will = |item: &Due| matches!(item, Due::Will { will: found, .. } if *found == will(delay_s));
@@ -39,7 +39,7 @@ pub(super) async fn at_a_close(store: Store) {
         }
         if let When::After(seconds) | When::AtEnd(seconds) = when {
             let (lease, _) = open(&store, &id, true, expiry, Some(will(delay_s)), NOW).await;
-            store.close(&lease, Close { keep_will, expiry, sent: 0 }, NOW).await.unwrap();
+            store.close(&lease, Close { keep_will, will_waits: Span(0), expiry, sent: 0 }, NOW).await.unwrap();
             assert_eq!(store.next_due().await.unwrap(), Some(after(seconds)), "row {row}");
         }
         open(&store, &id, true, ZERO, None, NOW).await; // away with it

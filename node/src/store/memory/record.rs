@@ -114,6 +114,7 @@ impl Record {
         // What began with an expiry of zero cannot be made to last at its end (section 3.14.2.2.2).
         let expiry = if self.expiry == Some(Span(0)) || self.durable.is_none() { Some(Span(0)) } else { close.expiry };
         let will = self.will.take().filter(|_| close.keep_will);
+        let delay = |will: &Will| will.delay.max(close.will_waits);
         if expiry == Some(Span(0)) {
             self.hold = Hold::Gone;
             return will.map(|will| *will);
@@ -124,9 +125,9 @@ impl Record {
         }
         let ends_at = expiry.map(|expiry| now + expiry);
         let mut waiting = Waiting { ends_at, will_at: None, end_key: ends_at, will_key: None };
-        let (later, at_once) = will.into_iter().partition::<Vec<_>, _>(|will| will.delay > Span(0));
+        let (later, at_once) = will.into_iter().partition::<Vec<_>, _>(|will| delay(will) > Span(0));
         if let Some(will) = later.into_iter().next() {
-            let at = now + will.delay;
+            let at = now + delay(&will);
             waiting.will_key = Some(at).filter(|at| ends_at.is_none_or(|end| *at < end));
             waiting.will_at = waiting.will_key.or(ends_at);
             self.will = Some(will);

@@ -99,6 +99,11 @@ impl Redis {
         })
     }
 
+    /// Every standing connection is up, and Redis has heard of this node lately.
+    pub fn is_reachable(&self) -> bool {
+        self.link.state().is_healthy() && self.cluster.may_promise()
+    }
+
     /// What joins this node with the others of its prefix.
     pub fn cluster(&self) -> &Cluster {
         &self.cluster

@@ -128,7 +128,7 @@ local function open(keys, args)
   return reply
 end
 
--- keys: s queue rel in2 subs; args: epoch keep_will expiry sent now
+-- keys: s queue rel in2 subs; args: epoch keep_will expiry sent now will_waits
 -- ended, the will when it is due at once, when to look at the Session again; nothing for one that is not its owner.
 local function close(keys, args)
   local s, queue = keys[1], keys[2]
@@ -145,9 +145,10 @@ local function close(keys, args)
   if sent > it.sent then fields.h = math.max(it.sent, math.min(sent, last_sequence(queue))) end
   it.end_key = expiry ~= '' and now + tonumber(expiry) or nil
   fields.t, fields.ek = it.end_key, it.end_key
-  local at_once = will and it.delay == 0
+  local delay = math.max(it.delay, tonumber(args[6]) or 0)
+  local at_once = will and delay == 0
   if will and not at_once then
-    local at = now + it.delay
+    local at = now + delay
     if not it.end_key or at < it.end_key then it.will_key = at end
     fields.wk, fields.wa = it.will_key, it.will_key or it.end_key
   else

@@ -53,7 +53,7 @@ impl Redis {
             self.index(keys.due_shard(), member.as_bytes(), Some(now), None).await?;
         }
         let reply = self.call(Function::Close, &keys.all(), |call| {
-            call.arg(lease.epoch).arg(u8::from(close.keep_will)).arg(span(close.expiry)).arg(close.sent).arg(now.0);
+            call.arg(lease.epoch).arg(u8::from(close.keep_will)).arg(span(close.expiry)).arg(close.sent).arg(now.0).arg(close.will_waits.0);
         });
         let reply = Reply::optional(reply.await?)?;
         let (closed, look_at) = match reply {
@@ -87,7 +87,7 @@ impl Redis {
         let expiry = expiry.and_then(|text| std::str::from_utf8(&text).ok()?.parse().ok());
         let Some(epoch) = epoch.filter(|_| owner.as_deref() == Some(node.as_str().as_bytes())) else { return Ok(None) };
         let lease = Lease { client_id: client_id.clone(), epoch };
-        let close = Close { keep_will: true, expiry: expiry.map(Span), sent: handed.unwrap_or(0) };
+        let close = Close { keep_will: true, will_waits: Span(0), expiry: expiry.map(Span), sent: handed.unwrap_or(0) };
         let closed = self.close(&lease, close, now).await?;
         Ok(closed.was_owner.then_some((lease, closed)))
     }
