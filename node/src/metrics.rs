@@ -45,6 +45,17 @@ pub struct Metrics {
     pub connections_highest: AtomicUsize,
     pub connections_total: AtomicU64,
     pub connections_refused: AtomicU64,
+    /// Because as many come from that address as may.
+    pub connections_refused_address: AtomicU64,
+    /// Because they come from that address too fast.
+    pub connections_refused_rate: AtomicU64,
+    /// How often a Client was read no further for a while, because it sent too fast.
+    pub rate_delays: AtomicU64,
+    /// Messages over the rate that were dropped or refused.
+    pub messages_over_rate: AtomicU64,
+    pub subscriptions_over_rate: AtomicU64,
+    /// Connections that ended because what the Client may do has changed.
+    pub connections_revoked: AtomicU64,
     pub sockets_total: AtomicU64,
     pub bytes_received: AtomicU64,
     pub bytes_sent: AtomicU64,

@@ -17,6 +17,7 @@ use crate::auth::guard::House;
 use crate::broker::mailbox::Bounds;
 use crate::broker::{self, Broker};
 use crate::clock::Clock;
+use crate::config::keys::OverRate;
 use crate::config::{Admin, Config, ListenUrl, StoreUrl};
 use crate::connection::Patience;
 use crate::listener;
@@ -214,6 +215,7 @@ fn settings(config: &Config) -> Settings {
         topic_alias_maximum: protocol.topic_alias_maximum,
         topic_alias_outbound_max: protocol.topic_alias_outbound_max,
         topic_levels_max: if limits.topic_levels_max == u16::MAX { usize::MAX } else { limits.topic_levels_max.into() },
+        topic_bytes_max: limits.topic_bytes_max.into(),
         client_id_bytes_max: limits.client_id_bytes_max.into(),
         maximum_qos: QoS::from_bits(protocol.maximum_qos).unwrap_or(QoS::ExactlyOnce),
         retain_available: protocol.retain_available,
@@ -238,7 +240,22 @@ fn broker_limits(config: &Config) -> broker::Limits {
         wills_wait: Span::seconds(config.drain.wills_wait_s),
         moved: config.drain.moved,
     };
-    broker::Limits { mailbox, subscriptions_per_client_max: config.limits.subscriptions_per_client_max, drain }
+    let limits = &config.limits;
+    broker::Limits {
+        rates: broker::Rates {
+            messages_per_second_max: limits.messages_per_second_max,
+            bytes_per_second_max: limits.bytes_per_second_max,
+            subscriptions_per_minute_max: limits.subscriptions_per_minute_max,
+            drops: limits.over_rate == OverRate::Drop,
+        },
+        addresses: broker::addresses::Limits {
+            connections_max: limits.connections_per_address_max,
+            connections_per_second_max: limits.connections_per_second_per_address_max,
+        },
+        mailbox,
+        subscriptions_per_client_max: limits.subscriptions_per_client_max,
+        drain,
+    }
 }
 
 async fn store(config: &Config) -> io::Result<Store> {

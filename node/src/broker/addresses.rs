@@ -75,7 +75,8 @@ impl Addresses {
 
     /// Connections by address, most of them first; empty where there is no bound.
     pub fn counts(&self) -> Vec<(IpAddr, usize)> {
-        let mut counts: Vec<_> = self.lock().iter().filter(|(_, entry)| entry.open > 0).map(|(address, entry)| (*address, entry.open)).collect();
+        let mut counts: Vec<_> =
+            self.lock().iter().filter(|(_, entry)| entry.open > 0).map(|(address, entry)| (*address, entry.open)).collect();
         counts.sort_by_key(|(address, open)| (std::cmp::Reverse(*open), *address));
         counts
     }

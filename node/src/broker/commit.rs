@@ -326,7 +326,12 @@ impl Broker {
         let count = member.subscriber.selectors().as_ref().map_or(0, |known| known.len());
         let mut room = self.subscriptions_per_client_max.saturating_sub(count);
         let replaces = |selector: &Selector| member.subscriber.selectors().as_ref().is_some_and(|known| known.contains(selector));
+        let (now, mut subscribing) = (self.clock.now(), member.subscribing);
         let mut admit = |mut subscription: Subscription| {
+            if subscribing.as_mut().is_some_and(|bucket| !bucket.take(now)) {
+                Metrics::add(&self.metrics.subscriptions_over_rate, 1);
+                return Err(Reason::QUOTA_EXCEEDED);
+            }
             subscription.options.qos = subscription.options.qos.min(self.guard.subscribe(&member.client, &subscription.selector)?);
             if room == 0 && !replaces(&subscription.selector) {
                 return Err(Reason::QUOTA_EXCEEDED);
@@ -335,6 +340,7 @@ impl Broker {
             Ok(subscription)
         };
         let requests: Vec<_> = requests.into_iter().map(|request| request.and_then(&mut admit)).collect();
+        member.subscribing = subscribing;
         let granted: Vec<_> = requests.iter().flatten().cloned().collect();
         if member.subscriber.is_durable() {
             self.store.subscribe(&member.lease, &granted).await?;

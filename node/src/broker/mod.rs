@@ -1,5 +1,6 @@
 //! What every connection of this node shares: who is here, who subscribes to what, and the way of a message to all of them.
 
+pub mod addresses;
 pub mod commit;
 mod debts;
 pub mod inbox;
@@ -7,6 +8,7 @@ mod interest;
 pub mod life;
 pub mod mailbox;
 mod outbox;
+pub mod rate;
 pub mod reaper;
 mod reconsider;
 pub mod replica;
@@ -62,6 +64,9 @@ pub struct Broker {
     debts: Debts,
     mailbox: Bounds,
     subscriptions_per_client_max: usize,
+    pub rates: Rates,
+    /// Who is connected from where.
+    pub addresses: Arc<addresses::Addresses>,
     /// Who answers requests, if anybody does; set once, when the node is put together.
     pub requests: OnceLock<Arc<dyn Requests>>,
     /// Wakes the reaper when something may be due earlier than it thought.
@@ -69,9 +74,21 @@ pub struct Broker {
     pub life: life::Life,
 }
 
+/// How fast one Client may go; zero is no bound.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rates {
+    pub messages_per_second_max: u32,
+    pub bytes_per_second_max: u64,
+    pub subscriptions_per_minute_max: u32,
+    /// Messages over the rate are dropped or refused, not delayed.
+    pub drops: bool,
+}
+
 /// The bounds of one node that are no matter of the protocol.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    pub rates: Rates,
+    pub addresses: addresses::Limits,
     pub mailbox: Bounds,
     pub subscriptions_per_client_max: usize,
     pub drain: life::Settings,
@@ -85,6 +102,8 @@ pub struct Member {
     pub subscriber: Arc<Subscriber>,
     pub lease: Lease,
     cache: RouteCache,
+    /// How many more subscriptions it may make now.
+    subscribing: Option<rate::Bucket>,
     /// What the other nodes of a cluster were told that this Session wants.
     wants: BTreeMap<TopicFilter, interest::Want>,
     /// In case that the Store gives the Session back and its answer is lost.
@@ -106,6 +125,8 @@ impl Broker {
             debts: Debts::default(),
             mailbox: limits.mailbox,
             subscriptions_per_client_max: limits.subscriptions_per_client_max,
+            rates: limits.rates,
+            addresses: Arc::new(addresses::Addresses::new(limits.addresses)),
             requests: OnceLock::new(),
             due: Notify::new(),
             life: life::Life::new(limits.drain),
@@ -163,8 +184,16 @@ impl Broker {
             return Ok((None, state));
         };
         let client = client.clone();
-        let mut member =
-            Member { client, subscriber: entered.subscriber, lease, cache: RouteCache::default(), wants: BTreeMap::new(), will };
+        let subscribing = rate::Bucket::new(self.rates.subscriptions_per_minute_max.into(), Span::seconds(60), now);
+        let mut member = Member {
+            client,
+            subscriber: entered.subscriber,
+            lease,
+            cache: RouteCache::default(),
+            subscribing,
+            wants: BTreeMap::new(),
+            will,
+        };
         if let Err(error) = self.arrive(&mut member, &opened, state.as_ref().map(|state| (state, is_new))).await {
             // Nobody else would give it back.
             self.give_back(&mut member, durable, close, now).await;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::broker::{Broker, Member};
 use crate::hook::client::Client;
+use crate::metrics::Metrics;
 use crate::packet::reason::Reason;
 use crate::session::Fault;
 use crate::store::StoreError;
@@ -29,6 +30,7 @@ impl Broker {
     /// tell the Client.
     pub async fn reconsider_member(&self, member: &mut Member) -> Result<Option<Fault>, StoreError> {
         if self.guard.shut_out(&member.client).is_some() {
+            Metrics::add(&self.metrics.connections_revoked, 1);
             return Ok(Some(SHUT_OUT));
         }
         let selectors = member.subscriber.selectors().clone().unwrap_or_default();
@@ -37,6 +39,7 @@ impl Broker {
         if denied.is_empty() {
             return Ok(None);
         }
+        Metrics::add(&self.metrics.connections_revoked, 1);
         self.unsubscribe(member, denied).await?;
         Ok(Some(NOT_ITS_OWN))
     }

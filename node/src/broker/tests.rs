@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::mailbox::Bounds;
-use super::{Broker, Limits, Member};
+use super::{Broker, Limits, Member, Rates};
 use crate::clock::Clock;
 use crate::hook::client::{Client, Peer, Proof};
 use crate::hook::{Admitted, Answer, Exchange, Guard, Recipient};
@@ -55,6 +55,8 @@ pub(crate) fn broker(store: memory::Limits) -> Broker {
     let limits = Limits {
         mailbox: Bounds { messages_max: 1000, bytes_max: 1 << 24 },
         subscriptions_per_client_max: 2,
+        rates: Rates::default(),
+        addresses: Default::default(),
         drain: crate::broker::life::Settings::default(),
     };
     Broker::new(Arc::default(), Arc::new(Open24Hours), Store::Memory(Memory::new(store)), limits, Clock::start())

@@ -107,6 +107,28 @@ impl Setting for LogFormat {
     }
 }
 
+/// What becomes of messages that a Client sends too fast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OverRate {
+    Delay,
+    Drop,
+}
+
+impl Setting for OverRate {
+    fn read(value: &Value) -> Result<OverRate, Refusal> {
+        match value {
+            Value::Text(text) if text == "delay" => Ok(OverRate::Delay),
+            Value::Text(text) if text == "drop" => Ok(OverRate::Drop),
+            _ => Err(Refusal::NotAllowed),
+        }
+    }
+
+    fn write(&self) -> Option<Value> {
+        let text = if *self == OverRate::Delay { "delay" } else { "drop" };
+        Some(Value::Text(text.to_owned()))
+    }
+}
+
 keys! {
     {
         /// Where clients come in. `tcp://:1883` listens on all addresses of this machine.
@@ -155,12 +177,27 @@ keys! {
     [limits] Limits {
         /// Network Connections at a time; 0 is no limit.
         connections_max: usize = 1_000_000, Allowed::Number(0, COUNT_MAX);
+        /// Network Connections from one address (of IPv6: one /64) at a time; more are told Connection rate exceeded. 0 is no limit.
+        connections_per_address_max: usize = 0, Allowed::Number(0, COUNT_MAX);
+        /// New connections from one address in a second; more are told the same. 0 is no limit.
+        connections_per_second_per_address_max: u32 = 0, Allowed::Number(0, 1_000_000);
         /// How long a new connection may take to send its CONNECT.
         connect_timeout_s: u32 = 10, Allowed::Number(1, 3600);
         /// The largest Control Packet a client may send, announced as Maximum Packet Size.
         packet_bytes_max: u32 = 1_048_576, Allowed::Number(256, 268_435_455);
         /// Levels of a Topic Name or Topic Filter; 65,535 is the standard's own limit.
         topic_levels_max: u16 = 65_535, Allowed::Number(1, 65_535);
+        /// Bytes of a Topic Name or Topic Filter.
+        topic_bytes_max: u16 = 65_535, Allowed::Number(1, 65_535);
+        /// Messages that one client may publish in a second; so many may come at once. 0 is no limit.
+        messages_per_second_max: u32 = 0, Allowed::Number(0, 1_000_000_000);
+        /// Bytes that one client may send in a second. 0 is no limit.
+        bytes_per_second_max: u64 = 0, Allowed::Number(0, BYTES_MAX);
+        /// What becomes of messages over the rate: delay reads no further until it is kept; drop drops QoS 0 and refuses the rest (Quota
+        /// exceeded), except that QoS 1 and 2 of 3.1.1 clients are delayed, for there is no word for a refusal.
+        over_rate: OverRate = OverRate::Delay, Allowed::Choice(&["delay", "drop"]);
+        /// Topic Filters that one client may subscribe to in a minute; more are refused (Quota exceeded). 0 is no limit.
+        subscriptions_per_minute_max: u32 = 0, Allowed::Number(0, 1_000_000_000);
         /// Bytes of a Client Identifier.
         client_id_bytes_max: u16 = 65_535, Allowed::Number(23, 65_535);
         /// Subscriptions of one session.

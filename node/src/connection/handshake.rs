@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::framing::{FrameError, Framing};
 use super::{End, Patience, RunningExchange};
+use crate::broker::addresses::Beyond;
 use crate::broker::{Broker, Member};
 use crate::hook::client::{Client, Peer};
 use crate::hook::{Admitted, Progress};
@@ -49,12 +50,18 @@ impl Drop for Counted {
 }
 
 /// Takes CONNECT and answers it. `None`: it was refused or never came, and everything that is to be said was said.
-pub(super) async fn enter<S>(framing: &mut Framing<S>, peer: Arc<Peer>, broker: &Arc<Broker>, patience: Patience) -> Option<Entered>
+pub(super) async fn enter<S>(
+    framing: &mut Framing<S>,
+    peer: Arc<Peer>,
+    beyond: Option<Beyond>,
+    broker: &Arc<Broker>,
+    patience: Patience,
+) -> Option<Entered>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut asker = Asker { version: Version::V3_1_1, packet_bytes_max: u32::MAX, problem_information: true };
-    let introduced = tokio::time::timeout(patience.connect, introduce(framing, &peer, broker, patience, &mut asker)).await;
+    let introduced = tokio::time::timeout(patience.connect, introduce(framing, &peer, beyond, broker, patience, &mut asker)).await;
     let Ok(introduced) = introduced else {
         tracing::debug!(peer = %peer.address, "no CONNECT in time");
         return None; // A Server that got no CONNECT in a reasonable time closes the connection (section 3.1.4).
@@ -140,6 +147,7 @@ struct Introduced {
 async fn introduce<S>(
     framing: &mut Framing<S>,
     peer: &Arc<Peer>,
+    beyond: Option<Beyond>,
     broker: &Arc<Broker>,
     patience: Patience,
     asker: &mut Asker,
@@ -153,6 +161,7 @@ where
     if !broker.life.takes_connections() {
         return Err(not_taken(broker.farewell()).into());
     }
+    check_address(beyond, broker)?;
     let counted = count(broker, patience.connections_max)?;
     let assign = || ClientId::new(&format!("mqttd-{}", uuid::Uuid::now_v7().simple()));
     let request = Request::new(&connect, &broker.settings, assign)?;
@@ -250,6 +259,19 @@ fn too_soon(first_byte: Option<u8>, fault: Fault) -> End {
         Some(byte) if byte >> 4 == 1 => End::Fault(fault),
         _ => End::Client("the first packet is no CONNECT"),
     }
+}
+
+/// Whether as many come from the address as may, and no faster.
+fn check_address(beyond: Option<Beyond>, broker: &Broker) -> Result<(), Fault> {
+    let (counter, text) = match beyond {
+        None => return Ok(()),
+        Some(Beyond::Count) => {
+            (&broker.metrics.connections_refused_address, "as many Clients as this Server takes are connected from there")
+        }
+        Some(Beyond::Rate) => (&broker.metrics.connections_refused_rate, "Clients come too fast from there"),
+    };
+    Metrics::add(counter, 1);
+    Err(Fault::new(Reason::CONNECTION_RATE_EXCEEDED, text))
 }
 
 fn count(broker: &Arc<Broker>, connections_max: usize) -> Result<Counted, Fault> {

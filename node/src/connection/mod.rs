@@ -1,5 +1,6 @@
 //! One task for each Network Connection: the turn.
 
+mod flow;
 pub mod framing;
 mod handshake;
 #[cfg(test)]
@@ -15,6 +16,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
+use crate::broker::addresses::Addresses;
 use crate::broker::commit::Committed;
 use crate::broker::life::sends_away;
 use crate::broker::mailbox::Mail;
@@ -29,6 +31,7 @@ use crate::session::{Fault, Session, Step};
 use crate::store::StoreError;
 use crate::time::{Span, Time};
 
+use flow::{Flow, Next};
 use framing::Framing;
 
 /// Packets handled in one turn, so that a fast publisher leaves room for its own deliveries and for other tasks.
@@ -86,11 +89,13 @@ pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, peer: Peer, bro
     Metrics::add(&broker.metrics.sockets_total, 1);
     let mut framing = Framing::new(stream, broker.settings.packet_bytes_max);
     // In a box of its own: what the handshake needs is much, and given back when it is over.
-    let entered = Box::pin(handshake::enter(&mut framing, Arc::new(peer), &broker, patience)).await;
+    let visit = Addresses::enter(&broker.addresses, peer.address.ip(), broker.clock.now());
+    let entered = Box::pin(handshake::enter(&mut framing, Arc::new(peer), visit.as_ref().err().copied(), &broker, patience)).await;
     let Some(entered) = entered else { return framing.count(&broker.metrics) };
     let mut connection = Connection::new(framing, entered, broker, patience);
     let end = unless_panic(connection.turns()).await;
     Box::pin(connection.leave(end)).await;
+    drop(visit);
 }
 
 /// A panic, in a hook or in our own code, is the end of one connection like any other: its Session is given back.
@@ -121,6 +126,8 @@ struct Connection<S> {
     stalled: Option<Time>,
     /// What the Client may do has changed.
     reconsider: bool,
+    /// How fast the Client may send; `None`: as fast as it can.
+    flow: Option<Box<Flow>>,
     write_patience: Duration,
     authentication: Option<Box<handshake::Authentication>>,
     _counted: handshake::Counted,
@@ -132,6 +139,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let timer = Box::pin(tokio::time::sleep_until(far(&broker)));
         let write_patience = patience.write;
         let (mail, held, stalled) = Default::default();
+        let flow = Flow::new(broker.rates, broker.clock.now());
         Connection {
             framing,
             client,
@@ -144,6 +152,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             held,
             stalled,
             reconsider: false,
+            flow,
             write_patience,
             authentication,
             _counted: counted,
@@ -189,7 +198,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.stalled = None;
         }
         // A Client that does not read what it is sent is not read from either.
-        let reads = self.session.keeps_up() && !self.is_held(context);
+        let reads = self.session.keeps_up() && !self.is_held(context) && self.paused().is_none();
         let more = !self.mail.is_empty() || self.session.store_read().is_some() || self.session.retained_read().is_some();
         if reads && self.framing.has_batch() {
             return Poll::Ready(Ok(()));
@@ -231,6 +240,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.held.is_some()
     }
 
+    /// Until when nothing is read, because the Client sends too fast.
+    fn paused(&mut self) -> Option<Time> {
+        let flow = self.flow.as_mut()?;
+        flow.pause(self.broker.clock.now())
+    }
+
     /// Whether a deadline has passed. The timer is moved only when it fires too early or would fire too late.
     fn poll_deadline(&mut self, stalled: bool, context: &mut Context<'_>) -> bool {
         let clock = self.broker.clock;
@@ -240,7 +255,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let patience = Span(self.write_patience.as_millis() as u64);
         let stalled = self.stalled.map(|since| since + patience);
         let held = self.held.as_ref().map(|(_, until)| *until);
-        let deadline = self.session.deadline().into_iter().chain(stalled).chain(held).min();
+        let paused = self.paused();
+        let deadline = self.session.deadline().into_iter().chain(stalled).chain(held).chain(paused).min();
         let Some(deadline) = deadline.map(|deadline| clock.instant(deadline)) else { return false };
         loop {
             if self.timer.deadline() > deadline {
@@ -271,9 +287,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let (guard, client) = (self.broker.guard.clone(), self.client.clone());
         let mut packets = 0;
         while packets < TURN_PACKETS_MAX && self.held.is_none() && self.session.keeps_up() {
+            let next = self.next_of_flow(now);
+            if next == Next::Wait {
+                Metrics::add(&self.broker.metrics.rate_delays, 1);
+                break;
+            }
             let Some(frame) = self.framing.frame().map_err(Fault::from)? else { break };
             packets += 1;
+            if let Some(flow) = &mut self.flow {
+                flow.took(frame.len());
+            }
             let packet = Packet::decode(version, frame).map_err(Fault::from)?;
+            if next == Next::Refuse {
+                self.session.end_run(); // what is refused is no part of it
+                Metrics::add(&self.broker.metrics.messages_over_rate, 1);
+                self.session.handle(packet, |_| Err(Reason::QUOTA_EXCEEDED), now)?;
+                continue;
+            }
             match self.session.handle(packet, |topic| guard.publish(&client, topic), now)? {
                 Step::Continue => {}
                 Step::Disconnected => return Err(End::Client("DISCONNECT")),
@@ -281,6 +311,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         }
         Ok(())
+    }
+
+    /// What its rate says to the next packet, if there is one. A Client that is not listened to is not silent.
+    fn next_of_flow(&mut self, now: Time) -> Next {
+        let Some(flow) = &mut self.flow else { return Next::Take };
+        if flow.pause(now).is_some() {
+            self.session.excuse(now);
+            return Next::Wait;
+        }
+        let Some(first_byte) = self.framing.first_byte_of_batch() else { return Next::Take };
+        let next = flow.next(first_byte, self.session.version(), now);
+        if next == Next::Wait {
+            self.session.excuse(now);
+        }
+        next
     }
 
     fn take_mail(&mut self, now: Time) -> Result<(), End> {

@@ -169,6 +169,9 @@ impl Session {
         if self.settings.topic_levels_max < usize::MAX && topic.levels().count() > self.settings.topic_levels_max {
             return Some(Reason::TOPIC_NAME_INVALID);
         }
+        if topic.as_str().len() > self.settings.topic_bytes_max {
+            return Some(Reason::TOPIC_NAME_INVALID);
+        }
         topic.is_system().then_some(Reason::NOT_AUTHORIZED)
     }
 

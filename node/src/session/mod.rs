@@ -201,6 +201,16 @@ impl Session {
         Ok(Step::Continue)
     }
 
+    /// What comes next is no part of the run that grows.
+    pub fn end_run(&mut self) {
+        self.seal_run();
+    }
+
+    /// Nothing is read from the Client for now, so its silence counts from here.
+    pub fn excuse(&mut self, now: Time) {
+        self.last_heard = now;
+    }
+
     /// When the last packet of the Client came.
     pub fn last_heard(&self) -> Time {
         self.last_heard
