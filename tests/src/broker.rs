@@ -9,6 +9,7 @@ use mqttd::node::Node;
 use mqttd::packet::Version;
 use tokio::sync::oneshot;
 
+use crate::auth::Auth;
 use crate::build::message;
 use crate::client::Client;
 use crate::connecting::Connecting;
@@ -20,6 +21,7 @@ pub struct Broker {
     address: SocketAddr,
     admin: Option<SocketAddr>,
     running: Option<Running>,
+    auth: Option<Auth>,
 }
 
 struct Running {
@@ -33,9 +35,12 @@ impl Broker {
     pub fn shared() -> &'static Broker {
         static SHARED: OnceLock<Broker> = OnceLock::new();
         SHARED.get_or_init(|| match std::env::var("MQTTD_TEST_TARGET") {
-            Ok(target) => {
-                Broker { address: target.parse().expect("MQTTD_TEST_TARGET is an address and a port"), admin: None, running: None }
-            }
+            Ok(target) => Broker {
+                address: target.parse().expect("MQTTD_TEST_TARGET is an address and a port"),
+                admin: None,
+                running: None,
+                auth: None,
+            },
             Err(_) => Broker::start(),
         })
     }
@@ -60,16 +65,23 @@ impl Broker {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime starts");
             runtime.block_on(async {
                 let node = Node::bind(&config).await.expect("the node binds");
-                bound.send((node.addresses()[0], node.admin_addresses().first().copied())).expect("somebody waits for the address");
+                let auth = Auth::new(node.auth().clone());
+                bound.send((node.addresses()[0], node.admin_addresses().first().copied(), auth)).expect("somebody waits for the address");
                 node.run_until(async { drop(stopped.await) }).await;
             });
         });
-        let (address, admin) = address.recv().expect("the node has an address");
-        Broker { address, admin, running: Some(Running { stop, thread }) }
+        let (address, admin, auth) = address.recv().expect("the node has an address");
+        Broker { address, admin, running: Some(Running { stop, thread }), auth: Some(auth) }
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Who may come in and what they may do, to be changed while it runs; and its metrics.
+    #[track_caller]
+    pub fn auth(&self) -> &Auth {
+        self.auth.as_ref().expect("a node of this process")
     }
 
     /// A node whose administration answers, with what `change` makes of the configuration.

@@ -75,6 +75,12 @@ impl Doors {
 
     /// Shuts somebody out, at every node; who is connected is disconnected.
     pub async fn ban(&self, ban: Ban) -> Result<(), StoreError> {
+        // Bans whose time is over make room.
+        let now = self.broker.clock.now();
+        let (_, known) = self.broker.store().bans().await?;
+        for over in known.iter().filter(|known| !known.holds(now)) {
+            self.broker.store().unban(&over.who).await?;
+        }
         self.broker.store().ban(ban).await?;
         self.look_at_bans(&mut *self.seen.lock().await).await
     }
@@ -96,6 +102,10 @@ impl Doors {
     /// What there is to be believed by, in its order; and whether others come in too.
     pub fn house(&self) -> &House {
         &self.house
+    }
+
+    pub fn broker(&self) -> &Arc<Broker> {
+        &self.broker
     }
 
     /// Looks for changes as long as the node runs.

@@ -1,11 +1,13 @@
 //! The command line: what may be written there, and the one place that turns an outcome into an exit code.
 
+mod acl;
 mod check;
 mod client;
 mod config;
 mod healthcheck;
 mod http;
 mod log;
+mod passwd;
 mod publish;
 mod run;
 mod signals;
@@ -68,6 +70,11 @@ enum Command {
     Config,
     /// Ask a node whether it is ready: exit code 0 when it is, 1 when not
     Healthcheck(healthcheck::HealthcheckArguments),
+    /// Set or remove the password of a user in a password file
+    #[command(after_help = passwd::EXAMPLES)]
+    Passwd(passwd::PasswdArguments),
+    /// Try rules: may this client do that?
+    Acl(acl::AclArguments),
     /// Publish messages
     #[command(name = "pub", after_help = publish::EXAMPLES)]
     Publish(publish::PublishArguments),
@@ -92,6 +99,8 @@ impl Arguments {
             Command::Check(arguments) => check::run(&arguments),
             Command::Config => config::run(),
             Command::Healthcheck(arguments) => healthcheck::run(&arguments),
+            Command::Passwd(arguments) => passwd::run(&arguments),
+            Command::Acl(arguments) => acl::run(&arguments),
             Command::Publish(arguments) => publish::run(&arguments),
             Command::Subscribe(arguments) => subscribe::run(&arguments),
         }
