@@ -32,3 +32,19 @@ pub mod store;
 pub mod subscription;
 pub mod time;
 pub mod topic;
+
+pub use hook::event::{Connecting, Delivering, Disconnected, Publishing, Subscribing, Verdict};
+#[cfg(feature = "server")]
+pub use hook::extract::Json;
+pub use hook::extract::{Client, Params, Password, Payload, Properties, State, Topic};
+pub use message::Message;
+#[cfg(feature = "server")]
+pub use node::Node;
+#[cfg(feature = "server")]
+pub use node::builder::Builder;
+#[cfg(feature = "server")]
+pub use node::handle::{Handle, HandleError, Health};
+pub use packet::publish::PublishProperties;
+pub use packet::reason::Reason;
+pub use packet::subscribe::SubscriptionOptions;
+pub use packet::{QoS, Version};

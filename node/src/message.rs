@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 
 use crate::packet::publish::PublishProperties;
+use crate::packet::reason::Reason;
 use crate::packet::{QoS, Version};
 use crate::time::Time;
 use crate::topic::name::TopicName;
@@ -162,7 +163,64 @@ impl Run {
     }
 }
 
+/// A text that is no Topic Name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoTopicName;
+
+impl std::fmt::Display for NoTopicName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a Topic Name is not empty, has no +, # or U+0000, and at most 65,535 bytes")
+    }
+}
+
+impl std::error::Error for NoTopicName {}
+
+impl From<NoTopicName> for Reason {
+    fn from(_: NoTopicName) -> Reason {
+        Reason::TOPIC_NAME_INVALID
+    }
+}
+
 impl Message {
+    /// A message at QoS 0, not retained, without properties.
+    ///
+    /// # Errors
+    /// The topic is no Topic Name.
+    pub fn new(topic: &str, payload: impl Into<Bytes>) -> Result<Message, NoTopicName> {
+        let topic = TopicName::new(topic.into()).ok_or(NoTopicName)?;
+        Ok(Message { topic, payload: payload.into(), qos: QoS::AtMostOnce, retain: false, properties: None, expires_at: None })
+    }
+
+    pub fn qos(self, qos: QoS) -> Message {
+        Message { qos, ..self }
+    }
+
+    /// The RETAIN flag.
+    pub fn retain(self, retain: bool) -> Message {
+        Message { retain, ..self }
+    }
+
+    pub fn properties(self, properties: PublishProperties) -> Message {
+        Message { properties: Some(Box::new(properties)), ..self }
+    }
+
+    /// The payload as text.
+    ///
+    /// # Errors
+    /// Payload format invalid, when it is not UTF-8.
+    pub fn text(&self) -> Result<&str, Reason> {
+        std::str::from_utf8(&self.payload).map_err(|_| Reason::PAYLOAD_FORMAT_INVALID)
+    }
+
+    /// The payload as JSON of this type.
+    ///
+    /// # Errors
+    /// Payload format invalid, when it is none.
+    #[cfg(feature = "server")]
+    pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, Reason> {
+        serde_json::from_slice(&self.payload).map_err(|_| Reason::PAYLOAD_FORMAT_INVALID)
+    }
+
     /// The same message in memory of its own, as [`Run::compact`].
     pub fn compact(&self) -> Message {
         let run = Run::from(self.clone()).compact();

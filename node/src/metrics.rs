@@ -57,6 +57,20 @@ pub struct Metrics {
     /// Connections that ended because what the Client may do has changed.
     pub connections_revoked: AtomicU64,
     pub sockets_total: AtomicU64,
+    /// Sockets on which no CONNECT has been accepted yet.
+    pub sockets_connecting: AtomicUsize,
+    /// Closed at once, because too many were connecting.
+    pub sockets_refused: AtomicU64,
+    /// Sockets that had not said CONNECT in time.
+    pub connects_late: AtomicU64,
+    /// TLS handshakes that came to nothing.
+    pub tls_failed: AtomicU64,
+    /// WebSocket handshakes that were refused, and WebSockets that broke the rules.
+    pub websockets_failed: AtomicU64,
+    /// Headers of the PROXY protocol that were wrong or missing.
+    pub proxy_headers_failed: AtomicU64,
+    /// QUIC connections that came to nothing.
+    pub quic_failed: AtomicU64,
     pub bytes_received: AtomicU64,
     pub bytes_sent: AtomicU64,
     /// Control Packets of any type.
@@ -75,8 +89,15 @@ pub struct Metrics {
     pub routes_unseen: AtomicU64,
     /// Dead nodes that this one cleaned up after.
     pub nodes_buried: AtomicU64,
+    /// How often this node has lost its place in the cluster.
+    pub memberships_lost: AtomicU64,
     /// Lost because the mailbox of a slow Client was full.
     pub messages_dropped_slow: AtomicU64,
+    /// Handlers of the embedding program that panicked, and those that took longer than they may.
+    pub hook_panics: AtomicU64,
+    pub hook_timeouts: AtomicU64,
+    /// Payloads that `on_subscribe` returned for a subscription with wildcards, so that there was no topic to publish them to.
+    pub hook_payloads_without_topic: AtomicU64,
     /// Not stored because a queue or the Store was full.
     pub messages_dropped_queue_full: AtomicU64,
 }

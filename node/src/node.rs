@@ -1,6 +1,9 @@
 //! The node: puts the parts together, binds, runs, ends. The only room that reads the configuration.
 
 mod admission;
+pub mod builder;
+pub mod handle;
+mod listeners;
 
 use std::future::Future;
 use std::io;
@@ -9,23 +12,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::admin;
 use crate::auth::doors::Doors;
 use crate::auth::guard::House;
 use crate::broker::mailbox::Bounds;
+use crate::broker::membership::Joined;
 use crate::broker::{self, Broker};
 use crate::clock::Clock;
 use crate::config::keys::OverRate;
-use crate::config::{Admin, Config, ListenUrl, StoreUrl};
-use crate::connection::Patience;
-use crate::listener;
+use crate::config::user::Secret;
+use crate::config::{self, Admin, Config, ListenUrl, StoreUrl};
+use crate::hook::client::Transport;
+use crate::hook::hooks::Hooks;
+use crate::listener::hall::Hall;
+use crate::listener::{self, Bound};
+use crate::node::handle::Handle;
 use crate::packet::QoS;
 use crate::session::settings::Settings;
 use crate::store::Store;
 use crate::store::memory::{self, Memory};
-use crate::store::redis::{self, Redis};
+use crate::store::redis::link::address::Access;
+use crate::store::redis::link::settings::Durability;
+use crate::store::redis::link::tls::Tls;
+use crate::store::redis::{self, joining::Joining};
 use crate::time::Span;
 
 /// How long sockets may take to close when every Session is given back.
@@ -34,25 +45,22 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 /// Of a node that has no name.
 const NAME_DEFAULT: &str = "node";
 
-/// Why a node has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// It was told to.
-    Asked,
-    /// It has lost its place in the cluster: begun again, it joins as another incarnation.
-    Expelled,
-}
-
 /// A broker that is bound and not yet running.
 pub struct Node {
     broker: Arc<Broker>,
-    listeners: Vec<TcpListener>,
-    addresses: Vec<SocketAddr>,
-    patience: Patience,
+    /// `None`: its Store could not be reached yet.
+    joined: Option<Joined>,
+    listeners: Vec<Bound>,
+    addresses: Vec<(Transport, SocketAddr)>,
+    hall: Arc<Hall>,
+    renew: Arc<Notify>,
     sys_interval: Option<Duration>,
     auth: Doors,
     doors: Vec<TcpListener>,
     admin: admin::Settings,
+    handle: Handle,
+    /// Told when the node has ended.
+    ends: watch::Sender<bool>,
 }
 
 /// Makes a node that is ending do so without taking its time.
@@ -69,42 +77,46 @@ impl Node {
     /// Puts a node together and binds its listeners. Must be called within a Tokio runtime.
     ///
     /// # Errors
-    /// An address that cannot be resolved or bound; a Store that cannot be reached or relied on.
+    /// An address that cannot be resolved or bound; a Store that cannot be relied on. One that cannot be reached is waited for while the node
+    /// runs: until then it refuses Clients (0x88), and is not ready.
     pub async fn bind(config: &Config) -> io::Result<Node> {
-        let house = Arc::new(House::new(admission::settings(config)?, admission::bounds(config)).map_err(io::Error::other)?);
+        Node::assemble(config, Hooks::default()).await
+    }
+
+    /// As [`Node::bind`], with the functions of an embedding program.
+    async fn assemble(config: &Config, hooks: Hooks) -> io::Result<Node> {
         let doors = doors(&config.admin).await?;
-        let store = store(config).await?;
-        let clock = match store.cluster() {
-            Some(cluster) => Clock::start_at(cluster.time().await.map_err(|error| io::Error::other(format!("{error:?}")))?),
-            None => Clock::start(),
-        };
-        let mut broker = Broker::new(Arc::new(settings(config)), house.clone(), store, broker_limits(config), clock);
+        let house = Arc::new(House::new(admission::settings(config)?, admission::bounds(config)).map_err(io::Error::other)?);
+        let mut broker = Broker::new(Arc::new(settings(config)), house.clone(), store(config), broker_limits(config), Clock::start());
+        broker.hooks = hooks;
         broker.metrics.auth = house.counts.clone();
         let broker = Arc::new(broker);
-        let auth = Doors::open(house, broker.clone()).await.map_err(io::Error::other)?;
-        broker.join().await.map_err(|error| io::Error::other(format!("the routing table cannot be loaded: {error:?}")))?;
-        let mut listeners = Vec::new();
-        for url in &config.listen {
-            for address in resolve(url).await? {
-                listeners.push(listener::tcp::bind(address).map_err(|error| at(&address, &error))?);
+        let joined = match broker.join().await {
+            Ok(joined) => joined,
+            Err(error) if error.passes() => {
+                tracing::warn!("{}: {error}; trying again, and clients are refused (0x88) until then", config.store.url);
+                None
             }
-        }
-        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
-        let patience = Patience {
-            connect: Duration::from_secs(config.limits.connect_timeout_s.into()),
-            write: Duration::from_secs(config.limits.write_timeout_s.into()),
-            connections_max: config.limits.connections_max,
+            Err(error) => return Err(io::Error::other(format!("{}: {error}", config.store.url))),
         };
+        let listeners = listeners::bind(config).await?;
+        let address = |bound: &Bound| Ok((bound.transport(), bound.address()?));
+        let addresses = listeners.iter().map(address).collect::<io::Result<_>>()?;
+        let hall = Arc::new(Hall::new(config.limits.connecting_max));
         let sys_interval = (config.protocol.sys_interval_s > 0).then(|| Duration::from_secs(config.protocol.sys_interval_s.into()));
         let admin = admin::Settings {
             node: config.node.id.clone().unwrap_or_else(|| NAME_DEFAULT.to_owned()),
             connections_max: config.limits.connections_max,
         };
-        Ok(Node { broker, listeners, addresses, patience, sys_interval, doors, admin, auth })
+        let auth = Doors::open(house, broker.clone()).await;
+        let (ends, ended) = watch::channel(false);
+        let (asked, connections_max) = (Arc::new(watch::Sender::new(false)), config.limits.connections_max);
+        let handle = Handle { broker: broker.clone(), connections_max, asked, ended };
+        Ok(Node { broker, joined, listeners, addresses, hall, renew: Arc::default(), sys_interval, doors, admin, auth, handle, ends })
     }
 
     /// Where the node listens, in the order of the configuration.
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub fn addresses(&self) -> &[(Transport, SocketAddr)] {
         &self.addresses
     }
 
@@ -113,9 +125,32 @@ impl Node {
         &self.auth
     }
 
+    /// Every time it is notified, all certificates are read again, also those whose files look as before.
+    pub fn renew(&self) -> Arc<Notify> {
+        self.renew.clone()
+    }
+
+    /// What its connections share, its counters among them.
+    pub fn broker(&self) -> &Arc<Broker> {
+        &self.broker
+    }
+
+    /// Whether the files that listeners need are right, without binding anything.
+    ///
+    /// # Errors
+    /// What is wrong with which file.
+    pub fn check(config: &Config) -> io::Result<()> {
+        listeners::check(config)
+    }
+
     /// Where the administration answers; nowhere when it is off.
     pub fn admin_addresses(&self) -> Vec<SocketAddr> {
         self.doors.iter().filter_map(|door| door.local_addr().ok()).collect()
+    }
+
+    /// For the program around it, also before it runs and while it does.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
     }
 
     /// For whoever asks it to end a second time.
@@ -125,7 +160,7 @@ impl Node {
 
     /// Runs until `stop` is ready. Then the node is not ready any more, after the grace it accepts no more connections, its clients are sent
     /// away over the time of the drain, and when all have left, or were given up, it leaves the cluster.
-    pub async fn run_until(self, stop: impl Future<Output = ()>) -> Ended {
+    pub async fn run_until(self, stop: impl Future<Output = ()>) {
         let (stopping, stopped) = watch::channel(false);
         let (open, mut all_closed) = mpsc::channel::<()>(1);
         let mut tasks = tokio::task::JoinSet::new();
@@ -137,26 +172,21 @@ impl Node {
         if !self.doors.is_empty() {
             tasks.spawn(admin::run(self.doors, self.broker.clone(), self.admin));
         }
-        for listener in self.listeners {
-            tokio::spawn(listener::run(listener, self.broker.clone(), self.patience, stopped.clone(), open.clone()));
+        let house = listener::House { broker: self.broker.clone(), hall: self.hall, open };
+        let renewals: Vec<_> = self.listeners.iter().filter_map(Bound::renewal).collect();
+        if !renewals.is_empty() {
+            tasks.spawn(listener::renew(renewals, self.renew));
         }
-        drop((open, stopped));
-        let (broker, news) = (self.broker.clone(), self.broker.store().take_news());
-        // A task: the others wait for what this node applies as long as it is a member.
-        let (hears, mut expelled) = mpsc::channel::<()>(1);
-        tasks.spawn(async move {
-            let _hears = hears;
-            match news {
-                Some(news) => broker::inbox::run(broker, news).await,
-                None => std::future::pending().await,
-            }
-        });
-        let ended = tokio::select! {
-            () = stop => Ended::Asked,
-            _ = expelled.recv() => Ended::Expelled,
-        };
-        if ended == Ended::Expelled {
-            self.broker.life.hurry();
+        for listener in self.listeners {
+            tokio::spawn(listener.run(house.clone(), stopped.clone()));
+        }
+        drop((house, stopped));
+        // To the end: the others wait for what this node applies as long as it is a member.
+        tasks.spawn(broker::membership::run(self.broker.clone(), self.joined));
+        let mut asked = self.handle.asked.subscribe();
+        tokio::select! {
+            () = stop => {}
+            Ok(_) = asked.wait_for(|asked| *asked) => {}
         }
         // Nobody calls off the end of the process: a drain that was called off begins again.
         while !self.broker.leave().await {}
@@ -166,7 +196,7 @@ impl Node {
         if let Some(cluster) = self.broker.store().cluster() {
             let _ = cluster.leave().await;
         }
-        ended
+        self.ends.send_replace(true);
     }
 }
 
@@ -175,7 +205,7 @@ impl Node {
 async fn doors(admin: &Admin) -> io::Result<Vec<TcpListener>> {
     let Admin::At { host, port } = admin else { return Ok(Vec::new()) };
     let mut doors = Vec::new();
-    for address in resolve(&ListenUrl::tcp(host, *port)).await? {
+    for address in listeners::resolve(&ListenUrl::tcp(host, *port)).await? {
         match listener::tcp::bind(address) {
             Ok(door) => doors.push(door),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && *admin == Config::default().admin => {
@@ -185,21 +215,6 @@ async fn doors(admin: &Admin) -> io::Result<Vec<TcpListener>> {
         }
     }
     Ok(doors)
-}
-
-/// A host may have several addresses; no host is every address of the machine.
-async fn resolve(url: &ListenUrl) -> io::Result<Vec<SocketAddr>> {
-    if url.host.is_empty() {
-        let ipv4 = SocketAddr::from(([0, 0, 0, 0], url.port));
-        let ipv6 = SocketAddr::from(([0u16; 8], url.port));
-        // A machine without IPv6 has only the one; and two listeners cannot share a port that the system picks.
-        let both = url.port != 0 && std::net::TcpListener::bind(ipv6.to_string().replace(&format!(":{}", url.port), ":0")).is_ok();
-        return Ok(if both { vec![ipv4, ipv6] } else { vec![ipv4] });
-    }
-    let host = url.host.trim_matches(['[', ']']);
-    let addresses: Vec<_> = tokio::net::lookup_host((host, url.port)).await.map_err(|error| at(&url, &error))?.collect();
-    // `localhost` may be named for both families; with a port that the system picks only the first can be meant.
-    Ok(if url.port == 0 { addresses.into_iter().take(1).collect() } else { addresses })
 }
 
 fn at(place: &dyn std::fmt::Display, error: &io::Error) -> io::Error {
@@ -258,19 +273,48 @@ fn broker_limits(config: &Config) -> broker::Limits {
     }
 }
 
-async fn store(config: &Config) -> io::Result<Store> {
-    let StoreUrl::Redis(url) = &config.store.url else { return Ok(Store::Memory(Memory::new(limits(config)))) };
+fn store(config: &Config) -> Store {
+    let StoreUrl::Redis(url) = &config.store.url else { return Store::Memory(Memory::new(limits(config))) };
     let settings = redis::Settings {
         url: url.clone(),
+        access: access(&config.store),
+        durability: match config.store.durability {
+            config::Durability::Relaxed => Durability::Relaxed,
+            config::Durability::Replicated => Durability::Replicated {
+                replicas: config.store.replicas.into(),
+                within: Duration::from_millis(config.store.replicas_wait_ms.into()),
+            },
+            config::Durability::Fsync => Durability::Fsync,
+        },
         prefix: config.store.prefix.clone(),
         node: config.node.id.clone().unwrap_or_else(|| NAME_DEFAULT.to_owned()),
         limits: redis::Limits {
             queue_messages_max: config.session.queue_messages_max as u64,
             retained_max: config.store.retained_max as u64,
         },
-        cluster: redis::cluster::settings::Settings::of_lease(Duration::from_secs(config.cluster.lease_s.into())),
+        cluster: redis::cluster::settings::Settings {
+            outage_max: Duration::from_secs(config.cluster.outage_s.into()),
+            ..redis::cluster::settings::Settings::of_lease(Duration::from_secs(config.cluster.lease_s.into()))
+        },
     };
-    Redis::connect(settings).await.map(Store::Redis).map_err(|error| io::Error::other(format!("{}: {error}", config.store.url)))
+    Store::Redis(Joining::new(settings))
+}
+
+fn access(store: &config::keys::Store) -> Access {
+    let reveal = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.reveal().to_owned());
+    let path = |text: &Option<String>| text.as_ref().map(Into::into);
+    Access {
+        user: store.user.clone(),
+        password: reveal(&store.password),
+        sentinel_user: store.sentinel_user.clone(),
+        sentinel_password: reveal(&store.sentinel_password),
+        tls: Tls {
+            ca: path(&store.tls_ca),
+            certificate: path(&store.tls_certificate),
+            key: path(&store.tls_key),
+            server_name: store.tls_server_name.clone(),
+        },
+    }
 }
 
 fn limits(config: &Config) -> memory::Limits {

@@ -36,6 +36,10 @@ mod packet_size;
 mod session;
 mod takeover;
 
+// A node that is a part of another program.
+mod embedding;
+mod examples;
+
 // Bad input, large input, and that one client's fault is no other's.
 mod edges;
 mod malformed;

@@ -382,7 +382,7 @@ async fn who_was_taken_for_dead_is_told() {
     let mut a = Node::join(&redis, "a", settings()).await;
     assert!(a.cluster.may_promise());
     a.link.call(cmd("ZREM").arg("mqttd:{nodes}:hb").arg(a.cluster.node().as_str()).take()).await.unwrap();
-    assert!(matches!(a.next().await, News::Expelled));
+    assert!(matches!(a.next().await, News::Expelled(_)));
     assert!(!a.cluster.may_promise());
     assert_eq!(a.link.call(cmd("ZCARD").arg("mqttd:{nodes}:hb").take()).await, Ok(redis::Value::Int(0)));
 }
@@ -401,7 +401,7 @@ async fn everything_goes_on_with_a_redis_that_comes_back() {
     for node in [&mut a, &mut b] {
         let (mut routes, mut bells) = (false, false);
         node.until(|news| {
-            assert!(!matches!(news, News::Expelled | News::PostsLost | News::NodeDead(_)), "{news:?}");
+            assert!(!matches!(news, News::Expelled(_) | News::PostsLost | News::NodeDead(_)), "{news:?}");
             routes |= matches!(news, News::RoutesLost);
             bells |= matches!(news, News::BellsLost);
             (routes && bells).then_some(())
@@ -429,7 +429,7 @@ async fn versions_are_not_used_twice_by_a_redis_that_has_forgotten_them() {
     a.routes(before).await;
     redis.kill();
     redis.revive();
-    a.until(|news| matches!(news, News::Expelled).then_some(())).await;
+    a.until(|news| matches!(news, News::Expelled(_)).then_some(())).await;
     let again = Node::join(&redis, "a", settings()).await;
     let after = again.cluster.route(set(session("c"), &["x"]), 1).await.unwrap();
     assert!(after > before);

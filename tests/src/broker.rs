@@ -1,5 +1,6 @@
 //! The broker under test: a node in this process on a port of its own, or the one that `MQTTD_TEST_TARGET` names.
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{OnceLock, mpsc};
 use std::thread::JoinHandle;
@@ -7,6 +8,7 @@ use std::thread::JoinHandle;
 use mqttd::config::{self, Config, ListenUrl, StoreUrl};
 use mqttd::node::Node;
 use mqttd::packet::Version;
+use mqttd::{Builder, Handle};
 use tokio::sync::oneshot;
 
 use crate::auth::Auth;
@@ -59,19 +61,36 @@ impl Broker {
             config.store.prefix = unique("test");
         }
         change(&mut config);
+        Broker::of(async move { Node::bind(&config).await.expect("the node binds") }).0
+    }
+
+    /// A node that is a part of this program, on a port of its own, with the hooks of its builder.
+    pub fn embed(builder: Builder) -> (Broker, Handle) {
+        Broker::embed_at("tcp://127.0.0.1:0", builder)
+    }
+
+    /// The same, listening at this URL.
+    pub fn embed_at(url: &str, builder: Builder) -> (Broker, Handle) {
+        let builder = builder.listen(url).set("admin", "off");
+        Broker::of(async move { builder.bind().await.expect("the node binds") })
+    }
+
+    fn of(bind: impl Future<Output = Node> + Send + 'static) -> (Broker, Handle) {
         let (stop, stopped) = oneshot::channel();
         let (bound, address) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime starts");
             runtime.block_on(async {
-                let node = Node::bind(&config).await.expect("the node binds");
-                let auth = Auth::new(node.auth().clone());
-                bound.send((node.addresses()[0], node.admin_addresses().first().copied(), auth)).expect("somebody waits for the address");
+                let node = bind.await;
+                let admin = node.admin_addresses().first().copied();
+                bound
+                    .send((node.addresses()[0].1, admin, node.handle(), Auth::new(node.auth().clone())))
+                    .expect("somebody waits for the address");
                 node.run_until(async { drop(stopped.await) }).await;
             });
         });
-        let (address, admin, auth) = address.recv().expect("the node has an address");
-        Broker { address, admin, running: Some(Running { stop, thread }), auth: Some(auth) }
+        let (address, admin, handle, auth) = address.recv().expect("the node has an address");
+        (Broker { address, admin, running: Some(Running { stop, thread }), auth: Some(auth) }, handle)
     }
 
     pub fn address(&self) -> SocketAddr {

@@ -13,6 +13,7 @@ use mqttd::packet::Version;
 use crate::build::message;
 use crate::client::Client;
 use crate::connecting::Connecting;
+use crate::deployment::Deployment;
 use crate::http::Admin;
 use crate::redis::Redis;
 use crate::unique;
@@ -27,9 +28,9 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub const PREFIX: &str = "mqttd";
 
 /// A Redis and nodes on it. All of it ends when this value is dropped.
-pub struct Cluster {
+pub struct Cluster<R = Redis> {
     nodes: Vec<Node>,
-    pub redis: Redis,
+    pub redis: R,
 }
 
 impl Cluster {
@@ -48,12 +49,27 @@ impl Cluster {
         Some(Cluster::on(Redis::with(&["--appendonly", "yes", "--appendfsync", "always"])?, nodes, &[]))
     }
 
-    fn on(redis: Redis, nodes: usize, variables: &[(&str, &str)]) -> Cluster {
-        let variables: Vec<_> = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let nodes = (0..nodes).map(|number| Node::start(&redis.url(), &format!("n{number}"), &variables)).collect();
+    /// On this one, with these variables in the environment of every node.
+    pub fn on(redis: Redis, nodes: usize, variables: &[(&str, &str)]) -> Cluster {
+        let nodes = start(nodes, &redis.url(), variables);
         Cluster { nodes, redis }
     }
+}
 
+impl Cluster<Deployment> {
+    /// On Redis as it is deployed here, with these variables in the environment of every node.
+    pub fn deployed(redis: Deployment, nodes: usize, variables: &[(&str, &str)]) -> Cluster<Deployment> {
+        let nodes = start(nodes, &redis.url(), variables);
+        Cluster { nodes, redis }
+    }
+}
+
+fn start(nodes: usize, store: &str, variables: &[(&str, &str)]) -> Vec<Node> {
+    let variables: Vec<_> = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    (0..nodes).map(|number| Node::start(store, &format!("n{number}"), &variables)).collect()
+}
+
+impl<R> Cluster<R> {
     pub fn node(&mut self, number: usize) -> &mut Node {
         &mut self.nodes[number]
     }
@@ -73,6 +89,22 @@ impl Cluster {
         self.client(node, version).id(id).durable().connect()
     }
 
+    /// Lets time pass and comes back after at least so many seconds, by the clock of that node.
+    #[track_caller]
+    pub fn pass(&self, node: usize, seconds: u32) {
+        let topic = unique("clock");
+        let mut watcher = self.client(node, Version::V5).connect();
+        watcher.subscribe(&topic, 0);
+        let will = self.client(node, Version::V5).expiry(seconds + 60).will_after(seconds, message(&topic, "now"));
+        let clock = will.connect();
+        let id = clock.id.clone();
+        clock.cut();
+        watcher.expect_within(PATIENCE, message(&topic, "now"));
+        self.client(node, Version::V5).id(&id).connect().disconnect();
+    }
+}
+
+impl Cluster {
     /// Kills a node, and comes back when another one has given back what it had.
     pub fn bury(&mut self, node: usize) {
         self.nodes[node].kill();
@@ -86,20 +118,6 @@ impl Cluster {
             let dead: usize = self.redis.query(&["ZCARD", &format!("{PREFIX}:{{nodes}}:dead")]);
             listed == left && dead == 0
         });
-    }
-
-    /// Lets time pass and comes back after at least so many seconds, by the clock of that node.
-    #[track_caller]
-    pub fn pass(&self, node: usize, seconds: u32) {
-        let topic = unique("clock");
-        let mut watcher = self.client(node, Version::V5).connect();
-        watcher.subscribe(&topic, 0);
-        let will = self.client(node, Version::V5).expiry(seconds + 60).will_after(seconds, message(&topic, "now"));
-        let clock = will.connect();
-        let id = clock.id.clone();
-        clock.cut();
-        watcher.expect_within(PATIENCE, message(&topic, "now"));
-        self.client(node, Version::V5).id(&id).connect().disconnect();
     }
 
     /// All keys of the nodes that do not expire by themselves, in order.

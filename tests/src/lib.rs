@@ -11,6 +11,7 @@ pub mod build;
 pub mod client;
 pub mod cluster;
 pub mod connecting;
+pub mod deployment;
 pub mod expect;
 pub mod flow;
 pub mod hex;

@@ -39,7 +39,7 @@ impl Redis {
     }
 
     /// What is static is never dropped. So a shell waits for the end of its input, which comes when this process is gone, and ends the server.
-    fn die_with_us(&self) -> Child {
+    pub(crate) fn die_with_us(&self) -> Child {
         let script = r#"read -r _; kill -9 "$1"; rm -rf "$2""#;
         let mut shell = Command::new("sh");
         shell.args(["-c", script, "sh", &self.server.id().to_string()]).arg(&self.folder);
@@ -56,10 +56,15 @@ impl Redis {
     /// A Sentinel that knows this primary under the name `main`, and promotes its replica soon after it stops answering. It comes back
     /// when it has seen the replica.
     pub fn sentinel(primary: &Redis) -> Option<Redis> {
+        Redis::sentinel_of(primary, 1)
+    }
+
+    /// The same of several, so many of which have to agree that the primary does not answer.
+    pub fn sentinel_of(primary: &Redis, quorum: usize) -> Option<Redis> {
         let folder = folder("sentinel");
         let file = folder.join("sentinel.conf"); // it writes to it
         let watch = format!(
-            "sentinel monitor main 127.0.0.1 {} 1\nsentinel down-after-milliseconds main 500\nsentinel failover-timeout main 5000\n",
+            "sentinel monitor main 127.0.0.1 {} {quorum}\nsentinel down-after-milliseconds main 500\nsentinel failover-timeout main 5000\n",
             primary.port
         );
         std::fs::write(&file, watch).expect("its configuration");
@@ -96,10 +101,16 @@ impl Redis {
     /// What it answers to a command.
     #[track_caller]
     pub fn query<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
+        self.try_query(command).expect("an answer")
+    }
+
+    /// The same, where a refusal is an answer too.
+    #[track_caller]
+    pub fn try_query<T: redis::FromRedisValue>(&self, command: &[&str]) -> redis::RedisResult<T> {
         let client = redis::Client::open(self.url()).expect("its address");
         let mut connection = client.get_connection().expect("Redis accepts connections");
         let (name, arguments) = command.split_first().expect("a command has a name");
-        redis::cmd(name).arg(arguments).query(&mut connection).expect("an answer")
+        redis::cmd(name).arg(arguments).query(&mut connection)
     }
 
     /// Ends it without a farewell: SIGKILL.
@@ -142,7 +153,7 @@ fn is_installed() -> bool {
     Command::new("redis-server").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
 }
 

@@ -41,15 +41,13 @@ pub(super) struct Check {
 impl Desk {
     /// Everything that must hold for this node to be ready.
     pub(super) fn checks(&self) -> Vec<Check> {
-        let store = self.broker.store();
-        let answers = store.is_reachable();
+        let health = self.broker.health();
         let stage = self.broker.life.stage();
-        let member = store.cluster().is_none_or(|cluster| cluster.may_promise());
         let check = |name, holds: bool, fault: &str| Check { name, fault: (!holds).then(|| fault.to_owned()) };
         vec![
             check("running", stage == Stage::Running, stage.name()),
-            check("store", answers, "Redis does not answer"),
-            check("member", member, "this node's place in the cluster is not sure"),
+            check("store", health.store.is_reachable(), "Redis does not answer"),
+            check("member", health.joined, "this node's place in the cluster is not sure"),
         ]
     }
 
@@ -99,15 +97,16 @@ pub(super) fn plain(code: StatusCode, text: String) -> Response {
 /// The seed's fields, each true at the moment of asking.
 async fn health(State(desk): Shared) -> Response {
     let checks = desk.checks();
-    let errors: Vec<String> = checks.iter().filter_map(|check| Some(format!("{}: {}", check.name, check.fault.as_ref()?))).collect();
-    let store = desk.broker.store();
-    let uses_redis = store.cluster().is_some();
+    let mut errors: Vec<String> = checks.iter().filter_map(|check| Some(format!("{}: {}", check.name, check.fault.as_ref()?))).collect();
+    let health = desk.broker.health();
+    errors.extend(health.errors);
+    let uses_redis = desk.broker.store().is_shared();
     let body = json!({
         "status": if errors.is_empty() { "healthy" } else { "degraded" },
         "running": desk.broker.life.takes_connections(),
         "connections": desk.broker.metrics.connections.load(Relaxed),
         "max_connections": (desk.settings.connections_max > 0).then_some(desk.settings.connections_max),
-        "redis_connected": uses_redis && store.is_reachable(),
+        "redis_connected": uses_redis && health.store.is_reachable(),
         "errors": errors,
         "node": desk.settings.node,
         "store": if uses_redis { "redis" } else { "memory" },

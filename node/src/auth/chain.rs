@@ -39,11 +39,12 @@ impl House {
                 Said::Nothing => {}
             }
         }
+        let anonymous = peer.listener.anonymous.unwrap_or_else(|| policy.anonymous());
         let Some(user) = &connect.user_name else {
-            return if policy.anonymous() { Ok(Admitted::default()) } else { Err(Reason::NOT_AUTHORIZED) };
+            return if anonymous { Ok(Admitted::default()) } else { Err(Reason::NOT_AUTHORIZED) };
         };
         // Without any mechanism a name is only a name, as in other brokers that let everybody in.
-        if policy.anonymous() && policy.mechanisms().all(|mechanism| mechanism == Mechanism::Certificate) {
+        if anonymous && policy.mechanisms().all(|mechanism| mechanism == Mechanism::Certificate) {
             return Ok(Admitted { user: Some(user.clone()), proof: Proof::default() });
         }
         // Unknown users take as long as known ones.
@@ -143,9 +144,9 @@ impl House {
 
     /// Whoever waited while others of its address failed too often is held like them.
     async fn hash<T: Send + 'static>(&self, peer: &Peer, hash: impl FnOnce() -> T + Send + 'static) -> Result<T, Reason> {
-        let (failures, clock, address) = (self.failures.clone(), self.clock, peer.address.ip());
+        let (failures, clock, address) = (self.failures.clone(), self.clock.clone(), peer.address.ip());
         let unless_held = move || (!failures.is_held(address, clock.now())).then(hash);
-        match self.hashing.run(unless_held).await {
+        match self.hashing.run(address, unless_held).await {
             Ok(Some(done)) => Ok(done),
             Ok(None) => {
                 self.counts.add_held();

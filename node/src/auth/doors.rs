@@ -42,17 +42,12 @@ struct Seen {
 }
 
 impl Doors {
-    /// Reads what the Store and the Redis of users have, before the first Client comes.
-    ///
-    /// # Errors
-    /// Redis does not answer, or its rules cannot be read: to begin without them would let in too many.
-    pub async fn open(house: Arc<House>, broker: Arc<Broker>) -> Result<Doors, String> {
+    /// Reads what the Store and the Redis of users have. As long as they cannot be had, nobody is let in (0x88): to begin without them would
+    /// let in too many.
+    pub async fn open(house: Arc<House>, broker: Arc<Broker>) -> Doors {
         let doors = Doors { house, broker, seen: Arc::default() };
-        let mut seen = doors.seen.lock().await;
-        doors.look_at_bans(&mut seen).await.map_err(|error| format!("the bans cannot be read: {error:?}"))?;
-        doors.look_at_shared(&mut seen).await?;
-        drop(seen);
-        Ok(doors)
+        doors.look().await;
+        doors
     }
 
     /// Reads all files again, and asks every connection whether it may stay as it is. An error changes nothing.
@@ -114,20 +109,27 @@ impl Doors {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let mut seen = self.seen.lock().await;
-            let bans = self.look_at_bans(&mut seen).await.map_err(|error| format!("{error:?}"));
-            let looked = match self.look_at_shared(&mut seen).await {
-                Ok(()) => bans,
-                error => error,
-            };
-            match looked {
-                Ok(()) => seen.complained = false,
-                Err(why) if !seen.complained => {
-                    tracing::warn!(why, "bans, users or rules cannot be looked at; what was known of them holds");
-                    seen.complained = true;
-                }
-                Err(_) => {}
+            self.look().await;
+        }
+    }
+
+    async fn look(&self) {
+        let mut seen = self.seen.lock().await;
+        let bans = self.look_at_bans(&mut seen).await.map_err(|error| format!("the Store does not tell its bans: {error:?}"));
+        let looked = match self.look_at_shared(&mut seen).await {
+            Ok(()) => bans,
+            error => error,
+        };
+        match looked {
+            Ok(()) => {
+                seen.complained = false;
+                self.house.is_ready.store(true, std::sync::atomic::Ordering::Relaxed);
             }
+            Err(why) if !seen.complained => {
+                tracing::warn!(why, "bans, users or rules cannot be looked at; what was known of them holds");
+                seen.complained = true;
+            }
+            Err(_) => {}
         }
     }
 

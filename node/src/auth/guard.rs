@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use bytestring::ByteString;
@@ -43,7 +44,9 @@ pub struct House {
     pub(super) outdated: ArcSwap<HashSet<(ByteString, u64)>>,
     pub(super) hashing: Hashing,
     pub(super) failures: Arc<Failures>,
-    pub(super) clock: Clock,
+    pub(super) clock: Arc<Clock>,
+    /// Everything was read once that says who may not come in.
+    pub(super) is_ready: AtomicBool,
     pub counts: Arc<AuthCounts>,
 }
 
@@ -74,7 +77,8 @@ impl House {
             outdated: ArcSwap::default(),
             hashing: Hashing::new(bounds.hashes_at_once),
             failures: Arc::new(Failures::new(bounds.failures_per_address_max)),
-            clock: Clock::start(),
+            clock: Arc::new(Clock::start()),
+            is_ready: AtomicBool::new(false),
             counts: Arc::default(),
         })
     }
@@ -106,11 +110,14 @@ impl Guard for House {
     fn authentication(&self, method: &str, peer: &Peer) -> Option<Box<dyn Exchange>> {
         let policy = self.policy.load_full();
         let offered = method == scram::METHOD && !policy.credentials.is_empty();
-        let scram = || Scram::new(policy, peer.address.ip(), self.failures.clone(), self.clock, self.counts.clone());
+        let scram = || Scram::new(policy, peer.address.ip(), self.failures.clone(), self.clock.clone(), self.counts.clone());
         offered.then(|| Box::new(scram()) as Box<dyn Exchange>)
     }
 
     fn shut_out(&self, client: &Client) -> Option<Reason> {
+        if !self.is_ready.load(Ordering::Relaxed) {
+            return Some(Reason::SERVER_UNAVAILABLE);
+        }
         if self.bans.load().hold(client, self.clock.now()) {
             self.counts.add_banned();
             return Some(Reason::BANNED);

@@ -16,7 +16,7 @@ pub(super) struct Scram {
     policy: Arc<Policy>,
     address: IpAddr,
     failures: Arc<Failures>,
-    clock: Clock,
+    clock: Arc<Clock>,
     counts: Arc<AuthCounts>,
     /// Who was accepted: the Client may authenticate again, but not as somebody else.
     user: Option<String>,
@@ -24,7 +24,7 @@ pub(super) struct Scram {
 }
 
 impl Scram {
-    pub(super) fn new(policy: Arc<Policy>, address: IpAddr, failures: Arc<Failures>, clock: Clock, counts: Arc<AuthCounts>) -> Scram {
+    pub(super) fn new(policy: Arc<Policy>, address: IpAddr, failures: Arc<Failures>, clock: Arc<Clock>, counts: Arc<AuthCounts>) -> Scram {
         Scram { policy, address, failures, clock, counts, user: None, running: None }
     }
 

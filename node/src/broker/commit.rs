@@ -7,11 +7,12 @@ use crate::broker::mailbox::Pushed;
 use crate::broker::outbox::Outbox;
 use crate::broker::roster::{Place, Subscriber};
 use crate::broker::routes::RouteCache;
+use crate::broker::screen::Screened;
 use crate::broker::{Broker, Member};
 use crate::hook::Recipient;
 use crate::hook::client::Client;
 use crate::hook::request::{self, Admission, Asked, Refusal};
-use crate::message::{Message, Run};
+use crate::message::{InRun, Message, Run};
 use crate::metrics::Metrics;
 use crate::packet::connect::ClientId;
 use crate::packet::reason::Reason;
@@ -57,6 +58,11 @@ impl Batch {
     fn write(&mut self, write: Write, origin: usize) {
         self.writes.push(write);
         self.origins.push(origin);
+    }
+
+    /// Whoever has so much mail that a publisher should wait a moment.
+    pub(super) fn crowded(&self) -> Option<&Arc<Subscriber>> {
+        self.crowded.as_ref()
     }
 
     pub(super) fn deliver(&mut self, to: &Arc<Subscriber>, run: &Arc<Run>, grant: &Grant, origin: usize) {
@@ -123,7 +129,7 @@ impl Broker {
 
     /// Fails where the others may have taken this node for dead.
     pub(super) async fn promise(&self) -> Result<(), StoreError> {
-        match self.store.cluster() {
+        match self.cluster()? {
             Some(cluster) => cluster.promise().await,
             None => Ok(()),
         }
@@ -369,18 +375,23 @@ impl Broker {
     }
 
     /// Reads on in the queue of a durable Session, as far as its window is open.
-    pub async fn read_queue(&self, member: &Member, session: &mut Session, now: Time) -> Result<(), StoreError> {
-        if let Some((after, limit)) = session.store_read() {
-            let stored = self.store.read(&member.lease, after, limit, now).await?;
-            let stored = stored.into_iter().map(|Stored { sequence, message, grant }| (sequence, message, grant));
-            let admit = |topic: &TopicName| self.guard.receive(Recipient::of(&member.client), topic);
-            session.deliver_stored(stored, limit, admit, now);
+    pub async fn read_queue(&self, member: &Member, client: &Arc<Client>, session: &mut Session, now: Time) -> Result<(), StoreError> {
+        let Some((after, limit)) = session.store_read() else { return Ok(()) };
+        let stored = self.store.read(&member.lease, after, limit, now).await?;
+        let may = |message: &InRun| self.guard.receive(Recipient::of(client), &message.message().topic);
+        if self.hooks.asks_for_deliver() {
+            let (mut screened, asked) = self.screen_stored(client, stored, limit).await;
+            screened.iter_mut().for_each(|(_, message, _)| *message = message.take().filter(may));
+            session.deliver_stored(screened.into_iter(), asked, now);
+        } else {
+            let stored = stored.into_iter().map(|Stored { sequence, message, grant }| (sequence, Some(message).filter(may), grant));
+            session.deliver_stored(stored, limit, now);
         }
         Ok(())
     }
 
     /// Reads the next page of retained messages for a new subscription.
-    pub async fn read_retained(&self, member: &Member, session: &mut Session, now: Time) -> Result<(), StoreError> {
+    pub async fn read_retained(&self, member: &Member, client: &Arc<Client>, session: &mut Session, now: Time) -> Result<(), StoreError> {
         let Some(RetainedRead { filter, grant, after }) = session.retained_read().cloned() else { return Ok(()) };
         let Page { messages, mut next } = self.store.retained(&filter, after.as_ref(), RETAINED_PAGE, now).await?;
         let mut writes = Vec::new();
@@ -396,6 +407,13 @@ impl Broker {
             }
             if session.is_durable() && run.highest_qos().min(grant.qos) > QoS::AtMostOnce {
                 writes.push(Write::Append { to: member.lease.client_id.clone(), run, grant: grant.clone() });
+            } else if self.hooks.asks_for_deliver() {
+                let Screened { run, waited } = self.screen_run(client, &run).await;
+                run.iter().for_each(|run| session.deliver(&Delivery { run: run.clone(), grant: grant.clone() }, now));
+                if waited {
+                    next = last; // What comes after it is read again, when the socket was looked at.
+                    break;
+                }
             } else {
                 session.deliver(&Delivery { run, grant: grant.clone() }, now);
             }

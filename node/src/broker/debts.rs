@@ -102,7 +102,7 @@ impl Broker {
     }
 
     async fn tell_departed(&self, lease: &Lease, lives: Lives, ended: bool) -> Result<(), StoreError> {
-        let Some(cluster) = self.store.cluster() else { return Ok(()) };
+        let Some(cluster) = self.cluster()? else { return Ok(()) };
         let Lease { client_id, epoch } = lease;
         let epoch = *epoch;
         match lives {

@@ -14,7 +14,7 @@ use crate::packet::reason::Reason;
 use crate::session::Fault;
 use crate::session::outbound::Delivery;
 use crate::store::StoreError;
-use crate::store::cluster::{News, NodeId, Post, RouteChange, Who};
+use crate::store::cluster::{Expelled, News, NodeId, Post, RouteChange, Who};
 
 /// Sessions of a dead node that are given back at a time.
 const BURY_BATCH: usize = 256;
@@ -27,10 +27,9 @@ const OWNERS_PAGE: usize = 500;
 
 const POSTS_LOST: Fault = Fault::new(Reason::QUOTA_EXCEEDED, "messages of other nodes were lost before they were read");
 const SESSION_LOST: Fault = Fault::new(Reason::SERVER_BUSY, "the Store has lost this Session");
-const EXPELLED: Fault = Fault::new(Reason::SERVER_SHUTTING_DOWN, "this node has lost its place in the cluster");
 
-/// Hears the news until the node ends. Returns when this node has lost its place.
-pub async fn run(broker: Arc<Broker>, mut news: mpsc::Receiver<News>) {
+/// Hears the news. Returns when this node has lost its place, and why.
+pub(super) async fn run(broker: &Arc<Broker>, mut news: mpsc::Receiver<News>) -> Expelled {
     let mut cache = RouteCache::default();
     let mut check = JoinSet::new();
     while let Some(item) = news.recv().await {
@@ -45,7 +44,7 @@ pub async fn run(broker: Arc<Broker>, mut news: mpsc::Receiver<News>) {
                 broker.store.cluster().into_iter().for_each(|cluster| cluster.applied(version));
             }
             News::RoutesLost => {
-                begin_check(&mut check, &broker);
+                begin_check(&mut check, broker);
                 broker.reload_routes().await;
             }
             News::Posts(posts) => posts.into_iter().for_each(|post| broker.take_post(post, &mut cache)),
@@ -56,7 +55,7 @@ pub async fn run(broker: Arc<Broker>, mut news: mpsc::Receiver<News>) {
             News::Bell(client_id) => broker.roster.get(&client_id).into_iter().for_each(|subscriber| subscriber.mailbox.ring()),
             News::BellsLost => {
                 broker.each_online(|subscriber| subscriber.mailbox.ring());
-                begin_check(&mut check, &broker);
+                begin_check(&mut check, broker);
             }
             News::Kick { client_id, epoch } => {
                 broker.roster.kick_before(&client_id, epoch);
@@ -64,13 +63,10 @@ pub async fn run(broker: Arc<Broker>, mut news: mpsc::Receiver<News>) {
             News::NodeDead(node) => {
                 tokio::spawn(bury(broker.clone(), node));
             }
-            News::Expelled => {
-                tracing::error!("this node was taken for dead by the others, and ends");
-                broker.kick_all(EXPELLED);
-                return;
-            }
+            News::Expelled(why) => return why,
         }
     }
+    Expelled::Outage // nothing else ends the tasks that tell
 }
 
 /// Looks which Sessions here are another's by now, apart from the news. A check that is still going on begins again.
@@ -150,7 +146,7 @@ impl Broker {
     }
 
     async fn bury(&self, node: &NodeId) -> Result<(), StoreError> {
-        let Some(cluster) = self.store.cluster() else { return Ok(()) };
+        let Some(cluster) = self.cluster()? else { return Ok(()) };
         loop {
             let clients = cluster.sessions_of(node, BURY_BATCH).await?;
             if clients.is_empty() {

@@ -115,7 +115,7 @@ impl Broker {
     /// How long a will has to wait at the end of a connection that ended for this reason: the client of a Session that can go on at
     /// another node was sent away, and is not lost before it had time to come there (section 3.1.2.5 lets a Server defer it).
     pub fn will_waits(&self, sent_away: bool) -> Span {
-        let can_go_on = sent_away && self.store().cluster().is_some();
+        let can_go_on = sent_away && self.store().is_shared();
         if can_go_on { self.life.settings.wills_wait } else { Span(0) }
     }
 

@@ -3,10 +3,13 @@
 pub mod addresses;
 pub mod commit;
 mod debts;
+pub mod give;
+pub mod health;
 pub mod inbox;
 mod interest;
 pub mod life;
 pub mod mailbox;
+pub mod membership;
 mod outbox;
 pub mod rate;
 pub mod reaper;
@@ -14,12 +17,14 @@ mod reconsider;
 pub mod replica;
 pub mod roster;
 pub mod routes;
+mod screen;
 pub mod share;
 pub mod sys;
 #[cfg(test)]
 pub(crate) mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -28,6 +33,7 @@ use tokio::sync::Notify;
 use crate::clock::Clock;
 use crate::hook::Guard;
 use crate::hook::client::Client;
+use crate::hook::hooks::Hooks;
 use crate::hook::request::Requests;
 use crate::message::{InRun, Message, Run};
 use crate::metrics::Metrics;
@@ -37,6 +43,7 @@ use crate::session::outbound::Delivery;
 use crate::session::settings::Settings;
 use crate::session::state::{State, Will};
 use crate::session::{Fault, Session};
+use crate::store::redis::cluster::Cluster;
 use crate::store::{Close, Lease, Open, Opened, Store, StoreError};
 use crate::subscription::{ShareGroup, Subscription};
 use crate::time::{Span, Time};
@@ -54,6 +61,8 @@ const LEAVE_PATIENCE: Duration = Duration::from_secs(1);
 pub struct Broker {
     pub settings: Arc<Settings>,
     pub guard: Arc<dyn Guard>,
+    /// What the embedding program wants to be asked.
+    pub hooks: Hooks,
     pub metrics: Metrics,
     pub clock: Clock,
     store: Store,
@@ -71,6 +80,8 @@ pub struct Broker {
     pub requests: OnceLock<Arc<dyn Requests>>,
     /// Wakes the reaper when something may be due earlier than it thought.
     due: Notify,
+    /// Redis has forgotten all Sessions, and the connections are ending for that.
+    forgotten: AtomicBool,
     pub life: life::Life,
 }
 
@@ -115,6 +126,7 @@ impl Broker {
         Broker {
             settings,
             guard,
+            hooks: Hooks::default(),
             metrics: Metrics::default(),
             clock,
             store,
@@ -129,6 +141,7 @@ impl Broker {
             addresses: Arc::new(addresses::Addresses::new(limits.addresses)),
             requests: OnceLock::new(),
             due: Notify::new(),
+            forgotten: AtomicBool::new(false),
             life: life::Life::new(limits.drain),
         }
     }
@@ -142,15 +155,21 @@ impl Broker {
     }
 
     /// Opens the Session of a connection: one atomic step in the Store, then this node's roster. No member: a later connection was faster
-    /// and has taken the Session over.
-    pub async fn open(&self, client: &Arc<Client>, open: Open, now: Time) -> Result<(Option<Member>, Option<State>), StoreError> {
-        let client_id = &client.id;
+    /// and has taken the Session over. `client_id` names the Session; it is another than the Client's own for a stream beside its first.
+    pub async fn open(
+        &self,
+        client: &Arc<Client>,
+        client_id: &ClientId,
+        open: Open,
+        now: Time,
+    ) -> Result<(Option<Member>, Option<State>), StoreError> {
         self.promise().await?;
         self.ask_to_leave(client_id).await;
         let close = Close { keep_will: false, will_waits: Span(0), expiry: open.expiry, sent: 0 };
         let lasting = open.expiry != Some(Span(0));
-        let will = open.will.clone().filter(|_| self.store.cluster().is_some()).map(Box::new);
-        if let Some(cluster) = self.store.cluster() {
+        let will = open.will.clone().filter(|_| self.store.is_shared()).map(Box::new);
+        let cluster = self.cluster()?;
+        if let Some(cluster) = &cluster {
             cluster.add_session(client_id).await?;
             cluster.listen(client_id).await?;
         }
@@ -158,13 +177,13 @@ impl Broker {
         let mut opened = match self.store.open(client_id, open, now).await {
             Ok(opened) => opened,
             Err(error) => {
-                self.unlisten(client_id).await;
+                unlisten(cluster.as_ref(), client_id).await;
                 return Err(error);
             }
         };
         let state = opened.state.take();
         let durable = lasting || state.is_some();
-        let entered = self.roster.enter(client, opened.epoch, state.is_some(), durable);
+        let entered = self.roster.enter(client, client_id, opened.epoch, state.is_some(), durable);
         entered.iter().for_each(|entered| entered.subscriber.mailbox.kick_before(opening.heard()));
         drop(opening);
         if let Some(ended) = entered.as_ref().and_then(|entered| entered.ended.as_ref()) {
@@ -179,7 +198,7 @@ impl Broker {
         self.publish_last_will(opened.due_will.take(), now).await;
         let lease = Lease { client_id: client_id.clone(), epoch: opened.epoch };
         let Some(entered) = entered else {
-            self.unlisten(client_id).await;
+            unlisten(cluster.as_ref(), client_id).await;
             self.depart(lease, Lives::On, !opened.ended.is_empty()).await;
             return Ok((None, state));
         };
@@ -194,7 +213,7 @@ impl Broker {
             wants: BTreeMap::new(),
             will,
         };
-        if let Err(error) = self.arrive(&mut member, &opened, state.as_ref().map(|state| (state, is_new))).await {
+        if let Err(error) = self.arrive(&mut member, cluster, &opened, state.as_ref().map(|state| (state, is_new))).await {
             // Nobody else would give it back.
             self.give_back(&mut member, durable, close, now).await;
             return Err(error);
@@ -203,8 +222,14 @@ impl Broker {
     }
 
     /// The other nodes are told that a Session is here now.
-    async fn arrive(&self, member: &mut Member, opened: &Opened, resumed: Option<(&State, bool)>) -> Result<(), StoreError> {
-        let Some(cluster) = self.store.cluster() else { return Ok(()) };
+    async fn arrive(
+        &self,
+        member: &mut Member,
+        cluster: Option<Cluster>,
+        opened: &Opened,
+        resumed: Option<(&State, bool)>,
+    ) -> Result<(), StoreError> {
+        let Some(cluster) = cluster else { return Ok(()) };
         if opened.was_owned {
             cluster.kick(&member.lease.client_id, opened.epoch).await?;
         }
@@ -214,12 +239,15 @@ impl Broker {
         if let Some((state, is_new)) = resumed {
             self.tell_resumed(member, &state.subscriptions, is_new).await?;
         }
-        self.promise().await
+        // By the incarnation with which it began: what another one opens it has not listed.
+        cluster.promise().await
     }
 
-    async fn unlisten(&self, client_id: &ClientId) {
-        if let Some(cluster) = self.store.cluster() {
-            cluster.unlisten(client_id).await;
+    /// What joins this node with others; `None` where it has nobody to join. Fails while it is not joined.
+    pub(super) fn cluster(&self) -> Result<Option<Cluster>, StoreError> {
+        match self.store.cluster() {
+            None if self.store.is_shared() => Err(StoreError::Unavailable),
+            cluster => Ok(cluster),
         }
     }
 
@@ -267,13 +295,17 @@ impl Broker {
         if ended {
             self.forget(&member.subscriber);
         }
-        self.unlisten(&lease.client_id).await;
+        unlisten(self.store.cluster().as_ref(), &lease.client_id).await;
         match closed {
             Ok(closed) => {
                 let told = self.tell_untold().await;
                 told.unwrap_or_else(|error| tracing::debug!(?error, "the reaper tells what is not wanted here any more"));
                 if durable && !closed.was_owner {
                     self.ring_on(&lease.client_id).await;
+                }
+                if !closed.was_owner && close.keep_will && self.forgotten.load(Relaxed) {
+                    // Nobody else will ever know of it.
+                    member.will.take().into_iter().for_each(|will| self.owe(Debt::Will(*will)));
                 }
                 self.depart(lease, lives, closed.ended).await;
                 self.publish_last_will(closed.due_will, now).await;
@@ -326,7 +358,7 @@ impl Broker {
     /// A Session that this node did not know brings its subscriptions. What it was told by other nodes may be old. True: it did not know all.
     fn restore(&self, subscriber: &Subscriber, subscriptions: &[Subscription]) -> bool {
         let mut is_new = false;
-        let is_told = self.store.cluster().is_some();
+        let is_told = self.store.is_shared();
         let mut gone = subscriber.selectors().clone().filter(|_| is_told).unwrap_or_default();
         for subscription in subscriptions {
             let known = subscriber.selectors().as_ref().is_some_and(|selectors| selectors.contains(&subscription.selector));
@@ -345,6 +377,12 @@ impl Broker {
     fn forget(&self, subscriber: &Arc<Subscriber>) {
         self.table.forget(subscriber);
         self.roster.remove(subscriber);
+    }
+}
+
+async fn unlisten(cluster: Option<&Cluster>, client_id: &ClientId) {
+    if let Some(cluster) = cluster {
+        cluster.unlisten(client_id).await;
     }
 }
 

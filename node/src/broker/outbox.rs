@@ -48,7 +48,7 @@ impl Outbox {
 impl Broker {
     /// Sends what is for other nodes. What was acknowledged by then is in their inboxes.
     pub(super) async fn send(&self, outbox: &mut Outbox) -> Result<(), StoreError> {
-        let Some(cluster) = self.store.cluster() else { return Ok(()) };
+        let Some(cluster) = self.cluster()? else { return Ok(()) };
         for (node, [fast, sure]) in std::mem::take(&mut outbox.posts) {
             for (posts, reliable) in [(sure, true), (fast, false)] {
                 if !posts.is_empty() {
@@ -61,7 +61,7 @@ impl Broker {
 
     /// Tells Sessions that are connected to other nodes that something is in their queues.
     pub(super) async fn ring_away(&self, rings: &[Arc<Subscriber>]) -> Result<(), StoreError> {
-        let Some(cluster) = self.store.cluster() else { return Ok(()) };
+        let Some(cluster) = self.cluster()? else { return Ok(()) };
         let away = rings.iter().filter(|subscriber| !subscriber.mailbox.is_online());
         let away: Vec<_> = away.map(|subscriber| subscriber.client_id.clone()).collect();
         if !away.is_empty() {

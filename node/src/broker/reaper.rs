@@ -24,7 +24,7 @@ pub async fn run(broker: Arc<Broker>) {
     let mut failed = false;
     loop {
         let now = broker.clock.now();
-        let round = broker.store.cluster().map(|_| now + ROUND);
+        let round = broker.store.is_shared().then(|| now + ROUND);
         let paid = broker.pay(now).await;
         let reaped = broker.reap(now).await.and_then(|next| paid.map(|()| next));
         let next = match &reaped {
@@ -82,7 +82,7 @@ impl Broker {
         }
         Metrics::add(&self.metrics.sessions_expired, 1);
         // In a cluster the log of routes tells it, in its order: the Client may be back on another node by now.
-        if let Some(subscriber) = subscriber.filter(|_| self.store.cluster().is_none()) {
+        if let Some(subscriber) = subscriber.filter(|_| !self.store.is_shared()) {
             self.forget(&subscriber);
         }
         self.tell_ended(&lease.client_id, None, lease.epoch).await?;

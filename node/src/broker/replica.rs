@@ -22,7 +22,7 @@ const ROUTES_LOST: Fault = Fault::new(Reason::SERVER_BUSY, "the Store has lost t
 impl Broker {
     /// Tells the other nodes of new subscriptions of a Session here, and waits until they know.
     pub(super) async fn tell_subscribed(&self, member: &mut Member, subscriptions: &[Subscription]) -> Result<(), StoreError> {
-        let Some(cluster) = self.store.cluster() else { return Ok(()) };
+        let Some(cluster) = self.cluster()? else { return Ok(()) };
         let mut version = self.tell_session(member, subscriptions).await?;
         let own = subscriptions.iter().filter(|subscription| subscription.selector.share.is_none());
         let wants = own.map(|subscription| (subscription.selector.filter.clone(), Some(want(member, subscription.options.qos))));
@@ -35,7 +35,7 @@ impl Broker {
 
     /// A durable Session is known to all nodes by itself, and so is a live member of a share group.
     async fn tell_session(&self, member: &Member, subscriptions: &[Subscription]) -> Result<RouteVersion, StoreError> {
-        let Some(cluster) = self.store.cluster() else { return Ok(0) };
+        let Some(cluster) = self.cluster()? else { return Ok(0) };
         let durable = member.subscriber.is_durable();
         let known = subscriptions.iter().filter(|subscription| durable || subscription.selector.share.is_some());
         let subscriptions: Vec<_> = known.cloned().collect();
@@ -46,7 +46,7 @@ impl Broker {
     }
 
     pub(super) async fn tell_unsubscribed(&self, member: &mut Member, selectors: &[Selector]) -> Result<(), StoreError> {
-        let Some(cluster) = self.store.cluster() else { return Ok(()) };
+        let Some(cluster) = self.cluster()? else { return Ok(()) };
         let durable = member.subscriber.is_durable();
         let known: Vec<_> = selectors.iter().filter(|selector| durable || selector.share.is_some()).cloned().collect();
         let mut version = 0;
@@ -82,7 +82,7 @@ impl Broker {
 
     /// A Session has ended: a durable one, or one that lived on a node.
     pub(super) async fn tell_ended(&self, client_id: &ClientId, node: Option<&NodeId>, epoch: Epoch) -> Result<(), StoreError> {
-        let Some(cluster) = self.store.cluster() else { return Ok(()) };
+        let Some(cluster) = self.cluster()? else { return Ok(()) };
         let who = Who::Session { client_id: client_id.clone(), node: node.cloned() };
         cluster.route(RouteChange::End { who }, epoch).await.map(drop)
     }
@@ -95,28 +95,23 @@ impl Broker {
     /// Counts what a Session wants by its filters now, and tells the others what the node wants differently from before. The version is one
     /// that has it, also when they were told before.
     async fn tell_interest(&self, member: &mut Member, wants: Vec<(TopicFilter, Option<Want>)>) -> Result<RouteVersion, StoreError> {
-        let Some(cluster) = self.store.cluster() else { return Ok(0) };
+        let Some(cluster) = self.cluster()? else { return Ok(0) };
         if wants.is_empty() {
             return Ok(0);
         }
         self.interest.count(&mut member.wants, wants);
-        self.interest.tell(cluster).await
+        self.interest.tell(&cluster).await
     }
 
     /// Tells what could not be told before.
     pub(super) async fn tell_untold(&self) -> Result<(), StoreError> {
-        let Some(cluster) = self.store.cluster() else { return Ok(()) };
-        self.interest.tell(cluster).await.map(drop)
-    }
-
-    /// Takes part in the cluster, before the first Client comes.
-    pub async fn join(&self) -> Result<(), StoreError> {
-        self.load_routes().await
+        let Some(cluster) = self.cluster()? else { return Ok(()) };
+        self.interest.tell(&cluster).await.map(drop)
     }
 
     /// Loads the whole table, at the start and whenever changes were missed. What Redis has lost of this node is told again.
     pub(super) async fn load_routes(&self) -> Result<(), StoreError> {
-        let Some(cluster) = self.store.cluster() else { return Ok(()) };
+        let Some(cluster) = self.cluster()? else { return Ok(()) };
         let (version, changes) = cluster.load_routes().await?;
         let mut now: BTreeMap<Who, BTreeSet<Selector>> = BTreeMap::new();
         let mut own = BTreeMap::new();
@@ -139,7 +134,7 @@ impl Broker {
 
     /// Tells of the Sessions here that are not in the table as they should be, for Redis has lost it. A live one begins anew.
     async fn tell_again(&self, now: &BTreeMap<Who, BTreeSet<Selector>>) -> Result<(), StoreError> {
-        let Some(cluster) = self.store.cluster() else { return Ok(()) };
+        let Some(cluster) = self.cluster()? else { return Ok(()) };
         for subscriber in self.roster.online() {
             let durable = subscriber.is_durable();
             let who = Who::Session { client_id: subscriber.client_id.clone(), node: Some(cluster.node().clone()).filter(|_| !durable) };
@@ -214,10 +209,10 @@ impl Broker {
 
     /// The subscriber that a route is about; `None` for those that this node tells of.
     fn subscriber_of(&self, who: &Who, epoch: Epoch) -> Option<Arc<Subscriber>> {
-        let me = self.store.cluster()?.node();
+        let me = self.store.cluster()?.node().clone();
         let (client_id, place) = match who {
-            Who::Node(node) => return (node != me).then(|| self.roster.node(node)),
-            Who::Session { node: Some(node), .. } if node == me => return None,
+            Who::Node(node) => return (*node != me).then(|| self.roster.node(node)),
+            Who::Session { node: Some(node), .. } if *node == me => return None,
             Who::Session { client_id, node: Some(node) } => (client_id, Place::Member(node.clone())),
             Who::Session { client_id, node: None } => (client_id, Place::Here),
         };

@@ -72,7 +72,7 @@ impl Subscriber {
         let owner = self.owner();
         let user = match &*owner {
             Owner::Unknown => KnownUser::No,
-            Owner::Here(client) => KnownUser::Yes(client.user.as_deref()),
+            Owner::Here(client) => return guard.receive(Recipient::of(client), topic),
             Owner::Left(user) => KnownUser::Yes(user.as_deref()),
         };
         guard.receive(Recipient { client_id: &self.client_id, user }, topic)
@@ -166,8 +166,7 @@ pub struct Entered {
 
 impl Roster {
     /// Enters a connection that the Store gave this epoch. `None` when a later connection is there already.
-    pub fn enter(&self, client: &Arc<Client>, epoch: Epoch, resumed: bool, durable: bool) -> Option<Entered> {
-        let client_id = &client.id;
+    pub fn enter(&self, client: &Arc<Client>, client_id: &ClientId, epoch: Epoch, resumed: bool, durable: bool) -> Option<Entered> {
         let mut members = self.write();
         let known = members.by_id.get(client_id).cloned();
         if let Some(subscriber) = known.as_ref().filter(|known| known.place == Place::Here) {

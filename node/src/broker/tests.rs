@@ -91,7 +91,7 @@ async fn connect(broker: &Broker, client_id: &str, expiry_s: u32) -> (Member, Se
     };
     let request = Request::new(&connect, &broker.settings, || unreachable!("it has one")).unwrap();
     let open = Open { clean_start: request.clean_start, expiry: request.expiry, will: None };
-    let (member, state) = broker.open(&client(&request), open, broker.clock.now()).await.unwrap();
+    let (member, state) = broker.open(&client(&request), &request.client_id, open, broker.clock.now()).await.unwrap();
     let member = member.expect("nobody was faster");
     let session = request.accept(state.clone(), None, &Arc::new(Settings::default()), broker.clock.now());
     (member, session, state)
@@ -188,11 +188,17 @@ async fn large_retained_messages_come_as_the_socket_takes_them() {
     let _refused = session.settle(committed.outcomes);
     let (mut written, mut pages) = (0, 0);
     while session.retained_read().is_some() {
-        broker.read_retained(&member, &mut session, broker.clock.now()).await.unwrap();
+        broker.read_retained(&member, &someone(), &mut session, broker.clock.now()).await.unwrap();
         let waiting = session.outgoing().len();
         assert!(waiting < 500_000, "{waiting} bytes wait");
         session.outgoing().advance(waiting);
         (written, pages) = (written + waiting, pages + 1);
     }
     assert!(written > 20 * 200_000 && written < 20 * 200_100 && pages == 10, "{written} bytes in {pages} pages");
+}
+
+fn someone() -> Arc<crate::hook::client::Client> {
+    let peer = Arc::new(crate::hook::client::Peer::tcp(std::net::SocketAddr::from(([127, 0, 0, 1], 1))));
+    let (id, version) = (ClientId::new("c"), crate::packet::Version::V5);
+    Arc::new(crate::hook::client::Client { id, user: None, peer, version, proof: Default::default(), keep_alive_s: 0, clean_start: true })
 }

@@ -3,6 +3,7 @@
 mod acl;
 mod check;
 mod client;
+mod completions;
 mod config;
 mod healthcheck;
 mod http;
@@ -41,18 +42,29 @@ const EXAMPLES: &str = "\
 Examples:
   mqttd                                   a broker on 127.0.0.1:1883, its Store in memory
   mqttd --listen tcp://:1883              for other machines too
+  mqttd --listen tls://:8883 --listen wss://:8084 --listen quic://:14567 --tls-certificate cert.pem --tls-key key.pem
   mqttd sub -t 'hello/#' -v               in a second terminal: print what arrives
   mqttd pub -t hello/world -m hi          in a third one: say hello
   mqttd config > mqttd.toml               a file with every option to start from
   mqttd check -c mqttd.toml               is the file right, and what holds?
 
 Every key of the file is also a variable: limits.packet_bytes_max is MQTTD_LIMITS__PACKET_BYTES_MAX.
-Flags win over variables, variables over the file. Ports: 1883 MQTT over TCP.
+Flags win over variables, variables over the file. Ports: 1883 MQTT over TCP, 8883 TLS, 8083 WebSocket and 8084 over TLS
+(/mqtt), 14567 QUIC.
 Exit codes: 0 a clean end, 1 something failed while running, 2 the command line or the configuration is wrong.";
+
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    "\ncommit    ",
+    env!("MQTTD_BUILT_FROM"),
+    "\nbuilt by  ",
+    env!("MQTTD_BUILT_BY"),
+    "\nTLS       rustls, with ring as its crypto provider",
+);
 
 /// An MQTT 3.1, 3.1.1 and 5.0 broker. Without a command it runs the broker.
 #[derive(Debug, Parser)]
-#[command(name = "mqttd", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true, max_term_width = 110)]
+#[command(name = "mqttd", version, long_version = VERSION, after_help = EXAMPLES, args_conflicts_with_subcommands = true, max_term_width = 110)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -75,6 +87,9 @@ enum Command {
     Passwd(passwd::PasswdArguments),
     /// Try rules: may this client do that?
     Acl(acl::AclArguments),
+    /// Print what a shell needs to complete commands and flags
+    #[command(after_help = completions::EXAMPLES)]
+    Completions(completions::CompletionsArguments),
     /// Publish messages
     #[command(name = "pub", after_help = publish::EXAMPLES)]
     Publish(publish::PublishArguments),
@@ -101,6 +116,7 @@ impl Arguments {
             Command::Healthcheck(arguments) => healthcheck::run(&arguments),
             Command::Passwd(arguments) => passwd::run(&arguments),
             Command::Acl(arguments) => acl::run(&arguments),
+            Command::Completions(arguments) => completions::run(&arguments),
             Command::Publish(arguments) => publish::run(&arguments),
             Command::Subscribe(arguments) => subscribe::run(&arguments),
         }

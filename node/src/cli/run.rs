@@ -11,7 +11,8 @@ use super::{Failure, log};
 use crate::auth::guard::House;
 use crate::config::environment::FILE_VARIABLE;
 use crate::config::{Config, Effective, Flag, Sources};
-use crate::node::{Ended, Node};
+use crate::hook::client::Transport;
+use crate::node::Node;
 
 /// Read when nobody names another file, if it is there.
 const FILE_DEFAULT: &str = "/etc/mqttd/mqttd.toml";
@@ -21,12 +22,21 @@ pub(super) struct RunArguments {
     /// The configuration file [default: $MQTTD_CONFIG, or /etc/mqttd/mqttd.toml where it exists]
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Where to listen, as tcp://HOST:PORT; tcp://:1883 is all addresses; may stand more than once [default: tcp://127.0.0.1:1883]
+    /// Where to listen, as tcp://HOST:PORT; tcp://:1883 is all addresses; also tls, ws, wss and quic; may stand more than once [default: tcp://127.0.0.1:1883]
     #[arg(long, value_name = "URL")]
     listen: Vec<String>,
     /// Listen on this port of 127.0.0.1
     #[arg(short, long, value_name = "PORT")]
     port: Option<u16>,
+    /// The certificate chain for tls, wss and quic, in PEM; may stand more than once, each with its key
+    #[arg(long, value_name = "FILE")]
+    tls_certificate: Vec<String>,
+    /// Its private key
+    #[arg(long, value_name = "FILE")]
+    tls_key: Vec<String>,
+    /// Clients must show a certificate that these authorities signed
+    #[arg(long, value_name = "FILE")]
+    tls_client_ca: Option<String>,
     /// Where sessions and messages are kept: memory: or redis://HOST:PORT [default: memory:]
     #[arg(long, value_name = "URL")]
     store: Option<String>,
@@ -67,7 +77,10 @@ impl RunArguments {
             _ => Some("trace".to_owned()),
         };
         let listen = self.listen.iter().map(|url| ("--listen", "listen", Some(url.clone())));
+        let certificates = self.tls_certificate.iter().map(|file| ("--tls-certificate", "tls.certificates", Some(file.clone())));
+        let keys = self.tls_key.iter().map(|file| ("--tls-key", "tls.keys", Some(file.clone())));
         let others = [
+            ("--tls-client-ca", "tls.client_ca", self.tls_client_ca.clone()),
             ("--port", "listen", self.port.map(|port| port.to_string())),
             ("--store", "store.url", self.store.clone()),
             ("--admin", "admin", self.admin.clone()),
@@ -76,7 +89,12 @@ impl RunArguments {
             ("--log-format", "log.format", self.log_format.clone()),
             ("-v", "log.filter", level),
         ];
-        listen.chain(others).filter_map(|(flag, key, value)| Some(Flag { flag, key, value: value? })).collect()
+        listen
+            .chain(certificates)
+            .chain(keys)
+            .chain(others)
+            .filter_map(|(flag, key, value)| Some(Flag { flag, key, value: value? }))
+            .collect()
     }
 }
 
@@ -100,36 +118,38 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     for address in node.admin_addresses() {
         info!("the administration answers on http://{address}");
     }
-    let haste = node.haste();
-    let ended = node
-        .run_until(async {
+    let (haste, renew) = (node.haste(), node.renew());
+    let mut hangups = Signals::hangups()?;
+    tokio::spawn(async move {
+        while hangups.recv().await.is_some() {
+            info!("SIGHUP: reading certificates again");
+            renew.notify_one();
+        }
+    });
+    node.run_until(async {
+        let name = signals.next().await;
+        info!("{name}: ending; a second signal takes less time, a third one none");
+        tokio::spawn(async move {
             let name = signals.next().await;
-            info!("{name}: ending; a second signal takes less time, a third one none");
-            tokio::spawn(async move {
-                let name = signals.next().await;
-                info!("{name}: ending at once");
-                haste.hurry();
-                signals.next().await;
-                #[allow(clippy::disallowed_methods, reason = "the third signal asks for just that")]
-                std::process::exit(1);
-            });
-        })
-        .await;
+            info!("{name}: ending at once");
+            haste.hurry();
+            signals.next().await;
+            #[allow(clippy::disallowed_methods, reason = "the third signal asks for just that")]
+            std::process::exit(1);
+        });
+    })
+    .await;
     info!("ended");
-    match ended {
-        Ended::Asked => Ok(()),
-        // Whoever keeps it running starts it again.
-        Ended::Expelled => Err(Failure::Runtime("this node lost its place in the cluster; start it again".to_owned())),
-    }
+    Ok(())
 }
 
 /// What listens where, who may come in, and what to try next.
-fn announce(config: &Config, house: &House, addresses: &[SocketAddr]) {
+fn announce(config: &Config, house: &House, addresses: &[(Transport, SocketAddr)]) {
     info!(version = env!("CARGO_PKG_VERSION"), store = %config.store.url, "mqttd");
-    for address in addresses {
-        info!("listening on tcp://{address}");
+    for (transport, address) in addresses {
+        info!("listening on {}://{address}", transport.scheme());
     }
-    let reachable = addresses.iter().any(|address| !address.ip().is_loopback());
+    let reachable = addresses.iter().any(|(_, address)| !address.ip().is_loopback());
     let named = house.mechanisms().join(", ");
     match (house.admits_anonymous(), reachable) {
         (true, true) => warn!(
@@ -139,7 +159,7 @@ fn announce(config: &Config, house: &House, addresses: &[SocketAddr]) {
         (false, _) if named.is_empty() => warn!("nobody can come in: auth.anonymous is false and section [auth] says nothing else"),
         (false, _) => info!("who may come in is said by: {named}"),
     }
-    let Some(address) = addresses.first() else { return };
+    let Some((_, address)) = addresses.iter().find(|(transport, _)| *transport == Transport::Tcp) else { return };
     info!("try: mqttd sub{0} -t 'hello/#' -v    and: mqttd pub{0} -t hello/world -m hi", reach(*address, "-H"));
     info!("or:  mosquitto_sub{} -t 'hello/#' -v", reach(*address, "-h"));
 }

@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT, which ask for a clean end.
+//! SIGTERM and SIGINT, which ask for a clean end, and SIGHUP.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -14,6 +14,11 @@ impl Signals {
     pub(super) fn catch() -> Result<Signals, Failure> {
         let catch = |kind| signal(kind).map_err(|error| Failure::Runtime(format!("signals: {error}")));
         Ok(Signals { terminate: catch(SignalKind::terminate())?, interrupt: catch(SignalKind::interrupt())? })
+    }
+
+    /// SIGHUP, which asks for files to be read again. From now on it does not end the process.
+    pub(super) fn hangups() -> Result<Signal, Failure> {
+        signal(SignalKind::hangup()).map_err(|error| Failure::Runtime(format!("signals: {error}")))
     }
 
     /// Waits for the next signal and says its name.

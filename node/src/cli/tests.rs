@@ -33,6 +33,26 @@ fn flags_become_keys() {
     }
 }
 
+#[test]
+fn the_version_says_what_it_was_built_from_and_by() {
+    let error = Arguments::try_parse_from(["mqttd", "--version"]).unwrap_err();
+    assert_eq!(error.exit_code(), 0);
+    let text = error.to_string();
+    for expected in [env!("CARGO_PKG_VERSION"), "commit ", "rustc 1.", "ring"] {
+        assert!(text.contains(expected), "{expected} in {text}");
+    }
+}
+
+#[test]
+fn every_shell_gets_completions() {
+    use clap_complete::Shell;
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        let mut text = Vec::new();
+        clap_complete::generate(shell, &mut Arguments::command(), "mqttd", &mut text);
+        assert!(String::from_utf8(text).unwrap().contains("log-format"), "{shell}");
+    }
+}
+
 /// A broker that reads and answers by a script: for each packet type it is sent, what it says.
 fn scripted(script: &'static [(u8, &'static [u8])]) -> (u16, std::thread::JoinHandle<Vec<u8>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::key::Key;
 use super::load::Origin;
-use super::suggest::key_like;
+use super::suggest::unknown;
 use super::value::{Refusal, Value};
 
 /// Everything that is wrong, in the order of the layers.
@@ -59,10 +59,6 @@ impl ConfigError {
     }
 
     pub(super) fn unknown_key(origin: Origin, path: &str) -> ConfigError {
-        let next = match key_like(path) {
-            Some(key) => format!("did you mean {}?", key.path()),
-            None => "`mqttd config` prints every key".to_owned(),
-        };
-        ConfigError::new(origin, format!("there is no key {path}; {next}"))
+        ConfigError::new(origin, unknown(path))
     }
 }

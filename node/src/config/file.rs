@@ -6,11 +6,10 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::ConfigError;
-use super::key::Key;
+use super::key::{Allowed, Key};
 use super::keys::{KEYS, SECTIONS};
 use super::load::{Given, Origin};
 use super::suggest::name_like;
-use super::user::anchor;
 use super::value::Value;
 
 /// What the file says, key by key; what it says wrongly goes to `errors`.
@@ -38,7 +37,7 @@ fn parse(path: &Path, text: &str, errors: &mut Vec<ConfigError>) -> Vec<Given> {
         let path_of_key = if section.is_empty() { name.get_ref().to_string() } else { format!("{section}.{}", name.get_ref()) };
         match key_at(section, name.get_ref()) {
             Some(key) => {
-                let value = anchor(value_of(value.get_ref()), path.parent().unwrap_or(Path::new("")));
+                let value = anchor(value_of(value.get_ref()), is_path(key), path.parent().unwrap_or(Path::new("")));
                 given.push(Given { key, value, origin: line_of(name.span().start) });
             }
             None => errors.push(ConfigError::unknown_key(line_of(name.span().start), &path_of_key)),
@@ -88,5 +87,28 @@ fn value_of(value: &DeValue<'_>) -> Value {
         DeValue::Table(table) => {
             Value::Table(table.iter().map(|(name, value)| (name.get_ref().to_string(), value_of(value.get_ref()))).collect())
         }
+    }
+}
+
+/// Entries of tables that name files.
+const PATHS: [&str; 4] = ["password_file", "certificates", "keys", "client_ca"];
+
+fn is_path(key: &Key) -> bool {
+    matches!(key.allowed, Allowed::File | Allowed::Files)
+}
+
+/// Makes every relative path one beside the configuration file that names it.
+fn anchor(value: Value, is_path: bool, directory: &Path) -> Value {
+    match value {
+        Value::Text(path) if is_path && !path.is_empty() => Value::Text(directory.join(path).display().to_string()),
+        Value::List(values) => Value::List(values.into_iter().map(|value| anchor(value, is_path, directory)).collect()),
+        Value::Table(entries) => {
+            let place = |(key, value): (String, Value)| {
+                let is_path = PATHS.contains(&key.as_str());
+                (key, anchor(value, is_path, directory))
+            };
+            Value::Table(entries.into_iter().map(place).collect())
+        }
+        value => value,
     }
 }

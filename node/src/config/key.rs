@@ -25,13 +25,23 @@ pub enum Allowed {
     Number(u64, u64),
     Flag,
     Text,
+    /// A text that is never shown.
+    Secret,
     Choice(&'static [&'static str]),
     /// A text with a form of its own.
     Form(&'static str),
     /// A list of such texts.
     Forms(&'static str),
+    /// A list of texts that are not empty.
+    Texts,
+    /// The path of a file; a relative one in the configuration file is beside it.
+    File,
+    /// A list of them.
+    Files,
     /// Topic Filters.
     Filters,
+    /// Tables of listeners.
+    Listeners,
     /// Tables; never shown as they are, because there are passwords in them.
     Users,
 }
@@ -41,11 +51,15 @@ impl fmt::Display for Allowed {
         match self {
             Allowed::Number(least, most) => write!(f, "{} to {}", grouped(i128::from(*least)), grouped(i128::from(*most))),
             Allowed::Flag => f.write_str("true or false"),
-            Allowed::Text => f.write_str("a text that is not empty"),
+            Allowed::Text | Allowed::Secret => f.write_str("a text that is not empty"),
             Allowed::Choice(choices) => f.write_str(&choices.join(", ")),
             Allowed::Form(form) => f.write_str(form),
             Allowed::Forms(form) => write!(f, "a list of {form}"),
             Allowed::Filters => f.write_str("a list of Topic Filters, as [\"secret/#\", \"+/private\"]"),
+            Allowed::Texts => f.write_str("a list of texts that are not empty"),
+            Allowed::File => f.write_str("the path of a file"),
+            Allowed::Files => f.write_str("a list of paths of files"),
+            Allowed::Listeners => write!(f, "tables with a url, and any of: {}", super::listener::Listener::KEYS),
             Allowed::Users => f.write_str("tables with a name and either password or password_file"),
         }
     }
@@ -55,10 +69,13 @@ impl Allowed {
     fn admits(&self, value: &Value) -> bool {
         match (self, value) {
             (Allowed::Number(least, most), Value::Number(number)) => (i128::from(*least)..=i128::from(*most)).contains(number),
-            (Allowed::Text | Allowed::Form(_), Value::Text(text)) => !text.is_empty(),
+            (Allowed::Text | Allowed::Secret | Allowed::Form(_) | Allowed::File, Value::Text(text)) => !text.is_empty(),
+            (Allowed::Texts | Allowed::Files, Value::List(values)) => {
+                values.iter().all(|v| matches!(v, Value::Text(text) if !text.is_empty()))
+            }
             (Allowed::Choice(choices), Value::Text(text)) => choices.contains(&text.as_str()),
             (Allowed::Filters, Value::List(values)) => values.iter().all(|v| matches!(v, Value::Text(text) if is_filter(text))),
-            (Allowed::Flag, Value::Flag(_)) | (Allowed::Forms(_) | Allowed::Users, Value::List(_)) => true,
+            (Allowed::Flag, Value::Flag(_)) | (Allowed::Forms(_) | Allowed::Users | Allowed::Listeners, Value::List(_)) => true,
             _ => false,
         }
     }
@@ -88,7 +105,7 @@ impl Key {
 
     /// A key that can hold a secret: its variable may end in `_FILE` and name a file instead, and it is never printed as it is.
     pub fn is_secret(&self) -> bool {
-        matches!(self.allowed, Allowed::Users) || self.name.ends_with("url")
+        matches!(self.allowed, Allowed::Users | Allowed::Secret) || self.name.ends_with("url")
     }
 
     pub fn apply(&self, config: &mut Config, value: &Value) -> Result<(), Refusal> {
@@ -104,11 +121,21 @@ impl Key {
         match self.allowed {
             Allowed::Number(..) => text.replace('_', "").parse().map_or_else(|_| as_text(), Value::Number),
             Allowed::Flag => text.parse().map_or_else(|_| as_text(), Value::Flag),
-            Allowed::Forms(_) | Allowed::Filters | Allowed::Users if text.starts_with('[') => {
+            Allowed::Forms(_) | Allowed::Filters | Allowed::Users | Allowed::Texts | Allowed::Files | Allowed::Listeners
+                if text.starts_with('[') =>
+            {
                 super::file::value_of_toml(text).unwrap_or_else(as_text)
             }
-            Allowed::Forms(_) | Allowed::Filters => Value::List(text.split(',').map(|part| Value::Text(part.trim().to_owned())).collect()),
-            Allowed::Text | Allowed::Choice(_) | Allowed::Form(_) | Allowed::Users => as_text(),
+            Allowed::Forms(_) | Allowed::Filters | Allowed::Texts | Allowed::Files => {
+                Value::List(text.split(',').map(|part| Value::Text(part.trim().to_owned())).collect())
+            }
+            Allowed::Text
+            | Allowed::Secret
+            | Allowed::Choice(_)
+            | Allowed::Form(_)
+            | Allowed::File
+            | Allowed::Users
+            | Allowed::Listeners => as_text(),
         }
     }
 
@@ -116,7 +143,7 @@ impl Key {
     pub fn shown(&self, value: &Value) -> String {
         match (self.allowed, value) {
             (Allowed::Users, Value::List(users)) => Value::List(users.iter().map(masked_user).collect()).to_string(),
-            (Allowed::Users, _) => HIDDEN.to_owned(),
+            (Allowed::Users | Allowed::Secret, _) => HIDDEN.to_owned(),
             (Allowed::Form(_), Value::Text(url)) => Value::Text(masked_url(url)).to_string(),
             _ => value.to_string(),
         }

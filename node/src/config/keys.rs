@@ -1,8 +1,9 @@
 //! Every key of the configuration, once: its place, help, type, default and what is allowed.
 
 use super::key::{Allowed, Key};
-use super::url::{Admin, ListenUrl, StoreUrl};
-use super::user::Users;
+use super::listener::{CertificateName, ClientCertificates, Listeners, TlsVersion};
+use super::url::{Admin, Durability, ListenUrl, StoreUrl};
+use super::user::{Secret, Users};
 use super::value::{Refusal, Setting, Value};
 
 const MIB: usize = 1024 * 1024;
@@ -12,7 +13,7 @@ const BYTES_MAX: u64 = 1 << 50;
 /// Makes, from one list, the types that the node reads, their defaults, and [`KEYS`].
 macro_rules! keys {
     (
-        { $($(#[doc = $top_help:literal])* $top:ident: $Top:ty = $top_default:expr, $top_allowed:expr;)* }
+        { $($(#[doc = $top_help:literal])* $top:ident: $Top:ty = $top_default:expr, $top_allowed:expr $(, example $top_example:literal)?;)* }
         $($(#[doc = $section_help:literal])* [$section:ident] $Section:ident {
             $($(#[doc = $help:literal])* $name:ident: $Type:ty = $default:expr, $allowed:expr $(, example $example:literal)?;)*
         })*
@@ -49,7 +50,7 @@ macro_rules! keys {
                 name: stringify!($top),
                 help: &[$($top_help),*],
                 allowed: $top_allowed,
-                example: None,
+                example: first(&[$($top_example)?]),
                 get: |config| config.$top.write(),
                 set: |config, value| set(&mut config.$top, value),
             },)*
@@ -131,8 +132,12 @@ impl Setting for OverRate {
 
 keys! {
     {
-        /// Where clients come in. `tcp://:1883` listens on all addresses of this machine.
+        /// Where clients come in. `tcp://:1883` listens on all addresses of this machine; `tls://:8883`, `wss://:8084/mqtt` and
+        /// `quic://:14567` show the certificates of [tls].
         listen: Vec<ListenUrl> = vec![ListenUrl::tcp("127.0.0.1", 1883)], Allowed::Forms(ListenUrl::FORM);
+        /// More listeners, each with settings of its own; also as tables [[listener]] with the same keys. Where there are some, the
+        /// default of `listen` does not hold.
+        listener: Listeners = Listeners::default(), Allowed::Listeners, example "[{ url = \"tcp://:1884\", proxy_protocol = true }]";
         /// Where the administration answers: probes, metrics, the REST API and the dashboard. When this default is taken already, the node
         /// says so and runs without; any other address that cannot be had is an error.
         admin: Admin = Admin::at("127.0.0.1", Admin::PORT), Allowed::Form(Admin::FORM);
@@ -156,6 +161,29 @@ keys! {
     [store] Store {
         /// Where it is. `memory:` is this process: what it holds is gone when the process ends. On Redis the nodes of a cluster share it.
         url: StoreUrl = StoreUrl::Memory, Allowed::Form(StoreUrl::FORM);
+        /// The user of Redis, where it does not stand in the URL.
+        user: Option<String> = None, Allowed::Text, example "\"mqttd\"";
+        /// Its password, where it does not stand in the URL.
+        password: Option<Secret> = None, Allowed::Secret, example "\"secret\"";
+        /// The user of the Sentinels.
+        sentinel_user: Option<String> = None, Allowed::Text, example "\"mqttd\"";
+        /// The password of the Sentinels.
+        sentinel_password: Option<Secret> = None, Allowed::Secret, example "\"secret\"";
+        /// With rediss://, the file (PEM) of the authority that signed the certificate of Redis. Not set: the authorities of this machine.
+        tls_ca: Option<String> = None, Allowed::File, example "\"redis-ca.pem\"";
+        /// The file (PEM) of the certificate that is shown to Redis, where it asks for one.
+        tls_certificate: Option<String> = None, Allowed::File, example "\"mqttd.pem\"";
+        /// The file (PEM) of its key.
+        tls_key: Option<String> = None, Allowed::File, example "\"mqttd.key\"";
+        /// The name in the certificate of Redis, where it is not the host.
+        tls_server_name: Option<String> = None, Allowed::Text, example "\"redis.example\"";
+        /// What an acknowledged message outlives in Redis: relaxed, a restart as far as its appendfsync goes; replicated, also a failover, for
+        /// it is on so many replicas; fsync, any crash, for it is on disk (appendfsync always, which is checked). README.md has the whole table.
+        durability: Durability = Durability::Relaxed, Allowed::Choice(Durability::NAMES);
+        /// With replicated, on how many replicas.
+        replicas: u32 = 1, Allowed::Number(1, 16);
+        /// With replicated, how long they may take; what is not on them by then is not acknowledged.
+        replicas_wait_ms: u32 = 500, Allowed::Number(1, 1500);
         /// On Redis, the begin of every key: nodes with the same one share their sessions and messages.
         prefix: String = "mqttd".to_owned(), Allowed::Text;
         /// Queued messages of all sessions together; on Redis its maxmemory is the bound. At the bound new ones for sessions that are away are dropped.
@@ -171,6 +199,31 @@ keys! {
         /// A node that was not heard of for so long is suspected; one that is still silent half as long again later is dead, and its clients'
         /// wills are published. Longer than any pause of a node, and the same on all of them.
         lease_s: u32 = 10, Allowed::Number(1, 3600);
+        /// Without Redis for so long, a node ends its connections; until then they wait. It joins again by itself when Redis is back.
+        outage_s: u32 = 30, Allowed::Number(1, 86_400);
+    }
+
+    /// Certificates for tls://, wss:// and quic://. Files are PEM; they are read again when they change, and upon SIGHUP, and no
+    /// connection is dropped for it. Relative paths are looked for beside this file.
+    [tls] Tls {
+        /// The chain of this server, its own certificate first. Of several the one that has the name a client asks for is shown, or else the first.
+        certificates: Vec<String> = Vec::new(), Allowed::Files;
+        /// Their private keys, in the same order.
+        keys: Vec<String> = Vec::new(), Allowed::Files;
+        /// Who signs the certificates of clients. Not set: no client is asked for one.
+        client_ca: Option<String> = None, Allowed::File, example "\"clients-ca.pem\"";
+        /// Whether a client must show one.
+        client_certificates: ClientCertificates = ClientCertificates::Required, Allowed::Choice(ClientCertificates::CHOICES);
+        /// Which name of it is the client's: the Common Name of the subject, or the first Subject Alternative Name.
+        client_name: CertificateName = CertificateName::CommonName, Allowed::Choice(CertificateName::CHOICES);
+        /// The lowest version of TLS; QUIC has no other than 1.3.
+        version_min: TlsVersion = TlsVersion::V1_2, Allowed::Choice(TlsVersion::CHOICES);
+    }
+
+    /// MQTT over WebSocket: ws:// and wss://.
+    [websocket] Websocket {
+        /// The pages that may connect, as `https://app.example`; empty is all of them, and programs that are no pages always may.
+        origins: Vec<String> = Vec::new(), Allowed::Texts;
     }
 
     /// What one client may take from the others.
@@ -181,7 +234,9 @@ keys! {
         connections_per_address_max: usize = 0, Allowed::Number(0, COUNT_MAX);
         /// New connections from one address in a second; more are told the same. 0 is no limit.
         connections_per_second_per_address_max: u32 = 0, Allowed::Number(0, 1_000_000);
-        /// How long a new connection may take to send its CONNECT.
+        /// Connections that have not said CONNECT yet. Above half of it they have a second for it; at the bound new ones are closed.
+        connecting_max: usize = 20_000, Allowed::Number(1, COUNT_MAX);
+        /// How long a new connection may take to send its CONNECT, with all that comes before it: TLS, WebSocket, PROXY header.
         connect_timeout_s: u32 = 10, Allowed::Number(1, 3600);
         /// The largest Control Packet a client may send, announced as Maximum Packet Size.
         packet_bytes_max: u32 = 1_048_576, Allowed::Number(256, 268_435_455);
@@ -276,15 +331,15 @@ keys! {
         /// Users, for User Name and Password and for SCRAM-SHA-256. Also as tables [[auth.users]] with the same keys.
         /// A relative password_file is looked for beside this file.
         users: Users = Users::default(), Allowed::Users, example "[{ name = \"ann\", password_file = \"ann.password\" }]";
-        /// A file of `NAME:HASH` lines, as `mqttd passwd` and mosquitto_passwd write it. Relative to where the broker is started, like all files below.
-        password_file: Option<String> = None, Allowed::Text, example "\"/etc/mqttd/passwords\"";
+        /// A file of `NAME:HASH` lines, as `mqttd passwd` and mosquitto_passwd write it.
+        password_file: Option<String> = None, Allowed::File, example "\"/etc/mqttd/passwords\"";
         /// The Redis of users (`HSET mqttd:{auth}:users NAME HASH`) and rules (`SET mqttd:{auth}:rules TEXT`), with the prefix of store.prefix. Whoever
         /// changes them says so: `HINCRBY mqttd:{auth}:version users 1`, or `rules`.
         redis_url: Option<String> = None, Allowed::Form("redis://HOST:PORT"), example "\"redis://127.0.0.1:6379\"";
         /// The name in a Client's certificate is its User Name.
         certificate_user: bool = false, Allowed::Flag;
         /// JSON Web Tokens as passwords: a public key in PEM, a JWK Set, or a shared secret of at least 32 bytes. They must have the claim exp.
-        jwt_key_file: Option<String> = None, Allowed::Text, example "\"/etc/mqttd/jwks.json\"";
+        jwt_key_file: Option<String> = None, Allowed::File, example "\"/etc/mqttd/jwks.json\"";
         /// What the claim aud must say.
         jwt_audience: Option<String> = None, Allowed::Text, example "\"mqtt\"";
         /// What the claim iss must say.
@@ -309,7 +364,7 @@ keys! {
     /// What clients may do.
     [access] Access {
         /// A file of ordered rules, as deploy/rules.acl shows. As soon as there is one rule, what none allows is denied.
-        rules_file: Option<String> = None, Allowed::Text, example "\"/etc/mqttd/rules.acl\"";
+        rules_file: Option<String> = None, Allowed::File, example "\"/etc/mqttd/rules.acl\"";
         /// Topic Filters no client may subscribe to, nor to any part of them (Not authorized).
         deny_subscribe: Vec<String> = Vec::new(), Allowed::Filters;
         /// The Reason Code for it: 135 says Not authorized, 128 does not say why.

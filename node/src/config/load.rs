@@ -87,6 +87,10 @@ impl Config {
                 Err(refusal) => errors.push(ConfigError::refused(origin, key, &value, refusal)),
             }
         }
+        // Who says where else to listen has not asked for the default port.
+        if !effective.config.listener.0.is_empty() && *effective.origin("listen") == Origin::Default {
+            effective.config.listen.clear();
+        }
         // The parser sorts keys by name; people read a file from its beginning.
         errors.sort_by_key(|error| match error.origin {
             Some(Origin::File { line, .. }) => line,
@@ -107,7 +111,7 @@ fn flags(flags: &[Flag]) -> Vec<Given> {
         let value = key.value_of_text(value);
         let earlier = given.iter_mut().find(|earlier| std::ptr::eq(earlier.key, key));
         match (earlier, value, key.allowed) {
-            (Some(Given { value: Value::List(values), .. }), Value::List(more), Allowed::Forms(_)) => values.extend(more),
+            (Some(Given { value: Value::List(values), .. }), Value::List(more), Allowed::Forms(_) | Allowed::Files) => values.extend(more),
             (_, value, _) => given.push(Given { key, value, origin: Origin::Flag(flag) }),
         }
     }

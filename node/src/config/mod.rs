@@ -9,6 +9,7 @@ pub mod error;
 pub mod file;
 pub mod key;
 pub mod keys;
+pub mod listener;
 pub mod load;
 pub mod print;
 pub mod suggest;
@@ -21,5 +22,6 @@ mod tests;
 
 pub use error::ConfigErrors;
 pub use keys::Config;
+pub use listener::{CertificateName, ClientCertificates, Listener};
 pub use load::{Effective, Flag, Origin, Sources};
-pub use url::{Admin, ListenUrl, Scheme, StoreUrl};
+pub use url::{Admin, Durability, ListenUrl, Scheme, StoreUrl};

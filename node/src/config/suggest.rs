@@ -4,13 +4,16 @@ use super::key::Key;
 use super::keys::KEYS;
 
 /// Names that people bring along from other brokers and from older versions.
-const KNOWN_ELSEWHERE: [(&str, &str); 21] = [
+const KNOWN_ELSEWHERE: [(&str, &str); 28] = [
     ("allow_anonymous", "auth.anonymous"),
     ("acl_file", "access.rules_file"),
     ("bind", "listen"),
+    ("cafile", "tls.client_ca"),
+    ("certfile", "tls.certificates"),
+    ("enable_quic", "listen"),
     ("enable_tcp", "listen"),
     ("host", "listen"),
-    ("listener", "listen"),
+    ("keyfile", "tls.keys"),
     ("listeners", "listen"),
     ("max_connections", "limits.connections_max"),
     ("max_connections_per_ip", "limits.connections_per_address_max"),
@@ -24,9 +27,22 @@ const KNOWN_ELSEWHERE: [(&str, &str); 21] = [
     ("use_subject_as_username", "auth.certificate_user"),
     ("persistent_client_expiration", "session.v3_expiry_s"),
     ("port", "listen"),
+    ("quic_certfile", "tls.certificates"),
+    ("quic_keyfile", "tls.keys"),
+    ("quic_port", "listen"),
     ("redis_url", "store.url"),
+    ("require_certificate", "tls.client_certificates"),
     ("sys_interval", "protocol.sys_interval_s"),
 ];
+
+/// What to say of a key that is none.
+pub fn unknown(path: &str) -> String {
+    let next = match key_like(path) {
+        Some(key) => format!("did you mean {}?", key.path()),
+        None => "`mqttd config` prints every key".to_owned(),
+    };
+    format!("there is no key {path}; {next}")
+}
 
 /// The key that `path` was probably meant to be.
 pub fn key_like(path: &str) -> Option<&'static Key> {

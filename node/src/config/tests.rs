@@ -45,13 +45,21 @@ fn complaint(file: &str, variables: &[&str], flags: &[(&'static str, &'static st
 #[test]
 fn what_the_file_says_wrongly() {
     let rows = [
-        ("listen = [\"tls://:8883\"]", "FILE:1: listen = [\"tls://:8883\"]: tls:// is not built yet; allowed: a list of tcp://HOST:PORT"),
+        ("[[listener]]\nname = \"x\"", "FILE:1: listener = [{ name = \"x\" }]: a listener has no url; allowed: tables with a url"),
+        ("[[listener]]\nurl = \"tcp://:1\"\nport = 1", "a listener has no \"port\"; it has url, name, proxy_protocol"),
+        ("[[listener]]\nurl = \"quic://:1\"\nproxy_protocol = true", "quic://:1 has no PROXY protocol"),
+        ("[[listener]]\nurl = \"ws://:1\"\nclient_ca = \"x\"", "ws://:1 has no certificates"),
+        ("[[listener]]\nurl = \"tls://:1\"\norigins = []", "tls://:1 has no origins"),
+        ("[[listener]]\nurl = \"tls://:1\"\nclient_certificates = \"no\"", "client_certificates: \"no\" is none of optional, required"),
+        ("tls.client_name = \"dn\"", "tls.client_name = \"dn\" is not allowed; allowed: cn, san"),
+        ("tls.certificates = \"a.pem\"", "a.pem\" is not allowed; allowed: a list of paths of files"),
         ("listen = [\"foo://x\"]", "FILE:1: listen = [\"foo://x\"]: \"foo://x\" begins with an unknown scheme; allowed: "),
         ("listen = \"tcp://:1\"", "FILE:1: listen = \"tcp://:1\" is not allowed; allowed: a list of tcp://HOST:PORT"),
         ("listen = [70000]", "FILE:1: listen = [70_000] is not allowed"),
         ("admin = \"127.0.0.1:x\"", "FILE:1: admin = \"127.0.0.1:x\" is not allowed; allowed: HOST:PORT, [IPV6]:PORT"),
-        ("\n\n[store]\nurl = \"rediss://h\"", "FILE:4: store.url = \"rediss://h\": rediss:// is not built yet; allowed: memory:, redis://"),
-        ("[store]\nurl = \"rediss://u:geheim@h\"", "store.url = \"rediss://(not shown)@h\": "),
+        ("\n\n[store]\nurl = \"redis+x://h\"", "FILE:4: store.url = \"redis+x://h\" is not allowed; allowed: memory:, redis://"),
+        ("[store]\npassword = 5", "FILE:2: store.password = (not shown) is not allowed"),
+        ("[store]\nurl = \"redis+x://u:geheim@h\"", "store.url = \"redis+x://(not shown)@h\" "),
         ("[store]\nurl = \"file:/x\"", "FILE:2: store.url = \"file:/x\" is not allowed; allowed: memory:"),
         ("limits.packet_bytes_max = 255", "FILE:1: limits.packet_bytes_max = 255 is not allowed; allowed: 256 to 268_435_455"),
         ("limits.packet_bytes_max = \"1M\"", "limits.packet_bytes_max = \"1M\" is not allowed; allowed: 256 to"),
@@ -117,7 +125,7 @@ fn what_variables_and_flags_say_wrongly() {
         ("MQTTD_XYZZY=1", "MQTTD_XYZZY: sets no key; `mqttd config` prints every key"),
         ("MQTTD_LIMITS__PACKET_BYTES_MAX=1M", "MQTTD_LIMITS__PACKET_BYTES_MAX: limits.packet_bytes_max = \"1M\" is not allowed"),
         ("MQTTD_AUTH__ANONYMOUS=yes", "MQTTD_AUTH__ANONYMOUS: auth.anonymous = \"yes\" is not allowed; allowed: true or false"),
-        ("MQTTD_LISTEN=wss://:1", "MQTTD_LISTEN: listen = [\"wss://:1\"]: wss:// is not built yet"),
+        ("MQTTD_LISTEN=wsss://:1", "MQTTD_LISTEN: listen = [\"wsss://:1\"]: \"wsss://:1\" begins with an unknown scheme"),
         ("MQTTD_STORE__URL_FILE=/nowhere/x", "MQTTD_STORE__URL_FILE: /nowhere/x: No such file"),
         ("MQTTD_LOG__FILTER_FILE=/etc/hostname", "MQTTD_LOG__FILTER_FILE: sets no key"),
         ("MQTTD_AUTH__USERS=ann:geheim", "MQTTD_AUTH__USERS: auth.users = (not shown) is not allowed; allowed: tables"),
@@ -128,8 +136,8 @@ fn what_variables_and_flags_say_wrongly() {
     }
     let twice = complaint("", &["MQTTD_LOG=info", "MQTTD_LOG__FILTER=debug"], &[]);
     assert_eq!(twice, "MQTTD_LOG__FILTER: sets log.filter a second time, after MQTTD_LOG; keep one");
-    let flag = complaint("", &[], &[("--store", "store.url", "rediss://h")]);
-    assert_eq!(flag, format!("--store: store.url = \"rediss://h\": rediss:// is not built yet; allowed: {}", super::url::StoreUrl::FORM));
+    let flag = complaint("", &[], &[("--store", "store.url", "rodis://h")]);
+    assert_eq!(flag, format!("--store: store.url = \"rodis://h\" is not allowed; allowed: {}", super::url::StoreUrl::FORM));
 }
 
 #[test]
@@ -173,6 +181,24 @@ fn lists_come_from_every_layer() {
 }
 
 #[test]
+fn listeners_have_settings_of_their_own() {
+    let file = "tls.certificates = [\"a.pem\", \"/b.pem\"]\n[[listener]]\nurl = \"tls://:1\"\ncertificates = [\"c.pem\"]\nanonymous = false\n\
+                [[listener]]\nurl = \"ws://:2/x\"\nname = \"pages\"\nproxy_protocol = true";
+    let config = load(file, &[], &[]).expect("is right").config;
+    let directory = std::env::temp_dir();
+    assert_eq!(config.tls.certificates, [directory.join("a.pem").display().to_string(), "/b.pem".to_owned()]);
+    let [tls, ws] = &*config.listener.0 else { panic!("{:?}", config.listener) };
+    assert_eq!(tls.certificates, Some(vec![directory.join("c.pem").display().to_string()]));
+    assert_eq!((tls.title().as_str(), tls.anonymous), ("tls://:1", Some(false)));
+    assert_eq!((ws.title().as_str(), ws.proxy_protocol, ws.url.path.as_str()), ("pages", true, "/x"));
+    assert!(config.listen.is_empty(), "who has listeners has not asked for the default one");
+    let both = load("listen = [3]\n[[listener]]\nurl = \"tcp://:1\"", &[], &[]).expect("is right").config;
+    assert_eq!((both.listen.len(), both.listener.0.len()), (1, 1));
+    let variable = load("", &["MQTTD_LISTENER=[{url = \"tcp://:1\", connections_max = 3}]"], &[]).expect("is right").config;
+    assert_eq!(variable.listener.0[0].connections_max, 3);
+}
+
+#[test]
 fn secrets_come_from_files_too() {
     let secret = Scratch::new("geheim\n");
     let name = secret.0.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
@@ -208,6 +234,8 @@ fn listen_urls() {
         ("tcp://broker.example", "tcp://broker.example:1883"),
         ("0.0.0.0:1884", "tcp://0.0.0.0:1884"),
         ("wss://h:1/mqtt", "wss://h:1"),
+        ("ws://h/", "ws://h:8083"),
+        ("ws://h/a/b", "ws://h:8083/a/b"),
         ("quic://[::]", "quic://[::]:14567"),
     ];
     for (text, expected) in good {

@@ -38,18 +38,28 @@ impl Scheme {
         }
     }
 
-    pub const fn is_built(self) -> bool {
-        matches!(self, Scheme::Tcp)
+    pub const fn is_tls(self) -> bool {
+        matches!(self, Scheme::Tls | Scheme::Wss | Scheme::Quic)
+    }
+
+    pub const fn is_websocket(self) -> bool {
+        matches!(self, Scheme::Ws | Scheme::Wss)
+    }
+
+    pub const fn is_over_tcp(self) -> bool {
+        !matches!(self, Scheme::Quic)
     }
 }
 
-/// Where to listen: `tcp://127.0.0.1:1883`, `tcp://[::1]:1883`, `tcp://:1883` (all addresses), `1883` (this machine only).
+/// Where to listen: `tcp://127.0.0.1:1883`, `tls://[::1]:8883`, `ws://:8083/mqtt` (all addresses), `1883` (this machine only).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ListenUrl {
     pub scheme: Scheme,
     /// A name, an IPv4 address, or an IPv6 address without its brackets; empty for all addresses.
     pub host: String,
     pub port: u16,
+    /// Of `ws` and `wss`, with its slash; [`ListenUrl::PATH_DEFAULT`] when the URL has none. Empty for the others.
+    pub path: String,
 }
 
 /// What is wrong with a URL, in words.
@@ -57,10 +67,19 @@ pub struct ListenUrl {
 pub struct BadUrl(pub String);
 
 impl ListenUrl {
-    pub const FORM: &'static str = "tcp://HOST:PORT, tcp://[IPV6]:PORT, tcp://:PORT (all addresses) or PORT (this machine only)";
+    pub const FORM: &'static str = "tcp://HOST:PORT, tcp://[IPV6]:PORT, tcp://:PORT (all addresses) or PORT (tcp, this machine only); \
+                                    in place of tcp also tls, ws, wss and quic";
+
+    /// Where a WebSocket is, unless its URL says otherwise.
+    pub const PATH_DEFAULT: &'static str = "/mqtt";
+
+    pub fn new(scheme: Scheme, host: &str, port: u16) -> ListenUrl {
+        let path = if scheme.is_websocket() { ListenUrl::PATH_DEFAULT } else { "" };
+        ListenUrl { scheme, host: host.to_owned(), port, path: path.to_owned() }
+    }
 
     pub fn tcp(host: &str, port: u16) -> ListenUrl {
-        ListenUrl { scheme: Scheme::Tcp, host: host.to_owned(), port }
+        ListenUrl::new(Scheme::Tcp, host, port)
     }
 
     /// Only programs on this machine can reach it.
@@ -80,10 +99,12 @@ impl FromStr for ListenUrl {
         let Some(scheme) = Scheme::ALL.into_iter().find(|known| known.name() == scheme) else {
             return Err(BadUrl(format!("{text:?} begins with an unknown scheme")));
         };
-        let authority = if matches!(scheme, Scheme::Ws | Scheme::Wss) { rest.split('/').next().unwrap_or(rest) } else { rest };
-        let (host, port) = split_port(authority.strip_suffix('/').unwrap_or(authority), scheme.port())
-            .ok_or_else(|| BadUrl(format!("{text:?} is no HOST:PORT after the scheme")))?;
-        Ok(ListenUrl { scheme, host: host.to_owned(), port })
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let (authority, path) = if scheme.is_websocket() { rest.split_at(rest.find('/').unwrap_or(rest.len())) } else { (rest, "") };
+        let (host, port) =
+            split_port(authority, scheme.port()).ok_or_else(|| BadUrl(format!("{text:?} is no HOST:PORT after the scheme")))?;
+        let url = ListenUrl::new(scheme, host, port);
+        Ok(if path.is_empty() { url } else { ListenUrl { path: path.to_owned(), ..url } })
     }
 }
 
@@ -105,22 +126,20 @@ fn split_port(text: &str, port_default: u16) -> Option<(&str, u16)> {
 
 impl fmt::Display for ListenUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (scheme, port) = (self.scheme.name(), self.port);
-        if self.host.contains(':') { write!(f, "{scheme}://[{}]:{port}", self.host) } else { write!(f, "{scheme}://{}:{port}", self.host) }
+        let (scheme, port, path) = (self.scheme.name(), self.port, &self.path);
+        let path = if path == ListenUrl::PATH_DEFAULT { "" } else { path };
+        let (open, close) = if self.host.contains(':') { ("[", "]") } else { ("", "") };
+        write!(f, "{scheme}://{open}{}{close}:{port}{path}", self.host)
     }
 }
 
 impl Setting for ListenUrl {
     fn read(value: &Value) -> Result<ListenUrl, Refusal> {
-        let url: ListenUrl = match value {
-            Value::Text(text) => text.parse().map_err(|BadUrl(text)| Refusal::Because(text))?,
-            Value::Number(port) => u16::try_from(*port).map(|port| ListenUrl::tcp("127.0.0.1", port)).map_err(|_| Refusal::NotAllowed)?,
-            _ => return Err(Refusal::NotAllowed),
-        };
-        if url.scheme.is_built() {
-            return Ok(url);
+        match value {
+            Value::Text(text) => text.parse().map_err(|BadUrl(text)| Refusal::Because(text)),
+            Value::Number(port) => u16::try_from(*port).map(|port| ListenUrl::tcp("127.0.0.1", port)).map_err(|_| Refusal::NotAllowed),
+            _ => Err(Refusal::NotAllowed),
         }
-        Err(Refusal::Because(format!("{}:// is not built yet", url.scheme.name())))
     }
 
     fn write(&self) -> Option<Value> {
@@ -133,13 +152,12 @@ impl Setting for ListenUrl {
 pub enum StoreUrl {
     /// `memory:`: in this process; it is gone when the process ends.
     Memory,
-    /// `redis://…` or `redis+sentinel://…`, with a password in it perhaps. The Store reads it.
+    /// `redis://…`, `redis+sentinel://…` or `redis+cluster://…`, with `rediss` for TLS, and with a password in it perhaps. The Store reads it.
     Redis(String),
 }
 
 impl StoreUrl {
-    pub const FORM: &'static str =
-        "memory:, redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE] or redis+sentinel://HOST[:PORT],…/MASTER[/DATABASE]";
+    pub const FORM: &'static str = "memory:, redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], redis+sentinel://HOST[:PORT],…/MASTER[/DATABASE] or redis+cluster://HOST[:PORT],…; rediss for TLS";
 }
 
 /// Without user and password.
@@ -162,8 +180,7 @@ impl Setting for StoreUrl {
             return Ok(StoreUrl::Memory);
         }
         match text.split_once("://") {
-            Some(("redis" | "redis+sentinel", place)) if !place.is_empty() => Ok(StoreUrl::Redis(text.clone())),
-            Some((scheme @ ("rediss" | "redis+cluster"), _)) => Err(Refusal::Because(format!("{scheme}:// is not built yet"))),
+            Some((scheme, place)) if is_of_redis(scheme) && !place.is_empty() => Ok(StoreUrl::Redis(text.clone())),
             _ => Err(Refusal::NotAllowed),
         }
     }
@@ -173,6 +190,36 @@ impl Setting for StoreUrl {
             StoreUrl::Memory => "memory:".to_owned(),
             StoreUrl::Redis(url) => url.clone(),
         }))
+    }
+}
+
+fn is_of_redis(scheme: &str) -> bool {
+    let rest = scheme.strip_prefix("rediss").or_else(|| scheme.strip_prefix("redis"));
+    rest.is_some_and(|rest| matches!(rest, "" | "+sentinel" | "+cluster"))
+}
+
+/// What an acknowledged message outlives in Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    Relaxed,
+    Replicated,
+    Fsync,
+}
+
+impl Durability {
+    pub const NAMES: &'static [&'static str] = &["relaxed", "replicated", "fsync"];
+    const ALL: [Durability; 3] = [Durability::Relaxed, Durability::Replicated, Durability::Fsync];
+}
+
+impl Setting for Durability {
+    fn read(value: &Value) -> Result<Durability, Refusal> {
+        let Value::Text(text) = value else { return Err(Refusal::NotAllowed) };
+        let named = Durability::ALL.into_iter().zip(Durability::NAMES).find(|(_, name)| *name == text);
+        named.map(|(durability, _)| durability).ok_or(Refusal::NotAllowed)
+    }
+
+    fn write(&self) -> Option<Value> {
+        Some(Value::Text(Durability::NAMES[*self as usize].to_owned()))
     }
 }
 

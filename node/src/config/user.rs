@@ -32,6 +32,16 @@ impl fmt::Debug for Secret {
     }
 }
 
+impl Setting for Secret {
+    fn read(value: &Value) -> Result<Secret, Refusal> {
+        String::read(value).map(Secret)
+    }
+
+    fn write(&self) -> Option<Value> {
+        Some(Value::Text(self.0.clone()))
+    }
+}
+
 /// The users, each name once. Writes nothing when there are none, so that the commented default shows its example.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Users(pub Vec<User>);
@@ -88,19 +98,4 @@ fn because<T>(text: String) -> Result<T, Refusal> {
 pub fn read_secret(path: &Path) -> Result<String, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(text.trim_end_matches(['\n', '\r']).to_owned())
-}
-
-/// Makes every relative `password_file` one beside the configuration file that names it.
-pub fn anchor(value: Value, directory: &Path) -> Value {
-    match value {
-        Value::List(values) => Value::List(values.into_iter().map(|value| anchor(value, directory)).collect()),
-        Value::Table(entries) => {
-            let place = |(key, value): (String, Value)| match value {
-                Value::Text(path) if key == "password_file" => (key, Value::Text(directory.join(path).display().to_string())),
-                value => (key, value),
-            };
-            Value::Table(entries.into_iter().map(place).collect())
-        }
-        value => value,
-    }
 }

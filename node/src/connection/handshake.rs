@@ -7,10 +7,11 @@ use bytestring::ByteString;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::framing::{FrameError, Framing};
-use super::{End, Patience, RunningExchange};
+use super::{End, Entrance, Patience, RunningExchange};
 use crate::broker::addresses::Beyond;
 use crate::broker::{Broker, Member};
 use crate::hook::client::{Client, Peer};
+use crate::hook::hooks::Refused;
 use crate::hook::{Admitted, Progress};
 use crate::message::Message;
 use crate::metrics::Metrics;
@@ -29,7 +30,8 @@ pub(super) struct Entered {
     pub session: Box<Session>,
     pub member: Box<Member>,
     pub authentication: Option<Box<Authentication>>,
-    pub counted: Counted,
+    /// Not for a branch of a Client that is counted.
+    pub counted: Option<Counted>,
 }
 
 /// An enhanced authentication that may be repeated while the connection lasts.
@@ -56,13 +58,14 @@ pub(super) async fn enter<S>(
     beyond: Option<Beyond>,
     broker: &Arc<Broker>,
     patience: Patience,
-) -> Option<Entered>
+) -> Option<(Entered, Entrance)>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut asker = Asker { version: Version::V3_1_1, packet_bytes_max: u32::MAX, problem_information: true };
     let introduced = tokio::time::timeout(patience.connect, introduce(framing, &peer, beyond, broker, patience, &mut asker)).await;
     let Ok(introduced) = introduced else {
+        Metrics::add(&broker.metrics.connects_late, 1);
         tracing::debug!(peer = %peer.address, "no CONNECT in time");
         return None; // A Server that got no CONNECT in a reasonable time closes the connection (section 3.1.4).
     };
@@ -162,7 +165,7 @@ where
         return Err(not_taken(broker.farewell()).into());
     }
     check_address(beyond, broker)?;
-    let counted = count(broker, patience.connections_max)?;
+    let counted = count(broker, patience)?;
     let assign = || ClientId::new(&format!("mqttd-{}", uuid::Uuid::now_v7().simple()));
     let request = Request::new(&connect, &broker.settings, assign)?;
     let unproven = client(&connect, &request, peer, Admitted { user: connect.user_name.clone(), ..Admitted::default() });
@@ -179,6 +182,9 @@ where
     if let Some(will) = &request.will {
         may_leave(&client, &will.message, broker)?;
     }
+    if broker.hooks.asks_for_connect() {
+        admit(&client, connect.password.as_ref(), broker).await?;
+    }
     Ok(Introduced { client, request, authentication, counted })
 }
 
@@ -188,17 +194,27 @@ fn may_leave(client: &Client, will: &Message, broker: &Broker) -> Result<(), Fau
     allowed.map_err(|reason| Fault::new(reason, "the Client may not publish to its Will Topic"))
 }
 
+/// What the embedding program says to a Client that was believed.
+async fn admit(client: &Arc<Client>, password: Option<&Bytes>, broker: &Broker) -> Result<(), Fault> {
+    let admitted = tokio::time::timeout(broker.hooks.deadline, broker.hooks.admit(client, password)).await;
+    admitted.unwrap_or(Err(Refused::DEADLINE)).map_err(|refused| {
+        broker.count_failure(client, "on_connect", refused.why);
+        Fault::new(refused.reason, "the program that this Server is part of does not let the Client in")
+    })
+}
+
 /// The Session, from the Store; with CONNACK among its outgoing bytes.
-async fn open<S>(framing: &mut Framing<S>, introduced: Introduced, broker: &Arc<Broker>) -> Result<Entered, End>
+async fn open<S>(framing: &mut Framing<S>, introduced: Introduced, broker: &Arc<Broker>) -> Result<(Entered, Entrance), End>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let Introduced { client, request, authentication, counted } = introduced;
     let now = broker.clock.now();
     let open = Open { clean_start: request.clean_start, expiry: request.expiry, will: request.will.clone() };
-    let (member, state) = broker.open(&client, open, now).await.map_err(not_opened)?;
+    let (member, state) = broker.open(&client, &request.client_id, open, now).await.map_err(not_opened)?;
     tracing::info!(client_id = %request.client_id, peer = %client.peer.address, version = ?request.version, resumed = state.is_some(), "connected");
     let answered = authentication.as_ref().map(|(authentication, data)| (authentication.method.clone(), data.clone()));
+    let entrance = Entrance { client: client.clone(), request: Box::new(request.clone()) };
     let mut session = Box::new(request.accept(state, answered, &broker.settings, now));
     let Some(mut member) = member else {
         // CONNACK has no word for it: the Client was in, and was taken over before it knew [MQTT-3.1.4-3].
@@ -210,13 +226,24 @@ where
         broker.close(&mut member, &mut session, Default::default(), false, now).await?;
         return Err(Fault::new(Reason::PACKET_TOO_LARGE, "no CONNACK fits into the Maximum Packet Size of the Client").into());
     }
-    Ok(Entered {
-        client,
-        session,
-        member: Box::new(member),
-        authentication: authentication.map(|(authentication, _)| Box::new(authentication)),
-        counted,
-    })
+    let authentication = authentication.map(|(authentication, _)| Box::new(authentication));
+    Ok((Entered { client, session, member: Box::new(member), authentication, counted: Some(counted) }, entrance))
+}
+
+/// A Session for one more stream of a Client: with what the Client asked for in CONNECT, under a name that nobody can guess and take over.
+pub(super) async fn enter_branch(entrance: Entrance, broker: &Arc<Broker>) -> Result<Entered, End> {
+    let Entrance { client, request } = entrance;
+    let client_id = ClientId::new(&format!("mqttd-stream-{}", uuid::Uuid::new_v4().simple()));
+    let request = request.branch(client_id);
+    let now = broker.clock.now();
+    let open = Open { clean_start: true, expiry: request.expiry, will: None };
+    let (member, _) = broker.open(&client, &request.client_id, open, now).await.map_err(not_opened)?;
+    let member = member.ok_or(End::Client("taken over before it was in"))?;
+    let mut session = Box::new(request.accept(None, None, &broker.settings, now));
+    // Nobody awaits this CONNACK.
+    *session.outgoing() = Outgoing::default();
+    session.take_counts();
+    Ok(Entered { client, session, member: Box::new(member), authentication: None, counted: None })
 }
 
 fn client(connect: &Connect, request: &Request, peer: &Arc<Peer>, admitted: Admitted) -> Client {
@@ -274,10 +301,10 @@ fn check_address(beyond: Option<Beyond>, broker: &Broker) -> Result<(), Fault> {
     Err(Fault::new(Reason::CONNECTION_RATE_EXCEEDED, text))
 }
 
-fn count(broker: &Arc<Broker>, connections_max: usize) -> Result<Counted, Fault> {
+fn count(broker: &Arc<Broker>, patience: Patience) -> Result<Counted, Fault> {
     let connections = broker.metrics.connected();
     let counted = Counted(broker.clone());
-    if connections_max > 0 && connections > connections_max {
+    if patience.full || (patience.connections_max > 0 && connections > patience.connections_max) {
         return Err(Fault::new(Reason::SERVER_BUSY, "as many Clients as this Server takes are connected"));
     }
     Ok(counted)

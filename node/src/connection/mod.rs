@@ -1,5 +1,6 @@
 //! One task for each Network Connection: the turn.
 
+mod deciding;
 mod flow;
 pub mod framing;
 mod handshake;
@@ -24,9 +25,12 @@ use crate::broker::roster::Subscriber;
 use crate::broker::{Broker, Member};
 use crate::hook::Exchange;
 use crate::hook::client::{Client, Peer};
+use crate::hook::welcoming::Greeting;
 use crate::metrics::Metrics;
 use crate::packet::Packet;
 use crate::packet::reason::Reason;
+use crate::session::connect::Request;
+use crate::session::outbound::Delivery;
 use crate::session::{Fault, Session, Step};
 use crate::store::StoreError;
 use crate::time::{Span, Time};
@@ -57,6 +61,8 @@ pub struct Patience {
     /// Without a single byte taken by a Client for which bytes wait.
     pub write: Duration,
     pub connections_max: usize,
+    /// The listener has as many Clients as it takes: this one is told so.
+    pub full: bool,
 }
 
 /// Why a connection ends.
@@ -84,18 +90,47 @@ impl From<StoreError> for End {
     }
 }
 
-/// Serves one Network Connection until it ends.
-pub async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, peer: Peer, broker: Arc<Broker>, patience: Patience) {
+/// A Client that is in, for what else it opens beside the Network Connection that it came by.
+#[derive(Clone)]
+pub struct Entrance {
+    client: Arc<Client>,
+    request: Box<Request>,
+}
+
+/// Serves one Network Connection until it ends. `is_in` is called as soon as the Client is in, or with nothing when it is not let in.
+pub async fn serve<S, I>(stream: S, peer: Peer, broker: Arc<Broker>, patience: Patience, is_in: I)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    I: FnOnce(Option<&Entrance>),
+{
     Metrics::add(&broker.metrics.sockets_total, 1);
     let mut framing = Framing::new(stream, broker.settings.packet_bytes_max);
     // In a box of its own: what the handshake needs is much, and given back when it is over.
     let visit = Addresses::enter(&broker.addresses, peer.address.ip(), broker.clock.now());
-    let entered = Box::pin(handshake::enter(&mut framing, Arc::new(peer), visit.as_ref().err().copied(), &broker, patience)).await;
-    let Some(entered) = entered else { return framing.count(&broker.metrics) };
+    let beyond = visit.as_ref().err().copied();
+    let entered = Box::pin(handshake::enter(&mut framing, Arc::new(peer), beyond, &broker, patience)).await;
+    let Some((entered, entrance)) = entered else {
+        is_in(None);
+        return framing.count(&broker.metrics);
+    };
+    is_in(Some(&entrance));
+    drop(entrance);
     let mut connection = Connection::new(framing, entered, broker, patience);
     let end = unless_panic(connection.turns()).await;
     Box::pin(connection.leave(end)).await;
     drop(visit);
+}
+
+/// Serves one more stream of a Client that is in: a Session of its own that ends with it, without CONNECT and CONNACK.
+pub async fn serve_branch<S: AsyncRead + AsyncWrite + Unpin>(stream: S, entrance: Entrance, broker: Arc<Broker>, patience: Patience) {
+    let framing = Framing::new(stream, broker.settings.packet_bytes_max);
+    let entered = match Box::pin(handshake::enter_branch(entrance, &broker)).await {
+        Ok(entered) => entered,
+        Err(error) => return tracing::debug!(?error, "a data stream could not be opened"),
+    };
+    let mut connection = Connection::new(framing, entered, broker, patience);
+    let end = unless_panic(connection.turns()).await;
+    Box::pin(connection.leave(end)).await;
 }
 
 /// A panic, in a hook or in our own code, is the end of one connection like any other: its Session is given back.
@@ -115,7 +150,7 @@ struct Connection<S> {
     member: Box<Member>,
     broker: Arc<Broker>,
     /// Mail that was taken and found no room yet.
-    mail: std::collections::VecDeque<crate::session::outbound::Delivery>,
+    mail: std::collections::VecDeque<Delivery>,
     /// Fires at or before the next deadline; it is only moved when it fires, for a deadline moves with every packet.
     timer: Pin<Box<Sleep>>,
     /// Nothing was to do when this was last asked.
@@ -130,7 +165,11 @@ struct Connection<S> {
     flow: Option<Box<Flow>>,
     write_patience: Duration,
     authentication: Option<Box<handshake::Authentication>>,
-    _counted: handshake::Counted,
+    /// A packet on which user code decides: nothing is read before it has.
+    deciding: Option<Box<deciding::Deciding>>,
+    /// For subscriptions of this turn, once they are granted.
+    greetings: Vec<Greeting>,
+    _counted: Option<handshake::Counted>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
@@ -138,7 +177,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let handshake::Entered { client, session, member, authentication, counted } = entered;
         let timer = Box::pin(tokio::time::sleep_until(far(&broker)));
         let write_patience = patience.write;
-        let (mail, held, stalled) = Default::default();
+        let (mail, held, stalled, deciding, greetings) = Default::default();
         let flow = Flow::new(broker.rates, broker.clock.now());
         Connection {
             framing,
@@ -155,6 +194,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             flow,
             write_patience,
             authentication,
+            deciding,
+            greetings,
             _counted: counted,
         }
     }
@@ -174,12 +215,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if std::mem::take(&mut self.reconsider) {
                 Box::pin(self.broker.reconsider_member(&mut self.member)).await?.map_or(Ok(()), Err)?;
             }
+            if !self.greetings.is_empty() {
+                Box::pin(self.greet(now)).await?;
+            }
+            if self.broker.hooks.asks_for_deliver() && !self.mail.is_empty() {
+                Box::pin(self.screen_mail(now)).await;
+            }
             // In boxes, and only when there is something to read: what such a step needs is much, and most connections are quiet.
             if self.session.store_read().is_some() {
-                Box::pin(self.broker.read_queue(&self.member, &mut self.session, now)).await?;
+                Box::pin(self.broker.read_queue(&self.member, &self.client, &mut self.session, now)).await?;
             }
             if self.session.retained_read().is_some() {
-                Box::pin(self.broker.read_retained(&self.member, &mut self.session, now)).await?;
+                Box::pin(self.broker.read_retained(&self.member, &self.client, &mut self.session, now)).await?;
                 // A page costs up to a millisecond even if nothing in it matches, and there can be thousands.
                 tokio::task::yield_now().await;
             }
@@ -197,8 +244,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if written.is_ready() || self.session.outgoing().len() < waiting {
             self.stalled = None;
         }
+        let decided = self.poll_decided(context).is_ready();
+        if decided && self.deciding.is_some() {
+            return Poll::Ready(Ok(()));
+        }
         // A Client that does not read what it is sent is not read from either.
-        let reads = self.session.keeps_up() && !self.is_held(context) && self.paused().is_none();
+        let reads = decided && self.session.keeps_up() && !self.is_held(context) && self.paused().is_none();
         let more = !self.mail.is_empty() || self.session.store_read().is_some() || self.session.retained_read().is_some();
         if reads && self.framing.has_batch() {
             return Poll::Ready(Ok(()));
@@ -248,15 +299,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Whether a deadline has passed. The timer is moved only when it fires too early or would fire too late.
     fn poll_deadline(&mut self, stalled: bool, context: &mut Context<'_>) -> bool {
-        let clock = self.broker.clock;
+        let paused = self.paused();
+        let clock = &self.broker.clock;
         if stalled && self.stalled.is_none() {
             self.stalled = Some(clock.now());
         }
         let patience = Span(self.write_patience.as_millis() as u64);
         let stalled = self.stalled.map(|since| since + patience);
         let held = self.held.as_ref().map(|(_, until)| *until);
-        let paused = self.paused();
-        let deadline = self.session.deadline().into_iter().chain(stalled).chain(held).chain(paused).min();
+        let decided = self.deciding.as_ref().map(|deciding| deciding.until());
+        let deadline = self.session.deadline().into_iter().chain(stalled).chain(held).chain(decided).chain(paused).min();
         let Some(deadline) = deadline.map(|deadline| clock.instant(deadline)) else { return false };
         loop {
             if self.timer.deadline() > deadline {
@@ -285,8 +337,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn take_packets(&mut self, now: Time) -> Result<(), End> {
         let version = self.session.version();
         let (guard, client) = (self.broker.guard.clone(), self.client.clone());
+        let (asks_for_publish, asks_for_subscribe) = (self.broker.hooks.asks_for_publish(), self.broker.hooks.asks_for_subscribe());
+        self.take_decision(now)?;
         let mut packets = 0;
-        while packets < TURN_PACKETS_MAX && self.held.is_none() && self.session.keeps_up() {
+        while packets < TURN_PACKETS_MAX && self.held.is_none() && self.deciding.is_none() && self.session.keeps_up() {
             let next = self.next_of_flow(now);
             if next == Next::Wait {
                 Metrics::add(&self.broker.metrics.rate_delays, 1);
@@ -304,7 +358,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.session.handle(packet, |_| Err(Reason::QUOTA_EXCEEDED), now)?;
                 continue;
             }
-            match self.session.handle(packet, |topic| guard.publish(&client, topic), now)? {
+            let step = match packet {
+                Packet::Publish(publish) if asks_for_publish => self.ask_publish(publish, now).map(|()| Step::Continue)?,
+                Packet::Subscribe(subscribe) if asks_for_subscribe => self.ask_subscribe(*subscribe, now).map(|()| Step::Continue)?,
+                packet => self.session.handle(packet, |topic| guard.publish(&client, topic), now)?,
+            };
+            match step {
                 Step::Continue => {}
                 Step::Disconnected => return Err(End::Client("DISCONNECT")),
                 Step::Authenticate(auth) => self.re_authenticate(&auth)?,
@@ -341,6 +400,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if open {
             self.mail = deliveries;
         }
+        if self.broker.hooks.asks_for_deliver() {
+            return Ok(()); // It is screened when what came is committed.
+        }
         while self.session.has_room()
             && let Some(delivery) = self.mail.pop_front()
         {
@@ -350,6 +412,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.mail = Default::default();
         }
         Ok(())
+    }
+
+    /// Hands over mail as far as there is room, with what handlers made of it. After one that had to be waited for, the socket comes first.
+    async fn screen_mail(&mut self, now: Time) {
+        while self.session.has_room()
+            && let Some(Delivery { run, grant }) = self.mail.pop_front()
+        {
+            let (screened, rest) = self.broker.screen_some(&self.client, &run).await;
+            if let Some(run) = screened.run {
+                self.session.deliver(&Delivery { run, grant: grant.clone() }, now);
+            }
+            if let Some(run) = rest {
+                self.mail.push_front(Delivery { run, grant });
+            }
+            if screened.waited {
+                break;
+            }
+        }
     }
 
     /// The one wait for the truth; nothing is asked when nothing happened.
@@ -384,6 +464,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let peer = self.client.peer.address;
         let now = self.broker.clock.now();
         let client_id = self.session.client_id().clone();
+        let reason = deciding::reason(&end);
         let sent_away = matches!(&end, Err(End::Fault(fault)) if sends_away(fault.reason));
         match end {
             Ok(()) | Err(End::Client("DISCONNECT")) => tracing::info!(%client_id, %peer, "disconnected"),
@@ -400,6 +481,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         let _ = tokio::time::timeout(LINGER, handshake::finish(&mut self.framing, self.session.outgoing())).await;
         self.count();
+        if self.broker.hooks.asks_for_disconnect() {
+            Box::pin(deciding::tell_disconnected(&self.broker, &self.client, reason)).await;
+        }
     }
 }
 

@@ -17,9 +17,9 @@ const SUBSCRIBE: &[u8] = b"\x82\x06\x00\x01\x00\x01a\x00";
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_is_neither_stalled_nor_unheard() {
     let broker = std::sync::Arc::new(broker(Limits::default()));
-    let patience = Patience { connect: Duration::from_secs(5), write: Duration::from_millis(300), connections_max: 0 };
+    let patience = Patience { connect: Duration::from_secs(5), write: Duration::from_millis(300), connections_max: 0, full: false };
     let (mut client, server) = tokio::io::duplex(4096);
-    let served = tokio::spawn(serve(server, Peer::tcp(([127, 0, 0, 1], 1).into()), broker.clone(), patience));
+    let served = tokio::spawn(serve(server, Peer::tcp(([127, 0, 0, 1], 1).into()), broker.clone(), patience, |_| ()));
     client.write_all(CONNECT).await.unwrap();
     client.write_all(SUBSCRIBE).await.unwrap();
     let mut answers = [0; 9];

@@ -1,6 +1,6 @@
 //! Who is at the other end of a Network Connection. No I/O.
 
-use std::net::SocketAddr;
+use core::net::SocketAddr; // plain data, for all its name
 use std::sync::Arc;
 
 use bytestring::ByteString;
@@ -31,19 +31,29 @@ impl Transport {
     }
 }
 
+/// The listener that a Network Connection came in by, with what it has of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listener {
+    /// For logs and metrics; its URL when it has none.
+    pub name: String,
+    /// Whether Clients without a User Name come in here; `None`: as everywhere.
+    pub anonymous: Option<bool>,
+}
+
 /// Where a Network Connection comes from, known before its first packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// Of the Client itself, also behind a balancer that tells it (the PROXY protocol).
     pub address: SocketAddr,
     pub transport: Transport,
+    pub listener: Arc<Listener>,
     /// The name in its certificate, if it showed one that our authorities signed.
     pub certificate_name: Option<Arc<str>>,
 }
 
 impl Peer {
     pub fn tcp(address: SocketAddr) -> Peer {
-        Peer { address, transport: Transport::Tcp, certificate_name: None }
+        Peer { address, transport: Transport::Tcp, listener: Arc::default(), certificate_name: None }
     }
 }
 

@@ -1,7 +1,13 @@
 //! What the configuration or the embedding program decides: who may come in and what they may do. No I/O.
 
 pub mod client;
+pub mod event;
+pub mod extract;
+pub mod handler;
+pub mod hooks;
+pub mod pattern;
 pub mod request;
+pub mod welcoming;
 
 use std::future::Future;
 use std::pin::Pin;

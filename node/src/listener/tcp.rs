@@ -2,17 +2,18 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
-
-use super::Accept;
-use crate::hook::client::Peer;
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use tokio::net::TcpListener;
 
 /// Connections that the system completes before we take them: enough for a storm of reconnects.
 const BACKLOG: i32 = 4096;
 
-/// Binds one address.
+/// A peer that was silent for so long is asked whether it is still there, so that one without Keep Alive does not stay for ever.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// Binds one address. What is set here holds for the sockets that it accepts.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
@@ -20,17 +21,9 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     }
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEP_ALIVE).with_interval(KEEP_ALIVE / 4))?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
-}
-
-impl Accept for TcpListener {
-    type Stream = TcpStream;
-
-    async fn accept(&mut self) -> io::Result<(TcpStream, Peer)> {
-        let (stream, address) = TcpListener::accept(self).await?;
-        stream.set_nodelay(true)?;
-        Ok((stream, Peer::tcp(address)))
-    }
 }

@@ -75,6 +75,11 @@ impl Request {
         })
     }
 
+    /// The same for one more stream of this Client: a Session that ends with it. The Keep Alive is that of the first stream.
+    pub fn branch(self, client_id: ClientId) -> Request {
+        Request { client_id, assigned: false, clean_start: true, expiry: Some(Span(0)), will: None, keep_alive_s: 0, ..self }
+    }
+
     /// The Session, with CONNACK and what is owed from before already among its outgoing bytes. `state` is what is resumed.
     pub fn accept(
         self,

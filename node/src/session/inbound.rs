@@ -35,6 +35,27 @@ impl Default for Inbound {
     }
 }
 
+/// A PUBLISH on which somebody else decides, with its message.
+#[derive(Debug)]
+pub struct Offer {
+    pub message: Message,
+    pub offered: Offered,
+}
+
+/// What is promised for such a PUBLISH.
+#[derive(Clone, Copy, Debug)]
+pub struct Offered {
+    qos: QoS,
+    packet_id: Option<PacketId>,
+}
+
+impl Offered {
+    /// Whether the publisher awaits an acknowledgement.
+    pub fn is_acknowledged(self) -> bool {
+        self.qos > QoS::AtMostOnce
+    }
+}
+
 impl Inbound {
     pub(super) fn resume(received: Vec<PacketId>) -> Inbound {
         Inbound { received: received.into_iter().collect(), ..Inbound::default() }
@@ -60,12 +81,67 @@ impl Session {
         self.counts.publish_bytes_received += publish.payload.len() as u64;
         self.check_publish(&publish)?;
         let topic = self.resolve_topic(&mut publish)?;
-        let is_request = publish.properties.as_ref().is_some_and(|properties| properties.response_topic.is_some());
+        let is_request = is_request(publish.properties.as_deref());
         if is_request {
-            self.seal_run(); // a run of its own, for it may be refused by itself
+            self.seal_run();
         }
         let refused = self.refused(&topic, publish.qos, publish.retain, admit);
-        match (publish.qos, publish.packet_id) {
+        if self.take(publish.qos, publish.packet_id, refused)? && refused.is_none() {
+            self.inbound.run.push(into_message(publish, topic, now));
+        }
+        if is_request {
+            self.seal_run();
+        }
+        Ok(())
+    }
+
+    /// The same up to the point where the message is taken: what is returned waits for [`Session::decided`], which comes before the
+    /// next packet. `None`: it was refused, or is here already.
+    pub fn offer(
+        &mut self,
+        mut publish: Publish,
+        admit: impl FnOnce(&TopicName) -> Result<Permit, Reason>,
+        now: Time,
+    ) -> Result<Option<Offer>, Fault> {
+        self.last_heard = now;
+        self.counts.publishes_received += 1;
+        self.counts.publish_bytes_received += publish.payload.len() as u64;
+        self.check_publish(&publish)?;
+        let topic = self.resolve_topic(&mut publish)?;
+        let (qos, packet_id) = (publish.qos, publish.packet_id);
+        let refused = self.refused(&topic, qos, publish.retain, admit);
+        let known = packet_id.is_some_and(|packet_id| qos == QoS::ExactlyOnce && self.inbound.received.contains(&packet_id));
+        if refused.is_some() || known {
+            self.take(qos, packet_id, refused)?;
+            return Ok(None);
+        }
+        Ok(Some(Offer { message: into_message(publish, topic, now), offered: Offered { qos, packet_id } }))
+    }
+
+    /// Takes a message that was offered, or what was made of it, or refuses it.
+    pub fn decided(&mut self, offered: Offered, decision: Result<(Message, bool), Reason>) -> Result<(), Fault> {
+        let Offered { qos, packet_id } = offered;
+        let (message, rewritten) = match decision {
+            Err(reason) => return self.take(qos, packet_id, Some(reason)).map(drop),
+            Ok(passed) => passed,
+        };
+        // What grows is what its publisher may publish to, and no request.
+        let alone = rewritten || is_request(message.properties.as_deref());
+        if alone {
+            self.seal_run();
+        }
+        self.take(qos, packet_id, None)?;
+        self.inbound.run.push(message);
+        if alone {
+            self.seal_run();
+        }
+        Ok(())
+    }
+
+    /// What a PUBLISH promises. False: it is here already.
+    #[inline]
+    fn take(&mut self, qos: QoS, packet_id: Option<PacketId>, refused: Option<Reason>) -> Result<bool, Fault> {
+        match (qos, packet_id) {
             (QoS::AtLeastOnce, Some(packet_id)) => {
                 self.inbound.unacknowledged_qos_1 += 1;
                 self.check_receive_maximum()?;
@@ -75,7 +151,7 @@ impl Session {
                 if self.inbound.received.contains(&packet_id) {
                     // Taken already: acknowledged again, not published again [MQTT-4.3.3-10].
                     self.promises.push(Promise { command: None, packet: Promised::Acknowledge(Kind::Pubrec, packet_id, Reason::SUCCESS) });
-                    return Ok(());
+                    return Ok(false);
                 }
                 if refused.is_none() || self.version < Version::V5 {
                     self.inbound.received.insert(packet_id);
@@ -88,13 +164,7 @@ impl Session {
             }
             _ => {}
         }
-        if refused.is_none() {
-            self.inbound.run.push(into_message(publish, topic, now));
-        }
-        if is_request {
-            self.seal_run();
-        }
-        Ok(())
+        Ok(true)
     }
 
     /// A PUBREL came: the Packet Identifier is free for the Client again `[MQTT-4.3.3-11]`.
@@ -226,6 +296,11 @@ fn topic_name(publish: &mut Publish) -> Result<TopicName, Fault> {
         return Err(Fault::new(Reason::PROTOCOL_ERROR, "neither a Topic Name nor a Topic Alias"));
     }
     TopicName::new(text).ok_or(Fault::new(Reason::TOPIC_NAME_INVALID, "a Topic Name has no wildcard characters")) // [MQTT-3.3.2-2]
+}
+
+/// A message that asks for an answer is a run of its own, for it may be refused by itself.
+fn is_request(properties: Option<&PublishProperties>) -> bool {
+    properties.is_some_and(|properties| properties.response_topic.is_some())
 }
 
 fn into_message(publish: Publish, topic: TopicName, now: Time) -> Message {

@@ -6,7 +6,7 @@
 
 pub mod connect;
 mod in_flight;
-mod inbound;
+pub mod inbound;
 pub mod outbound;
 pub mod settings;
 pub mod state;
@@ -23,6 +23,7 @@ use crate::packet::disconnect::Disconnect;
 use crate::packet::outgoing::Outgoing;
 use crate::packet::primitive::DecodeError;
 use crate::packet::reason::Reason;
+use crate::packet::subscribe::Subscribe;
 use crate::packet::{Packet, PacketId, Version};
 use crate::session::settings::Settings;
 use crate::session::state::Sequence;
@@ -188,7 +189,7 @@ impl Session {
         match packet {
             Packet::Publish(publish) => self.publish(publish, admit, now)?,
             Packet::Acknowledge(acknowledge) => self.acknowledged(acknowledge, now)?,
-            Packet::Subscribe(subscribe) => self.subscribe(*subscribe)?,
+            Packet::Subscribe(subscribe) => self.subscribe(*subscribe, &[])?,
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(*unsubscribe)?,
             Packet::Pingreq => self.send(&Packet::Pingresp),
             Packet::Disconnect(disconnect) => return self.disconnected(&disconnect),
@@ -206,7 +207,13 @@ impl Session {
         self.seal_run();
     }
 
-    /// Nothing is read from the Client for now, so its silence counts from here.
+    /// A SUBSCRIBE of which some Topic Filters are refused by hooks, one entry for each of its filters.
+    pub fn subscribe_except(&mut self, subscribe: Subscribe, refused: &[Option<Reason>], now: Time) -> Result<(), Fault> {
+        self.last_heard = now;
+        self.subscribe(subscribe, refused)
+    }
+
+    /// The Client is alive for all we know: nothing is read from it while somebody decides on what it said.
     pub fn excuse(&mut self, now: Time) {
         self.last_heard = now;
     }

@@ -123,15 +123,9 @@ impl Session {
         (*news && room > 0 && self.has_room() && !is_blocked()).then_some((*last, room))
     }
 
-    /// Takes messages that were read from the Store; fewer than asked for means that there are no more.
-    /// What `admit` says no to is not sent.
-    pub fn deliver_stored(
-        &mut self,
-        stored: impl ExactSizeIterator<Item = (Sequence, InRun, Grant)>,
-        asked: usize,
-        admit: impl Fn(&TopicName) -> bool,
-        now: Time,
-    ) {
+    /// Takes messages that were read from the Store; fewer than asked for means that there are no more. `None` in place of a message: the
+    /// Client is not to have it.
+    pub fn deliver_stored(&mut self, stored: impl ExactSizeIterator<Item = (Sequence, Option<InRun>, Grant)>, asked: usize, now: Time) {
         self.outbound.news = stored.len() >= asked;
         self.outbound.blocked = None;
         for (sequence, message, grant) in stored {
@@ -146,7 +140,7 @@ impl Session {
             }
             self.outbound.last = sequence;
             let dup = sequence <= self.outbound.resent_up_to;
-            if !admit(&message.message().topic) || !self.send_in_flight(sequence, &message, &grant, dup, now) {
+            if !message.is_some_and(|message| self.send_in_flight(sequence, &message, &grant, dup, now)) {
                 self.commands.push(Command::Acknowledge(sequence)); // As if it had been sent [MQTT-3.1.2-25].
             }
         }

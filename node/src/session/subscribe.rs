@@ -21,20 +21,22 @@ pub struct RetainedRead {
 }
 
 impl Session {
-    pub(super) fn subscribe(&mut self, subscribe: Subscribe) -> Result<(), Fault> {
+    /// SUBSCRIBE. `refused` says for each Topic Filter what hooks have against it; nothing, where it is shorter.
+    pub(super) fn subscribe(&mut self, subscribe: Subscribe, refused: &[Option<Reason>]) -> Result<(), Fault> {
         let Subscribe { packet_id, subscription_id: id, filters, .. } = subscribe;
         if id.is_some() && !self.settings.subscription_ids_available {
             return Err(Fault::new(Reason::SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED, "this Server has no Subscription Identifiers"));
         }
         let mut requests = Vec::with_capacity(filters.len());
-        for (text, mut options) in filters {
+        for (at, (text, mut options)) in filters.into_iter().enumerate() {
             check_form(&text)?;
             options.qos = options.qos.min(self.settings.maximum_qos);
             let request = self.selector(&text).map(|selector| Subscription { selector, options, id });
             if options.no_local && request.as_ref().is_ok_and(|subscription| subscription.selector.share.is_some()) {
                 return Err(Fault::new(Reason::PROTOCOL_ERROR, "No Local with a Shared Subscription")); // [MQTT-3.8.3-4]
             }
-            requests.push(request);
+            let refused = refused.get(at).copied().flatten();
+            requests.push(refused.map_or(request, Err));
         }
         let command = self.command(Command::Subscribe(requests));
         self.promises.push(Promise { command: Some(command), packet: Promised::Suback(packet_id) });

@@ -87,6 +87,17 @@ pub enum News {
     },
     /// A node is dead, and it is this node that shall clean up after it.
     NodeDead(NodeId),
-    /// This node was taken for dead, or cannot tell: its connections end, and it joins again as another incarnation.
-    Expelled,
+    /// This node is no member any more: its connections end, and it joins again as another incarnation.
+    Expelled(Expelled),
+}
+
+/// Why a node is no member any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expelled {
+    /// It was not heard of for too long: the others have taken it for dead.
+    TakenForDead,
+    /// It could not reach Redis for so long that it cannot tell.
+    Outage,
+    /// Redis has forgotten everything that all nodes had: FLUSHALL, or a restart without its data.
+    Flushed,
 }

@@ -15,6 +15,7 @@
 
 pub mod bans;
 pub mod cluster;
+pub mod health;
 pub mod memory;
 pub mod redis;
 mod seek;
@@ -39,7 +40,7 @@ pub const DUE_LEASE: Span = Span::seconds(30);
 #[derive(Debug)]
 pub enum Store {
     Memory(memory::Memory),
-    Redis(redis::Redis),
+    Redis(redis::joining::Joining),
 }
 
 /// Why the Store did not do what it was asked.
@@ -191,37 +192,56 @@ impl Write {
     }
 }
 
+impl From<redis::Redis> for Store {
+    /// One that is joined already.
+    fn from(redis: redis::Redis) -> Store {
+        Store::Redis(redis.into())
+    }
+}
+
 macro_rules! each {
     ($self:ident, $verb:ident($($argument:expr),*)) => {
         match $self {
             Store::Memory(store) => store.$verb($($argument),*),
-            Store::Redis(store) => store.$verb($($argument),*).await,
+            Store::Redis(store) => store.now()?.$verb($($argument),*).await,
         }
     };
 }
 
 impl Store {
-    /// What joins this node with others; a store of one process has none.
-    pub fn cluster(&self) -> Option<&redis::cluster::Cluster> {
+    /// Whether other nodes have the same truth, be it reached now or not.
+    pub fn is_shared(&self) -> bool {
+        matches!(self, Store::Redis(_))
+    }
+
+    /// What joins this node with others; a store of one process has none, nor has one that is not joined now.
+    pub fn cluster(&self) -> Option<redis::cluster::Cluster> {
         match self {
             Store::Memory(_) => None,
-            Store::Redis(store) => Some(store.cluster()),
+            Store::Redis(store) => store.cluster(),
         }
     }
 
-    /// Whether it answers, as far as is known without asking it.
-    pub fn is_reachable(&self) -> bool {
+    /// Joins the others: one attempt. What they have for this node comes from the returned receiver; a store of one process has nobody to join.
+    pub async fn join(&self) -> Result<Option<tokio::sync::mpsc::Receiver<cluster::News>>, redis::link::start::StartError> {
         match self {
-            Store::Memory(_) => true,
-            Store::Redis(store) => store.is_reachable(),
+            Store::Memory(_) => Ok(None),
+            Store::Redis(store) => store.join().await.map(Some),
         }
     }
 
-    /// What other nodes have for this one; only the first caller gets it.
-    pub fn take_news(&self) -> Option<tokio::sync::mpsc::Receiver<cluster::News>> {
+    /// This node has lost its place among the others, until it joins again.
+    pub fn part(&self) {
+        if let Store::Redis(store) = self {
+            store.part();
+        }
+    }
+
+    /// Whether it can be relied on at this moment. Cheap.
+    pub fn health(&self) -> health::StoreHealth {
         match self {
-            Store::Memory(_) => None,
-            Store::Redis(store) => store.take_news(),
+            Store::Memory(_) => health::StoreHealth::default(),
+            Store::Redis(store) => store.health(),
         }
     }
 
@@ -229,7 +249,7 @@ impl Store {
     pub async fn reap(&self, client_id: &ClientId, node: &cluster::NodeId, now: Time) -> Result<Option<(Lease, Closed)>, StoreError> {
         match self {
             Store::Memory(_) => Ok(None),
-            Store::Redis(store) => store.reap(client_id, node, now).await,
+            Store::Redis(store) => store.now()?.reap(client_id, node, now).await,
         }
     }
 
@@ -237,7 +257,7 @@ impl Store {
     pub async fn epochs(&self, clients: &[ClientId]) -> Result<Vec<Option<Epoch>>, StoreError> {
         match self {
             Store::Memory(_) => Ok(Vec::new()),
-            Store::Redis(store) => store.epochs(clients).await,
+            Store::Redis(store) => store.now()?.epochs(clients).await,
         }
     }
 
@@ -245,7 +265,7 @@ impl Store {
     pub async fn subscriptions(&self, client_id: &ClientId) -> Result<Vec<Subscription>, StoreError> {
         match self {
             Store::Memory(_) => Ok(Vec::new()),
-            Store::Redis(store) => store.subscriptions(client_id).await,
+            Store::Redis(store) => store.now()?.subscriptions(client_id).await,
         }
     }
 
@@ -346,7 +366,7 @@ impl Store {
     pub async fn stats(&self) -> Result<Stats, StoreError> {
         match self {
             Store::Memory(store) => Ok(store.stats()),
-            Store::Redis(store) => store.stats().await,
+            Store::Redis(store) => store.now()?.stats().await,
         }
     }
 

@@ -72,6 +72,23 @@ impl TopicFilter {
             }
         }
     }
+
+    /// Whether some Topic Name is matched by both filters.
+    pub fn meets(&self, other: &TopicFilter) -> bool {
+        let wild = |filter: &TopicFilter| filter.0.starts_with(['+', '#']);
+        if (wild(self) && other.0.starts_with('$')) || (wild(other) && self.0.starts_with('$')) {
+            return false; // [MQTT-4.7.2-1]
+        }
+        let (mut mine, mut theirs) = (self.levels(), other.levels());
+        loop {
+            match (mine.next(), theirs.next()) {
+                (Some("#"), _) | (_, Some("#")) | (None, None) => return true,
+                (Some("+"), Some(_)) | (Some(_), Some("+")) => {}
+                (Some(level), Some(other)) if level == other => {}
+                _ => return false,
+            }
+        }
+    }
 }
 
 impl ShareName {
@@ -144,6 +161,26 @@ mod tests {
         ];
         for (filter, other, expected) in rows {
             assert_eq!(TopicFilter::new(filter).unwrap().covers(&TopicFilter::new(other).unwrap()), expected, "{filter} {other}");
+        }
+    }
+
+    #[test]
+    fn meets_where_both_match() {
+        let rows = [
+            ("a/+", "+/b", true),
+            ("a/#", "a", true),
+            ("a", "a/#", true),
+            ("#", "a/b/c", true),
+            ("a/b", "a/b", true),
+            ("a/+", "a/b/c", false),
+            ("a/b", "a/c", false),
+            ("a/+/c", "a/b/+", true),
+            ("#", "$SYS/#", false),
+            ("$SYS/#", "+/x", false),
+        ];
+        for (filter, other, expected) in rows {
+            let (filter, other) = (TopicFilter::new(filter).unwrap(), TopicFilter::new(other).unwrap());
+            assert_eq!((filter.meets(&other), other.meets(&filter)), (expected, expected), "{filter:?} {other:?}");
         }
     }
 

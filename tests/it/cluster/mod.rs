@@ -1,12 +1,14 @@
 //! Nodes that share one Redis (REDIS.md): each a process of its own, so that it can be killed. Short stories; what judges a workload
 //! stands apart from it ([`load`]).
 
+mod deployments;
 mod kills;
 mod leftovers;
 mod load;
 mod messages;
 mod moves;
 mod outages;
+mod rejoin;
 mod rolling;
 mod shared;
 mod storms;

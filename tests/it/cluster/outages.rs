@@ -21,7 +21,7 @@ fn expect_no_acknowledgement(client: &mut Client, patience: Duration) {
 
 /// Connects as soon as the node accepts.
 #[track_caller]
-fn back(cluster: &Cluster, node: usize, version: Version, id: &str) -> Client {
+pub(super) fn back<R>(cluster: &Cluster<R>, node: usize, version: Version, id: &str) -> Client {
     let mut client = None;
     until("the node accepts clients again", || {
         client = cluster.client(node, version).id(id).durable().try_connect(Duration::from_secs(1));

@@ -12,7 +12,7 @@ use super::{DEADLINE, PATIENCE, begin, linked, push};
 async fn a_command_may_block_longer_than_the_deadline() {
     let Some(redis) = Redis::start() else { return };
     let link = linked(&redis).await;
-    let mut blocking = link.blocking().await.unwrap();
+    let mut blocking = link.blocking("list").await.unwrap();
     let pop = |seconds: f32| cmd("BLPOP").arg("list").arg(seconds).take();
     let began = Instant::now();
     assert_eq!(blocking.query(&pop(1.0), Duration::from_secs(1)).await, Ok(Value::Nil));

@@ -1,7 +1,10 @@
 //! The link to Redis, against a real one that is killed, paused, full, too old or locked.
 
+mod access;
 mod apart;
 mod batches;
+mod cluster;
+mod durability;
 mod outages;
 mod start;
 
@@ -10,7 +13,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use mqttd::store::redis::link::Link;
-use mqttd::store::redis::link::address::Address;
+use mqttd::store::redis::link::address::{Access, Address};
 use mqttd::store::redis::link::settings::Settings;
 use mqttd::store::redis::link::start::StartError;
 use mqttd_tests::redis::Redis;
@@ -24,6 +27,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn open(url: &str) -> Result<Link, StartError> {
     Link::open(Address::parse(url)?, Settings { deadline: DEADLINE, ..Settings::default() }).await
+}
+
+/// With what does not stand in the URL, and these settings.
+async fn open_with(url: &str, access: Access, settings: Settings) -> Result<Link, StartError> {
+    Link::open(Address::parse(url)?.with(access)?, Settings { deadline: DEADLINE, ..settings }).await
 }
 
 async fn linked(redis: &Redis) -> Link {

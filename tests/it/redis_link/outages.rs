@@ -174,7 +174,7 @@ fn promote(redis: &Redis) {
 async fn a_sentinel_tells_where_the_primary_is_now() {
     let Some(mut primary) = Redis::with(&["--repl-diskless-sync-delay", "0"]) else { return };
     let Some(replica) = Redis::with(&["--replicaof", "127.0.0.1", &primary.port().to_string()]) else { return };
-    let mut direct = linked(&primary).await.blocking().await.unwrap();
+    let mut direct = linked(&primary).await.blocking("list").await.unwrap();
     let copies = cmd("WAIT").arg(1).arg(PATIENCE.as_millis() as u64).take();
     assert_eq!(direct.query(&copies, PATIENCE).await, Ok(Value::Int(1)));
     let Some(sentinel) = Redis::sentinel(&primary) else { return };

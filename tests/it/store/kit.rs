@@ -9,11 +9,14 @@ use mqttd::packet::connect::ClientId;
 use mqttd::session::state::{Sequence, Will};
 use mqttd::store::memory::Memory;
 use mqttd::store::redis;
+use mqttd::store::redis::link::address::Access;
+use mqttd::store::redis::link::settings::Durability;
 use mqttd::store::{Close, Closed, Lease, Open, Opened, Store, Stored, Write, Written};
 use mqttd::subscription::{Grant, Selector, Subscription};
 use mqttd::time::{Span, Time};
 use mqttd::topic::filter::TopicFilter;
 use mqttd::topic::name::TopicName;
+use mqttd_tests::deployment::{Deployment, Kind};
 use mqttd_tests::redis::Redis;
 use mqttd_tests::unique;
 
@@ -32,10 +35,41 @@ pub(super) async fn redis() -> Option<Store> {
 }
 
 pub(super) async fn redis_with(limits: redis::Limits) -> Option<Store> {
+    Some(connected(redis::Settings { limits, ..settings(Redis::shared()?.url()) }).await)
+}
+
+/// The same on a Redis of this kind.
+pub(super) async fn redis_as(kind: Kind) -> Option<Store> {
+    Some(connected(settings(Deployment::shared(kind)?.url())).await)
+}
+
+/// As a user who may do what the rules of the house say, and nothing else.
+pub(super) async fn redis_with_few_rights() -> Option<Store> {
     let server = Redis::shared()?;
-    let settings =
-        redis::Settings { url: server.url(), prefix: unique("test"), node: "node".to_owned(), limits, cluster: Default::default() };
-    Some(Store::Redis(redis::Redis::connect(settings).await.expect("a store on Redis")))
+    let settings = settings(server.url());
+    let rules = redis::link::acl::rules(&settings.prefix);
+    let user = settings.prefix.clone();
+    let set: Vec<&str> = ["ACL", "SETUSER", &user, "on", ">secret"].into_iter().chain(rules.split(' ')).collect();
+    server.query::<()>(&set);
+    let access = Access { user: Some(user), password: Some("secret".to_owned()), ..Access::default() };
+    Some(connected(redis::Settings { access, ..settings }).await)
+}
+
+/// With a prefix of its own.
+pub(super) fn settings(url: String) -> redis::Settings {
+    redis::Settings {
+        url,
+        access: Access::default(),
+        durability: Durability::default(),
+        prefix: unique("test"),
+        node: "node".to_owned(),
+        limits: redis::Limits { queue_messages_max: 100_000, retained_max: 1_000_000 },
+        cluster: Default::default(),
+    }
+}
+
+pub(super) async fn connected(settings: redis::Settings) -> Store {
+    redis::Redis::connect(settings).await.expect("a store on Redis").into()
 }
 
 /// The moment so many seconds after [`NOW`].

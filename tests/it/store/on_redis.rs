@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use mqttd::message::{Message, Run};
 use mqttd::packet::{PacketId, QoS};
-use mqttd::store::redis::{Limits, Redis as OnRedis, Settings};
+use mqttd::store::redis::{Limits, Settings};
 use mqttd::store::{Due, Open, Store, StoreError, Write, Written};
 use mqttd::time::Span;
+use mqttd_tests::deployment::{Deployment, Kind};
 use mqttd_tests::redis::Redis;
 use mqttd_tests::unique;
 
@@ -16,8 +17,7 @@ const LIMITS: Limits = Limits { queue_messages_max: 5, retained_max: 2 };
 
 async fn connect(prefix: &str) -> Option<Store> {
     let url = Redis::shared()?.url();
-    let settings = Settings { url, prefix: prefix.to_owned(), node: "node".to_owned(), limits: LIMITS, cluster: Default::default() };
-    Some(Store::Redis(OnRedis::connect(settings).await.expect("a store on Redis")))
+    Some(connected(Settings { prefix: prefix.to_owned(), limits: LIMITS, ..settings(url) }).await)
 }
 
 #[tokio::test]
@@ -119,8 +119,7 @@ async fn two_nodes_share_a_prefix_and_no_others() {
 async fn without_memory_nothing_is_added_and_everything_can_end() {
     let Some(server) = Redis::start() else { return };
     let limits = Limits { queue_messages_max: 100_000, retained_max: 100_000 };
-    let settings = Settings { url: server.url(), prefix: "test".to_owned(), node: "node".to_owned(), limits, cluster: Default::default() };
-    let store = Store::Redis(OnRedis::connect(settings).await.expect("a store on Redis"));
+    let store = connected(Settings { limits, ..settings(server.url()) }).await;
     let (lease, _) = open(&store, "c", false, MINUTE, Some(will(5)), NOW).await;
     let large = "x".repeat(100_000);
     let big = run(&[&large]);
@@ -149,4 +148,23 @@ async fn without_memory_nothing_is_added_and_everything_can_end() {
     assert_eq!(write(&store, append(&lease, &run(&["1"]))).await, Written::Done, "there is room again");
     assert!(store.purge(&lease).await.unwrap());
     assert_eq!(store.next_due().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn every_primary_has_the_functions_and_gets_them_again() {
+    let Some(redis) = Deployment::start(Kind::Cluster) else { return };
+    let store = connected(settings(redis.url())).await;
+    let libraries = |server: &Redis| server.query::<Vec<redis::Value>>(&["FUNCTION", "LIST"]).len();
+    assert!(redis.servers.iter().all(|server| libraries(server) == 2));
+    redis.servers.iter().for_each(|server| server.query::<()>(&["FUNCTION", "FLUSH"]));
+    let ids: Vec<String> = (0..12).map(|number| format!("client{number}")).collect();
+    for id in &ids {
+        // The call that finds them missing is not done; the next one is.
+        let id = client(id);
+        let open = || store.open(&id, Open { clean_start: false, expiry: MINUTE, will: None }, NOW);
+        if open().await.is_err() {
+            open().await.unwrap();
+        }
+    }
+    assert!(redis.servers.iter().all(|server| libraries(server) >= 1));
 }

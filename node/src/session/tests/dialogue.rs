@@ -126,7 +126,11 @@ impl Dialogue {
         let read = self.session.store_read();
         if let Some((after, limit)) = read.filter(|_| end.is_none()) {
             let page: Vec<_> = self.queue.iter().filter(|(sequence, ..)| *sequence > after).take(limit).cloned().collect();
-            self.session.deliver_stored(page.into_iter(), limit, |_| true, self.now);
+            self.session.deliver_stored(
+                page.into_iter().map(|(sequence, message, grant)| (sequence, Some(message), grant)),
+                limit,
+                self.now,
+            );
             // What is not to be sent is acknowledged in the next turn, which may be the first of nothing.
             self.commit(go, &mut told);
         }

@@ -181,7 +181,7 @@ impl World {
             let page = self.store.queue.range(after + 1..).take(limit);
             let page: Vec<_> = page.map(|(&sequence, message)| (sequence, message.clone(), grant.clone())).collect();
             self.store.handed = page.last().map_or(self.store.handed, |last| last.0.max(self.store.handed));
-            self.session.deliver_stored(page.into_iter(), limit, |_| true, NOW);
+            self.session.deliver_stored(page.into_iter().map(|(sequence, message, grant)| (sequence, Some(message), grant)), limit, NOW);
         }
         for packet in packets(&mut self.session) {
             if let Packet::Publish(Publish { packet_id: Some(id), .. }) = &packet {

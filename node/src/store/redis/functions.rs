@@ -59,18 +59,18 @@ impl Function {
     }
 }
 
-/// Loads the library unless this very text is loaded. Replacing it is one step for Redis: no call finds it missing.
+/// Loads the library into every primary, unless this very text is loaded. Replacing it is one step for Redis: no call finds it missing.
 pub(super) async fn load(link: &Link) -> Result<(), LinkError> {
     let mut list = cmd("FUNCTION");
     list.arg("LIST").arg("LIBRARYNAME").arg(LIBRARY).arg("WITHCODE");
-    if holds_code(&link.call(list).await?) {
+    if link.call_all(list).await?.iter().all(holds_code) {
         return Ok(());
     }
     let mut load = cmd("FUNCTION");
     load.arg("LOAD").arg("REPLACE").arg(CODE);
-    match link.call(load).await? {
-        Value::BulkString(name) if name == LIBRARY.as_bytes() => Ok(()),
-        other => Err(LinkError::Script(format!("FUNCTION LOAD answered {other:?}"))),
+    match link.call_all(load).await?.into_iter().find(|reply| *reply != Value::BulkString(LIBRARY.into())) {
+        None => Ok(()),
+        Some(other) => Err(LinkError::Script(format!("FUNCTION LOAD answered {other:?}"))),
     }
 }
 

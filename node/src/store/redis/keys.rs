@@ -15,6 +15,7 @@
 //!
 //! CLIENT and all other names are escaped. The routing table of a cluster (`{routes}`) comes beside these.
 
+use super::link::slots::slot;
 use crate::packet::connect::ClientId;
 use crate::topic::filter::{ShareName, TopicFilter};
 
@@ -130,22 +131,9 @@ fn escape(name: &str) -> String {
     escaped
 }
 
-/// The hash slot of a tag: CRC-16/XMODEM, as Redis Cluster has it.
-fn slot(tag: &[u8]) -> u16 {
-    let step = |crc: u16, byte: &u8| {
-        (0..8).fold(crc ^ u16::from(*byte) << 8, |crc, _| if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 })
-    };
-    tag.iter().fold(0, step) % 16_384
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn slots_are_those_of_redis() {
-        assert_eq!((slot(b"123456789"), slot(b"foo"), slot(b"")), (0x31C3, 12_182, 0));
-    }
 
     /// What Redis takes as the tag: between the first `{` and the first `}` after it, unless that is nothing.
     fn tag(key: &str) -> &str {

@@ -13,6 +13,7 @@ mod contexts;
 mod due;
 mod encoding;
 mod functions;
+pub mod joining;
 mod keys;
 pub mod link;
 mod queue;
@@ -30,14 +31,16 @@ use redis::{Cmd, Value};
 use tokio::sync::mpsc;
 
 use super::cluster::News;
+use super::health::StoreHealth;
 use super::{Stats, StoreError};
 use crate::packet::connect::ClientId;
 use cluster::Cluster;
 use functions::Function;
 use keys::Keys;
 use link::Link;
-use link::address::Address;
+use link::address::{Access, Address};
 use link::error::LinkError;
+use link::settings::Durability;
 use link::start::StartError;
 
 /// What a node wants of its Redis.
@@ -45,6 +48,9 @@ use link::start::StartError;
 pub struct Settings {
     /// As [`Address::parse`] reads it.
     pub url: String,
+    /// What does not stand in the URL.
+    pub access: Access,
+    pub durability: Durability,
     /// Begins every key.
     pub prefix: String,
     /// The name of this node; what it owned under an earlier start is another's.
@@ -82,8 +88,9 @@ pub struct Redis {
 impl Redis {
     /// Connects, and loads the functions.
     pub async fn connect(settings: Settings) -> Result<Redis, StartError> {
-        let of_link = link::settings::Settings { prefix: settings.prefix.clone(), ..link::settings::Settings::default() };
-        let link = Link::open(Address::parse(&settings.url)?, of_link).await?;
+        let (prefix, durability) = (settings.prefix.clone(), settings.durability);
+        let of_link = link::settings::Settings { prefix, durability, ..link::settings::Settings::default() };
+        let link = Link::open(Address::parse(&settings.url)?.with(settings.access)?, of_link).await?;
         functions::load(&link).await.map_err(|error| StartError::NotReady(error.to_string()))?;
         let joined = Cluster::join(link.clone(), &settings.node, settings.cluster).await;
         let (cluster, news) = joined.map_err(|error| StartError::NotReady(format!("the cluster cannot be joined: {error:?}")))?;
@@ -97,11 +104,6 @@ impl Redis {
             dropped_full: AtomicU64::new(0),
             expired: AtomicU64::new(0),
         })
-    }
-
-    /// Every standing connection is up, and Redis has heard of this node lately.
-    pub fn is_reachable(&self) -> bool {
-        self.link.state().is_healthy() && self.cluster.may_promise()
     }
 
     /// What joins this node with the others of its prefix.
@@ -123,6 +125,12 @@ impl Redis {
             expired: self.expired.load(Relaxed),
             ..Stats::default()
         })
+    }
+
+    /// What the link and the beat know.
+    pub fn health(&self) -> StoreHealth {
+        let down_for = self.link.state().down_since.map(|since| since.elapsed());
+        self.cluster.health(down_for)
     }
 
     /// Calls a function by the control connection. `arguments` adds its arguments.

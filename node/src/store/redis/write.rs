@@ -87,11 +87,15 @@ impl Wave {
 
 impl Redis {
     pub(in crate::store) async fn write(&self, writes: Vec<Write>, now: Time) -> Result<Vec<Written>, StoreError> {
-        let groups = group(&writes);
+        let mut groups = group(&writes);
         let mut written = vec![Written::Done; writes.len()];
         // By the address of the run, which `writes` keeps alive.
         let mut encoded: HashMap<usize, Encoded> = HashMap::new();
         let mut wave = Wave::default();
+        if self.cluster.is_full() {
+            // Well before Redis refuses everything: acknowledgements and ends need what is left.
+            groups.iter_mut().for_each(|group| self.refuse(group, &mut written));
+        }
         let has_appends = groups.iter().any(|group| !group.appends.is_empty());
         for (place, group) in groups.iter().enumerate() {
             let keys = self.keys.session(group.client_id);
@@ -110,6 +114,14 @@ impl Redis {
             self.send(wave, &groups, &mut written).await?;
         }
         Ok(written)
+    }
+
+    /// Adds nothing for this Session: neither messages, nor that one was received.
+    fn refuse(&self, group: &mut Group<'_>, written: &mut [Written]) {
+        for (place, run, _) in group.appends.drain(..) {
+            written[place] = Written::StoreFull;
+            self.dropped_full.fetch_add(run.messages().iter().filter(|message| message.qos > QoS::AtMostOnce).count() as u64, Relaxed);
+        }
     }
 
     fn add_appends(

@@ -12,8 +12,9 @@ use super::core::Core;
 use super::functions::{self, Function};
 use super::reply;
 use crate::store::StoreError;
-use crate::store::cluster::{News, NodeId, RouteVersion};
+use crate::store::cluster::{Expelled, News, NodeId, RouteVersion};
 use crate::store::redis::link::apart::Blocking;
+use crate::store::redis::link::error::LinkError;
 
 /// What one beat tells.
 #[derive(Debug)]
@@ -22,6 +23,10 @@ struct Heard {
     members: Vec<Member>,
     /// Dead, and whoever wanted to clean up after them did not come to the end.
     orphans: Vec<NodeId>,
+    /// When this truth began, in Redis's own words.
+    born: String,
+    /// How full the memory of Redis is, in promille.
+    memory: u64,
 }
 
 #[derive(Debug)]
@@ -43,6 +48,8 @@ pub(super) struct Beat {
     generation: u64,
     /// Suspects, and when each became one.
     suspects: HashMap<NodeId, Instant>,
+    /// When the truth began of which this node is a member.
+    born: String,
 }
 
 impl Beat {
@@ -50,9 +57,10 @@ impl Beat {
     pub(super) async fn join(core: Arc<Core>) -> Result<Beat, StoreError> {
         let now = Instant::now();
         let generation = core.link.state().generation;
-        let mut beat = Beat { core, connection: None, last: now, steady_since: now, generation, suspects: HashMap::new() };
+        let mut beat =
+            Beat { core, connection: None, last: now, steady_since: now, generation, suspects: HashMap::new(), born: String::new() };
         functions::load(&beat.core.link).await?;
-        beat.once(true).await?;
+        beat.born = beat.once(true).await?.born;
         Ok(beat)
     }
 
@@ -60,27 +68,29 @@ impl Beat {
     pub(super) async fn run(mut self) {
         let mut ticks = interval(self.core.settings.beat);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
+        let why = loop {
             ticks.tick().await;
             match self.once(false).await {
                 Ok(heard) if heard.is_listed => self.look(&heard).await,
                 Ok(_) if self.core.has_left.load(Relaxed) => return,
-                Ok(_) => break,
-                Err(_) if self.last.elapsed() > self.core.settings.outage_max => break,
+                Ok(heard) if heard.born != self.born => break Expelled::Flushed,
+                Ok(_) => break Expelled::TakenForDead,
+                Err(_) if self.last.elapsed() > self.core.settings.outage_max => break Expelled::Outage,
                 Err(_) => {
                     self.connection = None;
                     self.steady_since = Instant::now();
                 }
             }
-        }
-        tracing::warn!(node = self.core.node.as_str(), "this node was taken for dead, or has been without Redis for too long");
+        };
         self.core.promise.end();
-        let _ = self.core.news.send(News::Expelled).await; // nobody is there to be expelled
+        let _ = self.core.news.send(News::Expelled(why)).await; // nobody is there to be expelled
     }
 
-    async fn once(&mut self, join: bool) -> Result<Heard, StoreError> {
+    async fn once(&mut self, join: bool) -> Result<Heard, LinkError> {
         let sent = Instant::now(); // Redis hears it later, so the lease begins later there
-        let heard = self.say(join).await?;
+        let heard = self.say(join).await.inspect_err(|error| self.core.pulse.note(Some(error.clone())))?;
+        self.core.pulse.note(None);
+        self.core.pulse.note_memory(heard.memory);
         if heard.is_listed {
             self.last = sent;
             self.core.promise.set_until(sent + self.core.settings.promise);
@@ -94,14 +104,14 @@ impl Beat {
         Ok(heard)
     }
 
-    async fn say(&mut self, join: bool) -> Result<Heard, StoreError> {
+    async fn say(&mut self, join: bool) -> Result<Heard, LinkError> {
         let connection = match &mut self.connection {
             Some(connection) => connection,
-            none => none.insert(self.core.link.blocking().await?),
+            none => none.insert(self.core.link.blocking(&self.core.keys.dead()).await?),
         };
         let applied = *self.core.applied.borrow();
         let applied = if applied == 0 { String::new() } else { applied.to_string() };
-        let mut beat = Function::Beat.on(&self.core.keys.members());
+        let mut beat = Function::Beat.on(&self.core.keys.beat());
         beat.arg(self.core.node.as_str()).arg(u8::from(join)).arg(applied);
         match connection.query(&beat, Duration::ZERO).await {
             Err(error) if functions::is_missing(&error) => {
@@ -110,6 +120,7 @@ impl Beat {
             }
             reply => hear(reply?),
         }
+        .map_err(|_| LinkError::Script("the beat has no answer that is understood".to_owned()))
     }
 
     /// Looks who is dead, and takes care of them.
@@ -173,11 +184,11 @@ impl Core {
 }
 
 fn hear(reply: Value) -> Result<Heard, StoreError> {
-    let [listed, members, orphans] =
-        <[Value; 3]>::try_from(reply::list(reply)?).map_err(|found| reply::unexpected(&Value::Array(found)))?;
+    let [listed, members, orphans, born, memory] =
+        <[Value; 5]>::try_from(reply::list(reply)?).map_err(|found| reply::unexpected(&Value::Array(found)))?;
     let members = reply::list(members)?.chunks(3).map(member).collect::<Result<Vec<_>, _>>()?;
     let orphans = reply::list(orphans)?.into_iter().map(node).collect::<Result<Vec<_>, _>>()?;
-    Ok(Heard { is_listed: listed == Value::Int(1), members, orphans })
+    Ok(Heard { is_listed: listed == Value::Int(1), members, orphans, born: reply::text(born)?, memory: reply::number(&memory)? })
 }
 
 fn member(parts: &[Value]) -> Result<Member, StoreError> {

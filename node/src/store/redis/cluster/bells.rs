@@ -9,11 +9,13 @@ use bytes::Bytes;
 use redis::{Msg, cmd};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 
 use super::core::{Core, pause};
+use super::deaf::DEAF;
 use super::encoding;
 use super::keys;
+use super::reply;
 use crate::packet::connect::ClientId;
 use crate::session::state::Epoch;
 use crate::store::StoreError;
@@ -60,11 +62,22 @@ impl Core {
     }
 
     pub(super) async fn ring(&self, clients: Vec<ClientId>) -> Result<(), StoreError> {
-        let clients: HashSet<_> = clients.into_iter().collect();
+        let now = Instant::now();
+        let clients: HashSet<_> = clients.into_iter().filter(|client_id| self.deaf.hears(client_id, now)).collect();
+        self.ring_now(clients.into_iter().collect()).await
+    }
+
+    async fn ring_now(&self, clients: Vec<ClientId>) -> Result<(), StoreError> {
         let ring = |client_id: &ClientId| cmd("PUBLISH").arg(self.keys.bell(client_id)).arg("").take();
-        let mut rings = clients.iter().map(ring).peekable();
-        while rings.peek().is_some() {
-            self.write("bells", rings.by_ref().take(RINGS_MAX).collect()).await?;
+        for clients in clients.chunks(RINGS_MAX) {
+            let heard = self.write("bells", clients.iter().map(ring).collect()).await?;
+            let now = Instant::now();
+            for (client_id, heard) in clients.iter().zip(heard) {
+                self.deaf.note(client_id, reply::number(&heard)?, now);
+            }
+        }
+        if !self.deaf.is_empty() {
+            self.owes_bells.notify_one();
         }
         Ok(())
     }
@@ -72,6 +85,23 @@ impl Core {
     pub(super) async fn kick(&self, client_id: &ClientId, epoch: Epoch) -> Result<(), StoreError> {
         let kick = cmd("PUBLISH").arg(self.keys.bell(client_id)).arg(&epoch.to_be_bytes()[..]).take();
         self.write(client_id.as_str(), vec![kick]).await.map(drop)
+    }
+}
+
+/// Rings the bells that were left out, once for each Session.
+pub(super) async fn ring_late(core: Arc<Core>) {
+    loop {
+        core.owes_bells.notified().await;
+        let mut ticks = interval(DEAF / 2);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !core.deaf.is_empty() {
+            ticks.tick().await;
+            let owed = core.deaf.owed(Instant::now());
+            if !owed.is_empty() && core.ring_now(owed.clone()).await.is_err() {
+                // Whoever has opened one of them meanwhile has to look by itself.
+                owed.iter().for_each(|client_id| core.deaf.owe(client_id, Instant::now()));
+            }
+        }
     }
 }
 
@@ -147,6 +177,8 @@ impl Ear {
     /// Returns when the connection is of no use any more.
     async fn serve(&mut self, subscriber: &mut Subscriber) -> Result<(), LinkError> {
         let (news, mut pings, mut dropped) = (self.core.news.clone(), self.pings(), 0);
+        let mut state = self.core.link.watch();
+        let mut generation = state.borrow_and_update().generation;
         loop {
             tokio::select! {
                 message = subscriber.next() => match message {
@@ -159,8 +191,14 @@ impl Ear {
                         room.send(news);
                     }
                 }
+                Ok(()) = state.changed() => {}
                 // It is subscribed already; whether Redis answers is what matters.
                 _ = pings.tick() => subscriber.subscribe(self.core.keys.applied()).await?,
+            }
+            // In a Redis Cluster what is published at one primary is heard at another, unless the first dies between.
+            if state.borrow_and_update().generation != generation {
+                generation = state.borrow().generation;
+                self.late.bells_lost = true;
             }
             if subscriber.dropped() != dropped {
                 dropped = subscriber.dropped();

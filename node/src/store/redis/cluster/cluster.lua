@@ -127,10 +127,17 @@ end
 
 -- The nodes ---------------------------------------------------------------------------------------------------------------------------
 
--- Keys: hb, applied, dead. Arguments: node, '1' to join, the version of routes that it has applied or ''.
--- Answers whether it is (still) listed; all members with the ms since their last beat and their versions; the dead whose claim has run out.
+-- What INFO says by this name, or 0.
+local function told(info, name)
+  return tonumber(string.match(info, name .. ':(%d+)')) or 0
+end
+
+-- Keys: hb, applied, dead, born. Arguments: node, '1' to join, the version of routes that it has applied or ''.
+-- Answers whether it is (still) listed; all members with the ms since their last beat and their versions; the dead whose claim has run out;
+-- when this truth began ('': it has not, Redis came back empty); how much memory is used, in promille of what may be (0: there is no bound).
 local function beat(keys, args)
   local time = now()
+  if args[2] == '1' then call('SET', keys[4], int(micros()), 'NX') end
   local listed = args[2] == '1' or call('ZSCORE', keys[1], args[1])
   if listed then
     call('ZADD', keys[1], time, args[1])
@@ -144,7 +151,10 @@ local function beat(keys, args)
     members[#members + 1] = call('HGET', keys[2], scored[i]) or ''
   end
   local orphans = call('ZRANGEBYSCORE', keys[3], '-inf', time, 'LIMIT', 0, ORPHANS_MAX)
-  return { listed and 1 or 0, members, orphans }
+  local info = call('INFO', 'memory')
+  local most = told(info, 'maxmemory')
+  local used = most > 0 and math.floor(told(info, 'used_memory') * 1000 / most) or 0
+  return { listed and 1 or 0, members, orphans, call('GET', keys[4]) or '', used }
 end
 
 -- Keys: hb, applied, dead. Arguments: node, lease in ms, how long the claim lasts in ms. Answers whether it is the caller's to clean up

@@ -1,13 +1,15 @@
 //! What the verbs and the tasks of a node share.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use redis::{Cmd, Value};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use super::bells::Ask;
+use super::deaf::Deaf;
 use super::keys::Keys;
 use super::peers::Peers;
 use super::posts::Outgoing;
@@ -16,6 +18,9 @@ use crate::store::StoreError;
 use crate::store::cluster::{News, NodeId, RouteVersion};
 use crate::store::redis::link::Link;
 use crate::store::redis::link::error::LinkError;
+
+/// From here on new messages are refused, in promille of `maxmemory`: what is left is for what must go on, and for what is on its way.
+pub(super) const MEMORY_FULL: u64 = 920;
 
 /// After something went wrong, before it is tried again.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -37,6 +42,10 @@ pub(super) struct Core {
     pub(super) promise: Promise,
     /// Of its own will.
     pub(super) has_left: AtomicBool,
+    pub(super) pulse: Pulse,
+    pub(super) deaf: Deaf,
+    /// A bell is owed to somebody, or will be.
+    pub(super) owes_bells: Notify,
 }
 
 impl Core {
@@ -48,6 +57,38 @@ impl Core {
 
     pub(super) fn drop_posts(&self, count: usize) {
         self.dropped.fetch_add(count as u64, Relaxed);
+    }
+}
+
+/// What the beat has learned of Redis.
+#[derive(Debug, Default)]
+pub(super) struct Pulse {
+    /// How full its memory is, in promille of what it may have; zero: there is no bound, or nobody knows yet.
+    pub(super) memory: AtomicU64,
+    /// Why the last beat was not heard; `None`: it was.
+    pub(super) trouble: Mutex<Option<LinkError>>,
+}
+
+impl Pulse {
+    /// Notes how the last beat went; said when it is another way than the one before.
+    pub(super) fn note(&self, trouble: Option<LinkError>) {
+        let mut last = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&*last, &trouble) {
+            (known, now) if known == now => {}
+            (_, Some(error)) => tracing::warn!(%error, "the beat of this node is not heard"),
+            (_, None) => tracing::info!("the beat of this node is heard again"),
+        }
+        *last = trouble;
+    }
+
+    /// Notes how full Redis is; said when it becomes so, and when it is not any more.
+    pub(super) fn note_memory(&self, promille: u64) {
+        let before = self.memory.swap(promille, Relaxed);
+        match (before >= MEMORY_FULL, promille >= MEMORY_FULL) {
+            (false, true) => tracing::error!(promille, "Redis is nearly full: new messages are refused (0x97) until some are taken"),
+            (true, false) => tracing::info!(promille, "Redis has room again: new messages are taken"),
+            _ => {}
+        }
     }
 }
 
@@ -75,6 +116,11 @@ impl Promise {
     /// Given up for good.
     pub(super) fn is_over(&self) -> bool {
         self.until.load(Relaxed) == 0
+    }
+
+    /// For how long it has not held, as far as that is known.
+    pub(super) fn over_for(&self) -> Duration {
+        self.started.elapsed().saturating_sub(Duration::from_millis(self.until.load(Relaxed)))
     }
 
     pub(super) fn holds(&self) -> bool {

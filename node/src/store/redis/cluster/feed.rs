@@ -30,10 +30,10 @@ pub(super) struct Entry {
 }
 
 impl Feed {
-    /// Returns when there is a connection, however long that takes.
-    pub(super) async fn open(link: &Link) -> Feed {
+    /// Of this stream. Returns when there is a connection, however long that takes.
+    pub(super) async fn open(link: &Link, key: &str) -> Feed {
         loop {
-            match link.blocking().await {
+            match link.blocking(key).await {
                 Ok(connection) => return Feed { connection, generation: link.state().generation },
                 Err(_) => pause().await,
             }

@@ -54,13 +54,13 @@ pub(super) async fn call(link: &Link, command: Cmd) -> Result<Value, LinkError> 
     }
 }
 
-/// Loads the library unless this very text is loaded. Replacing it is one step for Redis: no call finds it missing.
+/// Loads the library into every primary, unless this very text is loaded. Replacing it is one step for Redis: no call finds it missing.
 pub(super) async fn load(link: &Link) -> Result<(), LinkError> {
-    let listed = link.call(cmd("FUNCTION").arg("LIST").arg("LIBRARYNAME").arg(LIBRARY).arg("WITHCODE").take()).await?;
-    if holds_code(&listed) {
+    let listed = link.call_all(cmd("FUNCTION").arg("LIST").arg("LIBRARYNAME").arg(LIBRARY).arg("WITHCODE").take()).await?;
+    if listed.iter().all(holds_code) {
         return Ok(());
     }
-    link.call(cmd("FUNCTION").arg("LOAD").arg("REPLACE").arg(CODE).take()).await.map(drop)
+    link.call_all(cmd("FUNCTION").arg("LOAD").arg("REPLACE").arg(CODE).take()).await.map(drop)
 }
 
 /// Whether a reply has our text somewhere in it.

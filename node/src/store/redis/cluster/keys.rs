@@ -10,6 +10,7 @@
 //! | `mqttd:{nodes}:hb` | ZSET | members by their last beat, in ms |
 //! | `mqttd:{nodes}:applied` | HASH | members to the versions of routes that they have applied |
 //! | `mqttd:{nodes}:dead` | ZSET | dead nodes, by when the claim of who cleans up after them ends, in ms |
+//! | `mqttd:{nodes}:born` | STRING | when the first node joined, in µs: when it is another, Redis has forgotten everything |
 //! | `mqttd:{n:NODE}:in` | STREAM `0-NUMBER` | inbox: batches of posts, in the field `p` |
 //! | `mqttd:{n:NODE}:sess` | SET | clients that may have a Session there: superset |
 //!
@@ -76,6 +77,11 @@ impl Keys {
     /// What the functions that keep the members want, in their order.
     pub(super) fn members(&self) -> [String; 3] {
         ["hb", "applied", "dead"].map(|word| self.key("nodes", word))
+    }
+
+    /// What a beat wants, in its order.
+    pub(super) fn beat(&self) -> [String; 4] {
+        ["hb", "applied", "dead", "born"].map(|word| self.key("nodes", word))
     }
 
     pub(super) fn dead(&self) -> String {

@@ -13,6 +13,7 @@
 mod beat;
 mod bells;
 mod core;
+mod deaf;
 mod encoding;
 mod feed;
 mod functions;
@@ -24,23 +25,27 @@ mod routes;
 pub mod settings;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use redis::{Cmd, cmd};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use self::core::{Core, Promise, pause};
+use self::core::{Core, MEMORY_FULL, Promise, Pulse, pause};
 use super::link::Link;
+use super::link::error::LinkError;
 use crate::packet::connect::ClientId;
 use crate::session::state::Epoch;
 use crate::store::StoreError;
 use crate::store::cluster::{News, NodeId, Post, RouteChange, RouteVersion, Who};
+use crate::store::health::StoreHealth;
 use crate::time::Time;
 use beat::Beat;
 use bells::{ASKS_MAX, Ear};
+use deaf::Deaf;
 use keys::Keys;
 use peers::Peers;
 use routes::LAST_EPOCH;
@@ -81,6 +86,9 @@ impl Cluster {
             dropped: AtomicU64::new(0),
             promise: Promise::new(),
             has_left: AtomicBool::new(false),
+            pulse: Pulse::default(),
+            deaf: Deaf::default(),
+            owes_bells: Notify::new(),
         });
         core.make_inbox().await?;
         let version = core.history(0).await?;
@@ -93,6 +101,7 @@ impl Cluster {
         tasks.spawn(routes::follow(core.clone(), version, generation));
         tasks.spawn(routes::herald(core.clone()));
         tasks.spawn(posts::receive(core.clone(), generation));
+        tasks.spawn(bells::ring_late(core.clone()));
         tasks.spawn(posts::send(core.clone(), outgoing));
         Ok((Cluster { shared: Arc::new(Shared { core, _tasks: tasks }) }, told))
     }
@@ -223,6 +232,39 @@ impl Cluster {
         core.end_membership().await?;
         let left = core.link.call(cmd("SCARD").arg(core.keys.sessions(&core.node)).take()).await?;
         if reply::number(&left)? == 0 { self.bury(&core.node.clone()).await } else { Ok(()) }
+    }
+
+    /// What an earlier incarnation of this node has left is for whoever cleans up first: nobody waits for it any more.
+    pub(super) async fn disown(&self, lost: &NodeId) -> Result<(), StoreError> {
+        let [members, applied, dead] = self.core().keys.members();
+        let forget = |verb: &str, key: String| cmd(verb).arg(key).arg(lost.as_str()).take();
+        let steps = vec![
+            forget("ZREM", members),
+            forget("HDEL", applied),
+            // Not when somebody is at it.
+            cmd("ZADD").arg(dead).arg("NX").arg(0).arg(lost.as_str()).take(),
+        ];
+        self.core().write(lost.as_str(), steps).await.map(drop)
+    }
+
+    /// `down_for`: how long the link has not been whole.
+    pub(super) fn health(&self, down_for: Option<Duration>) -> StoreHealth {
+        let (core, pulse) = (self.core(), &self.core().pulse);
+        let trouble = pulse.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let says = |word: &str| matches!(&trouble, Some(LinkError::Refused(text)) if text.contains(word));
+        StoreHealth {
+            down_for: down_for.or_else(|| (!core.promise.holds()).then(|| core.promise.over_for())),
+            is_full: self.is_full(),
+            lacks_replicas: says("NOREPLICAS"),
+            is_read_only: says("READONLY") || says("MISCONF"),
+            last_error: trouble.map(|error| error.to_string()),
+        }
+    }
+
+    /// Redis has so little memory left that no new message is to be put there.
+    pub fn is_full(&self) -> bool {
+        // One atomic number: the writes of a turn ask for it.
+        self.core().pulse.memory.load(Relaxed) >= MEMORY_FULL
     }
 
     /// Whether this node was heard of so lately that nobody can have taken it for dead. By a clock that stands still while the machine is

@@ -82,7 +82,7 @@ pub(super) async fn receive(core: Arc<Core>, mut generation: u64) {
     let inbox = core.keys.inbox(&core.node);
     let mut last: Last = Some(FIRST);
     loop {
-        let mut feed = Feed::open(&core.link).await;
+        let mut feed = Feed::open(&core.link, &inbox).await;
         if feed.generation != generation {
             let Ok(newest) = newest(&mut feed, &inbox).await else {
                 pause().await;

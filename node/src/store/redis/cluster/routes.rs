@@ -135,7 +135,7 @@ fn understood(name: &str, subscription: Option<Subscription>) -> Option<Subscrip
 pub(super) async fn follow(core: Arc<Core>, mut last: RouteVersion, mut generation: u64) {
     let log = core.keys.log();
     loop {
-        let mut feed = Feed::open(&core.link).await;
+        let mut feed = Feed::open(&core.link, &log).await;
         if feed.generation != generation {
             // What this node has seen may be forgotten, and its version used again: from here on it is not.
             let Ok(newest) = core.history(last).await else {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::start::StartError;
+use super::tls::Tls;
 
 const PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
@@ -11,16 +12,19 @@ const SENTINEL_PORT: u16 = 26379;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Address {
     pub(super) place: Place,
-    pub(super) tls: bool,
+    /// `None`: in the clear.
+    pub(super) tls: Option<Tls>,
     pub(super) username: Option<String>,
     pub(super) password: Option<String>,
+    /// Of the Sentinels, which have users of their own.
+    pub(super) sentinel: (Option<String>, Option<String>),
     pub(super) database: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     Standalone(Host),
-    /// The Sentinels are asked for the primary of this name at every connect, without a password.
+    /// The Sentinels are asked for the primary of this name at every connect.
     Sentinel {
         sentinels: Vec<Host>,
         master: String,
@@ -28,23 +32,23 @@ pub(super) enum Place {
     Cluster(Vec<Host>),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Host {
     pub(super) name: String,
     pub(super) port: u16,
 }
 
 impl Address {
-    /// `redis://[user[:password]@]host[:port][/db]`, `rediss://` for TLS, `redis+sentinel://[…@]host[:port],…/master[/db]`,
-    /// `redis+cluster://[…@]host[:port],…`. What URLs reserve is written `%XX` in the user name and the password.
+    /// `redis://[user[:password]@]host[:port][/db]`, `redis+sentinel://[…@]host[:port],…/master[/db]`, `redis+cluster://[…@]host[:port],…`;
+    /// each begins with `rediss` for TLS. What URLs reserve is written `%XX` in the user name and the password.
     pub fn parse(url: &str) -> Result<Address, StartError> {
         let fault = |what: &str| StartError::Address(what.to_owned());
         let (scheme, rest) = url.split_once("://").ok_or_else(|| fault("it begins with redis:// or the like"))?;
         let (login, rest) = rest.rsplit_once('@').map_or((None, rest), |(login, rest)| (Some(login), rest));
         let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (username, password) = login.map_or(Ok((None, None)), parse_login)?;
-        let (place, database) = match scheme {
-            "redis" | "rediss" => (Place::Standalone(parse_host(hosts, PORT)?), path),
+        let (place, database) = match scheme.replacen("rediss", "redis", 1).as_str() {
+            "redis" => (Place::Standalone(parse_host(hosts, PORT)?), path),
             "redis+cluster" => (Place::Cluster(parse_hosts(hosts, PORT)?), path),
             "redis+sentinel" => {
                 let (master, database) = path.split_once('/').unwrap_or((path, ""));
@@ -53,10 +57,55 @@ impl Address {
                 }
                 (Place::Sentinel { sentinels: parse_hosts(hosts, SENTINEL_PORT)?, master: master.to_owned() }, database)
             }
-            _ => return Err(fault("it begins with redis://, rediss://, redis+sentinel:// or redis+cluster://")),
+            _ => return Err(fault("it begins with redis://, redis+sentinel:// or redis+cluster://, or with rediss for TLS")),
         };
         let database = if database.is_empty() { 0 } else { database.parse().map_err(|_| fault("the database is a number"))? };
-        Ok(Address { place, tls: scheme == "rediss", username, password, database })
+        if database != 0 && matches!(place, Place::Cluster(_)) {
+            return Err(fault("a Redis Cluster has no databases but 0"));
+        }
+        let tls = scheme.starts_with("rediss").then(Tls::default);
+        Ok(Address { place, tls, username, password, sentinel: (None, None), database })
+    }
+
+    /// Adds what does not stand in the URL.
+    pub fn with(mut self, access: Access) -> Result<Address, StartError> {
+        let fault = |what: &str| Err(StartError::Address(what.to_owned()));
+        if self.tls.is_none() && access.tls != Tls::default() {
+            return fault("it says nothing of TLS, but there are settings for TLS (store.tls_...): write rediss://");
+        }
+        if (access.user.is_some() || access.password.is_some()) && (self.username.is_some() || self.password.is_some()) {
+            return fault("user and password stand in it, and beside it too (store.user, store.password): keep one");
+        }
+        if self.tls.is_some() {
+            access.tls.check().map_err(StartError::Tls)?;
+            self.tls = Some(access.tls);
+        }
+        if access.user.is_some() || access.password.is_some() {
+            (self.username, self.password) = (access.user, access.password);
+        }
+        self.sentinel = (access.sentinel_user, access.sentinel_password);
+        Ok(self)
+    }
+
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(self.place, Place::Cluster(_))
+    }
+}
+
+/// How a node may come in, as far as the URL does not say it.
+#[derive(Clone, Default)]
+pub struct Access {
+    pub user: Option<String>,
+    pub password: Option<String>,
+    pub sentinel_user: Option<String>,
+    pub sentinel_password: Option<String>,
+    pub tls: Tls,
+}
+
+/// Without the passwords.
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Access").field("user", &self.user).field("tls", &self.tls).finish_non_exhaustive()
     }
 }
 
@@ -108,10 +157,11 @@ impl fmt::Display for Host {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |hosts: &[Host]| hosts.iter().map(Host::to_string).collect::<Vec<_>>().join(",");
+        f.write_str(if self.tls.is_some() { "rediss" } else { "redis" })?;
         match &self.place {
-            Place::Standalone(host) => write!(f, "redis{}://{host}", if self.tls { "s" } else { "" })?,
-            Place::Sentinel { sentinels, master } => write!(f, "redis+sentinel://{}/{master}", list(sentinels))?,
-            Place::Cluster(hosts) => write!(f, "redis+cluster://{}", list(hosts))?,
+            Place::Standalone(host) => write!(f, "://{host}")?,
+            Place::Sentinel { sentinels, master } => write!(f, "+sentinel://{}/{master}", list(sentinels))?,
+            Place::Cluster(hosts) => write!(f, "+cluster://{}", list(hosts))?,
         }
         if self.database == 0 { Ok(()) } else { write!(f, "/{}", self.database) }
     }
@@ -135,13 +185,23 @@ mod tests {
             ("rediss://:secret@r:1", "rediss://r:1"),
             ("redis+sentinel://a,b:2/main/1", "redis+sentinel://a:26379,b:2/main/1"),
             ("redis+cluster://a:1,b:2", "redis+cluster://a:1,b:2"),
+            ("rediss+sentinel://a/main", "rediss+sentinel://a:26379/main"),
+            ("rediss+cluster://a", "rediss+cluster://a:6379"),
         ];
         for (url, expected) in rows {
             assert_eq!(Address::parse(url).unwrap().to_string(), expected, "{url}");
         }
-        for url in
-            ["localhost", "http://a", "redis://", "redis://a:b", "redis://a/b", "redis://%zz@a", "redis://[::1", "redis+sentinel://a"]
-        {
+        for url in [
+            "localhost",
+            "http://a",
+            "redis://",
+            "redis://a:b",
+            "redis://a/b",
+            "redis://%zz@a",
+            "redis://[::1",
+            "redis+sentinel://a",
+            "redis+cluster://a/1",
+        ] {
             assert!(matches!(Address::parse(url), Err(StartError::Address(_))), "{url}");
         }
     }

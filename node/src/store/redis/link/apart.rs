@@ -10,9 +10,11 @@ use redis::{Cmd, Msg, ToRedisArgs, Value};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::error::LinkError;
+use super::address::Host;
+use super::error::{LinkError, is_redirect};
 use super::find;
 use super::health::Health;
+use super::nodes::Nodes;
 use super::wire::{Wire, connect, login};
 
 /// Messages that wait for the reader of a [`Subscriber`].
@@ -23,24 +25,31 @@ const MESSAGES_MAX: usize = 8192;
 pub struct Blocking {
     wire: Wire,
     deadline: Duration,
+    nodes: Arc<Nodes>,
 }
 
 impl Blocking {
-    pub(super) async fn open(health: &Health) -> Result<Blocking, LinkError> {
-        let wire = health.dial().await.map_err(|error| {
+    pub(super) async fn open(nodes: &Arc<Nodes>, key: &str) -> Result<Blocking, LinkError> {
+        let target = nodes.primary_of(key).ok_or(LinkError::Unavailable)?.target.clone();
+        let wire = target.dial().await.map_err(|error| {
             tracing::debug!(%error, "no connection for commands that block");
+            nodes.doubt();
             LinkError::Unavailable
         })?;
-        Ok(Blocking { wire, deadline: health.settings.deadline })
+        Ok(Blocking { wire, deadline: target.settings().deadline, nodes: nodes.clone() })
     }
 
     /// The reply to a command that blocks for `block` at most: later than that by the link's deadline, it is [`LinkError::Unknown`],
     /// and so it is when this future is dropped before its end. The connection is of no use then: ask the link for a new one.
     pub async fn query(&mut self, cmd: &Cmd, block: Duration) -> Result<Value, LinkError> {
-        match timeout(block + self.deadline, self.wire.query(cmd)).await {
-            Ok(reply) => reply.map_err(LinkError::from),
-            Err(_) => Err(LinkError::Unknown),
+        let reply = match timeout(block + self.deadline, self.wire.query(cmd)).await {
+            Ok(reply) => reply,
+            Err(_) => return Err(LinkError::Unknown),
+        };
+        if reply.as_ref().is_err_and(is_redirect) {
+            self.nodes.doubt();
         }
+        reply.map_err(LinkError::from)
     }
 }
 
@@ -54,11 +63,22 @@ pub struct Subscriber {
 }
 
 impl Subscriber {
-    pub(super) async fn open(health: &Health) -> Result<Subscriber, LinkError> {
+    pub(super) async fn open(health: &Health, nodes: &Nodes) -> Result<Subscriber, LinkError> {
         let address = health.address();
         let opened = timeout(health.settings.connect_deadline, async {
-            let host = find::primaries(address, health.settings.connect_deadline / 2).await.ok()?.into_iter().next()?;
-            PubSub::new(&login(address), connect(&host).await.ok()?).await.ok()
+            // In a Cluster every node hears what is published at any.
+            let mut hosts: Vec<Host> = nodes.map().hosts().cloned().collect();
+            if hosts.is_empty() {
+                hosts = find::primaries(address, health.settings.connect_deadline / 2).await.ok()?;
+            }
+            for host in hosts {
+                if let Ok(socket) = connect(&host, address.tls.as_ref()).await
+                    && let Ok(opened) = PubSub::new(&login(address), socket).await
+                {
+                    return Some(opened);
+                }
+            }
+            None
         });
         let (redis, stream) = opened.await.ok().flatten().ok_or(LinkError::Unavailable)?.split();
         let (sender, messages) = mpsc::channel(MESSAGES_MAX);

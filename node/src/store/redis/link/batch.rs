@@ -7,9 +7,9 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::error::LinkError;
-use super::lane::Replies;
+use super::lane::{Answered, NotDone};
 
-pub(super) type Answer = oneshot::Sender<Result<Replies, LinkError>>;
+pub(super) type Answer = oneshot::Sender<Result<Answered, NotDone>>;
 
 /// What one caller writes in one call.
 pub(super) struct Group {
@@ -30,7 +30,12 @@ impl Group {
 
     /// Tells the caller that nothing of it was sent.
     pub(super) fn refuse(self) {
-        let _ = self.answer.send(Err(LinkError::Unavailable)); // a caller that has gone needs no answer
+        let _ = self.answer.send(Err(NotDone::Link(LinkError::Unavailable))); // a caller that has gone needs no answer
+    }
+
+    /// The same, because it has to go elsewhere.
+    pub(super) fn give_back(self) {
+        let _ = self.answer.send(Err(NotDone::Back(self.commands)));
     }
 }
 
@@ -87,9 +92,13 @@ impl Batch {
         self.groups.into_iter().for_each(Group::refuse);
     }
 
-    /// All commands, and for each caller how many of the replies are its own.
-    pub(super) fn into_parts(self) -> (Pipeline, Vec<(usize, Answer)>) {
-        let mut pipeline = Pipeline::with_capacity(self.commands + usize::from(self.is_ping));
+    pub(super) fn give_back(self) {
+        self.groups.into_iter().for_each(Group::give_back);
+    }
+
+    /// All commands, and for each caller how many of the replies are its own. `last` is asked after them, if there are any.
+    pub(super) fn into_parts(self, last: Option<Cmd>) -> (Pipeline, Vec<(usize, Answer)>) {
+        let mut pipeline = Pipeline::with_capacity(self.commands + 1);
         if self.is_ping {
             pipeline.add_command(cmd("PING"));
         }
@@ -99,6 +108,9 @@ impl Batch {
             for command in group.commands {
                 pipeline.add_command(command);
             }
+        }
+        if let Some(last) = last.filter(|_| self.commands > 0) {
+            pipeline.add_command(last);
         }
         (pipeline, callers)
     }

@@ -3,19 +3,20 @@
 use std::sync::Arc;
 
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, Value, cmd};
+use redis::{Cmd, Pipeline, RedisError, Value, cmd};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::error::{LinkError, is_read_only};
-use super::health::Health;
+use super::lane::NotDone;
+use super::target::Target;
 use super::wire::Wire;
 
 /// The callers' side.
 #[derive(Debug)]
 pub(super) struct Control {
     line: watch::Receiver<Option<Line>>,
-    health: Arc<Health>,
+    target: Arc<Target>,
 }
 
 /// The connection as callers see it.
@@ -28,31 +29,50 @@ struct Line {
 
 impl Control {
     /// Gives the connection to a task that makes it again whenever it is lost, until every `Control` is gone.
-    pub(super) fn start(wire: Wire, health: Arc<Health>) -> Control {
-        let line = Line::new(&wire);
-        let (sender, receiver) = watch::channel(Some(line.clone()));
-        tokio::spawn(keep(wire, line, sender, health.clone()));
-        Control { line: receiver, health }
+    /// Without a connection it begins by making one.
+    pub(super) fn start(wire: Option<Wire>, target: Arc<Target>) -> Control {
+        let (sender, receiver) = watch::channel(None);
+        tokio::spawn(keep(wire, sender, target.clone()));
+        Control { line: receiver, target }
     }
 
-    /// One reply, in twice the deadline at most.
-    pub(super) async fn call(&self, cmd: &Cmd) -> Result<Value, LinkError> {
-        let deadline = self.health.settings.deadline;
+    /// One reply or refusal, in twice the deadline at most. `asking`: also if the slot is only about to come to this primary.
+    pub(super) async fn call(&self, cmd: &Cmd, asking: bool) -> Result<Result<Value, RedisError>, NotDone> {
+        let deadline = self.target.settings().deadline;
         let mut line = self.line.clone();
-        let found = timeout(deadline, line.wait_for(Option::is_some)).await;
-        let line = found.ok().and_then(Result::ok).and_then(|line| line.clone());
-        let Some(Line { mut redis, suspected }) = line else { return Err(LinkError::Unavailable) };
-        let reply = match timeout(deadline, redis.send_packed_command(cmd)).await {
-            Ok(reply) => reply.and_then(Value::extract_error),
-            Err(_) => {
-                suspected.notify_one();
-                return Err(LinkError::Unknown);
+        let line = match timeout(deadline, line.wait_for(Option::is_some)).await {
+            Ok(Ok(line)) => line.clone(),
+            Ok(Err(_)) => return Err(NotDone::Retired),
+            Err(_) => None,
+        };
+        let Some(Line { mut redis, suspected }) = line else { return Err(NotDone::Link(LinkError::Unavailable)) };
+        let durability = self.target.settings().durability;
+        let send = async {
+            if !asking {
+                return Ok((redis.send_packed_command(cmd).await?, true));
             }
+            let mut pipeline = Pipeline::with_capacity(3);
+            pipeline.add_command(redis::cmd("ASKING")).add_command(cmd.clone());
+            if let Some(wait) = durability.wait() {
+                pipeline.add_command(wait);
+            }
+            let mut replies = redis.send_packed_commands(&pipeline, 0, pipeline.len()).await?.into_iter().skip(1);
+            let reply = replies.next().unwrap_or_default();
+            Ok((reply, replies.all(|found| matches!(found, Value::Int(found) if found as u64 >= durability.replicas()))))
+        };
+        let Ok(reply) = timeout(deadline, send).await else {
+            suspected.notify_one();
+            return Err(NotDone::Link(LinkError::Unknown));
+        };
+        let reply = match reply {
+            Ok((_, false)) => return Err(NotDone::Link(LinkError::NotReplicated)),
+            Ok((reply, true)) => reply.extract_error(),
+            Err(error) => Err(error),
         };
         if reply.as_ref().is_err_and(is_read_only) {
             suspected.notify_one();
         }
-        reply.map_err(LinkError::from)
+        Ok(reply)
     }
 }
 
@@ -62,35 +82,44 @@ impl Line {
     }
 }
 
-async fn keep(mut wire: Wire, mut line: Line, lines: watch::Sender<Option<Line>>, health: Arc<Health>) {
+async fn keep(mut wire: Option<Wire>, lines: watch::Sender<Option<Line>>, target: Arc<Target>) {
+    if wire.is_none() {
+        target.health.wanted();
+    }
     loop {
+        let mut standing = match wire.take() {
+            Some(wire) => wire,
+            None => tokio::select! {
+                wire = target.redial() => match wire {
+                    Some(wire) => wire,
+                    None => return,
+                },
+                () = lines.closed() => return target.health.gained(),
+            },
+        };
+        let line = Line::new(&standing);
+        lines.send_replace(Some(line.clone()));
         let why = tokio::select! {
-            why = watch_over(&mut wire, &line, &health) => why,
+            why = watch_over(&mut standing, &line, &target) => why,
             () = lines.closed() => return,
         };
         lines.send_replace(None);
-        drop(wire); // who waits for a reply on it is told now
-        health.lost(why);
-        wire = tokio::select! {
-            wire = health.redial() => wire,
-            () = lines.closed() => return,
-        };
-        line = Line::new(&wire);
-        lines.send_replace(Some(line.clone()));
+        drop(standing); // who waits for a reply on it is told now
+        target.lost(why);
     }
 }
 
 /// Returns when the connection is of no use any more, and says why.
-async fn watch_over(wire: &mut Wire, line: &Line, health: &Health) -> &'static str {
+async fn watch_over(wire: &mut Wire, line: &Line, target: &Target) -> &'static str {
     let mut redis = wire.redis.clone();
     loop {
-        let ping_at = Instant::now() + health.settings.ping_after;
+        let ping_at = Instant::now() + target.settings().ping_after;
         tokio::select! {
             () = wire.closed() => return "the connection was closed",
             () = line.suspected.notified() => return "no answer in time, or it is a replica now",
             () = tokio::time::sleep_until(ping_at) => {}
         }
-        match timeout_at(Instant::now() + health.settings.deadline, redis.send_packed_command(&cmd("PING"))).await {
+        match timeout_at(Instant::now() + target.settings().deadline, redis.send_packed_command(&cmd("PING"))).await {
             Ok(Ok(_)) => {}
             Ok(Err(_)) => return "the connection was closed",
             Err(_) => return "no answer in time",

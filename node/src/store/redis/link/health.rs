@@ -1,5 +1,6 @@
 //! Whether Redis answers, and whether it is still the one it was.
 
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard};
 
 use tokio::sync::watch;
@@ -7,7 +8,6 @@ use tokio::time::Instant;
 
 use super::address::Address;
 use super::settings::Settings;
-use super::wire::{DialError, Server, Wire};
 
 /// What the link knows of Redis now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,27 +25,22 @@ impl State {
     }
 }
 
-/// Makes connections and keeps the tally of them.
+/// What all connections of a link share.
 #[derive(Debug)]
 pub(super) struct Health {
     address: Address,
     pub(super) settings: Settings,
-    tally: Mutex<Tally>,
-    state: watch::Sender<State>,
-}
-
-#[derive(Debug, Default)]
-struct Tally {
     /// Standing connections that are down.
-    down: usize,
-    /// `run_id` and replication id of the server that was reached last.
-    server: Option<(String, String)>,
+    down: Mutex<usize>,
+    state: watch::Sender<State>,
+    /// Whether the last batch that was to be on replicas was.
+    is_replicated: AtomicBool,
 }
 
 impl Health {
     pub(super) fn new(address: Address, settings: Settings) -> Health {
         let state = watch::Sender::new(State { down_since: None, generation: 0 });
-        Health { address, settings, tally: Mutex::default(), state }
+        Health { address, settings, down: Mutex::default(), state, is_replicated: AtomicBool::new(true) }
     }
 
     pub(super) fn address(&self) -> &Address {
@@ -56,44 +51,30 @@ impl Health {
         self.state.subscribe()
     }
 
-    /// One attempt.
-    pub(super) async fn dial(&self) -> Result<Wire, DialError> {
-        let wire = Wire::dial(&self.address, self.settings.connect_deadline).await?;
-        self.recognise(&wire.server);
-        Ok(wire)
-    }
-
-    /// Makes a standing connection again that is lost, for this reason. Returns when there is one, however long that takes.
-    pub(super) async fn redial(&self) -> Wire {
-        let mut delay = self.settings.backoff_min;
-        loop {
-            match self.dial().await {
-                Ok(wire) => {
-                    self.gained();
-                    return wire;
-                }
-                Err(error) => tracing::debug!(%error, "Redis cannot be reached yet"),
-            }
-            #[allow(clippy::disallowed_methods, reason = "nothing tells when a server is worth another attempt")]
-            tokio::time::sleep(delay).await;
-            delay = (delay * 2).min(self.settings.backoff_max);
+    /// A standing connection is not there yet.
+    pub(super) fn wanted(&self) {
+        let mut down = self.down();
+        *down += 1;
+        if *down == 1 {
+            self.state.send_modify(|state| state.down_since = Some(Instant::now()));
         }
     }
 
     /// A standing connection is lost. Said once for each outage.
     pub(super) fn lost(&self, why: &str) {
-        let mut tally = self.tally();
-        tally.down += 1;
-        if tally.down == 1 {
+        let mut down = self.down();
+        *down += 1;
+        if *down == 1 {
             tracing::warn!(address = %self.address, why, "Redis is lost; trying to reach it again");
             self.state.send_modify(|state| state.down_since = Some(Instant::now()));
         }
     }
 
-    fn gained(&self) {
-        let mut tally = self.tally();
-        tally.down -= 1;
-        if tally.down == 0 {
+    /// One that was lost or wanted is there, or is wanted no more.
+    pub(super) fn gained(&self) {
+        let mut down = self.down();
+        *down -= 1;
+        if *down == 0 {
             self.state.send_modify(|state| {
                 let down_ms = state.down_since.take().map_or(0, |since| since.elapsed().as_millis() as u64);
                 tracing::info!(address = %self.address, down_ms, generation = state.generation, "Redis is back");
@@ -101,19 +82,24 @@ impl Health {
         }
     }
 
-    fn recognise(&self, server: &Server) {
-        let mut tally = self.tally();
-        let found = (server.run_id.clone(), server.replication_id.clone());
-        if tally.server.as_ref() == Some(&found) {
-            return;
-        }
-        if tally.server.replace(found).is_some() {
-            tracing::warn!(address = %self.address, "Redis was restarted or has another primary: what it confirmed last may be lost");
-        }
+    pub(super) fn raise_generation(&self) {
         self.state.send_modify(|state| state.generation += 1);
     }
 
-    fn tally(&self) -> MutexGuard<'_, Tally> {
-        self.tally.lock().expect("nothing panics while it holds the tally")
+    /// How many replicas have what was written, of so many that are wanted. Said when it changes.
+    pub(super) fn note_replicas(&self, found: u64, wanted: u64) {
+        let is_replicated = found >= wanted;
+        if self.is_replicated.swap(is_replicated, Relaxed) == is_replicated {
+            return;
+        }
+        if is_replicated {
+            tracing::info!(address = %self.address, found, "what is written is on enough replicas again");
+        } else {
+            tracing::error!(address = %self.address, found, wanted, "too few replicas have what is written: it is not acknowledged");
+        }
+    }
+
+    fn down(&self) -> MutexGuard<'_, usize> {
+        self.down.lock().expect("nothing panics while it holds the tally")
     }
 }

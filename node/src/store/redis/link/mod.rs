@@ -2,12 +2,13 @@
 //!
 //! | connection | for | an outage |
 //! |---|---|---|
-//! | control | [`Link::call`]: functions, reads | made again by its task |
-//! | lanes | [`Link::write`]: everything that is written for messages, in batches | made again by their tasks |
+//! | control, to each primary | [`Link::call`]: functions, reads | made again by its task |
+//! | lanes, to each primary | [`Link::write`]: everything that is written for messages, in batches | made again by their tasks |
 //! | apart | [`Link::blocking`], [`Link::subscriber`] | whoever asked for one asks again |
 //!
 //! Nothing is sent twice: [`LinkError::Unknown`] tells the caller that it may have been done. The design is REDIS.md, sections 1.3, 3 and 5.
 
+pub mod acl;
 pub mod address;
 pub mod apart;
 mod batch;
@@ -16,8 +17,14 @@ pub mod error;
 mod find;
 pub mod health;
 pub mod lane;
+mod map;
+mod nodes;
+mod primary;
 pub mod settings;
+pub(in crate::store::redis) mod slots;
 pub mod start;
+mod target;
+pub mod tls;
 mod wire;
 
 use std::sync::Arc;
@@ -27,10 +34,10 @@ use tokio::sync::watch;
 
 use address::Address;
 use apart::{Blocking, Subscriber};
-use control::Control;
 use error::LinkError;
 use health::{Health, State};
-use lane::{Lane, Replies};
+use lane::Replies;
+use nodes::Nodes;
 use settings::Settings;
 use start::{StartError, Warning};
 
@@ -43,51 +50,54 @@ pub struct Link {
 #[derive(Debug)]
 struct Shared {
     health: Arc<Health>,
-    control: Control,
-    lanes: Box<[Lane]>,
+    nodes: Arc<Nodes>,
     warnings: Vec<Warning>,
 }
 
 impl Link {
-    /// Connects, and checks that this Redis can be relied on. One attempt: a node that cannot reach its truth does not begin.
+    /// Connects, and checks that this Redis can be relied on: all primaries of a Cluster. One attempt: a node that cannot reach its truth
+    /// does not begin.
     pub async fn open(address: Address, settings: Settings) -> Result<Link, StartError> {
-        let lanes = settings.lanes.max(1);
         let health = Arc::new(Health::new(address, settings));
-        let mut wire = health.dial().await?;
-        let warnings = start::check(&mut wire).await?;
+        let (nodes, warnings) = Nodes::open(health.clone()).await?;
         for warning in &warnings {
             tracing::warn!(address = %health.address(), "{warning}");
         }
-        let mut wires = Vec::with_capacity(lanes);
-        for _ in 0..lanes {
-            wires.push(health.dial().await?);
-        }
-        let control = Control::start(wire, health.clone());
-        let lanes = wires.into_iter().map(|wire| Lane::start(wire, health.clone())).collect();
-        Ok(Link { shared: Arc::new(Shared { health, control, lanes, warnings }) })
+        Ok(Link { shared: Arc::new(Shared { health, nodes, warnings }) })
     }
 
-    /// Sends one command by itself. Its reply or an error comes within twice the deadline of the settings.
+    /// Sends one command by itself. Its reply or an error comes within twice the deadline of the settings, or thrice while slots move.
     pub async fn call(&self, cmd: Cmd) -> Result<Value, LinkError> {
-        self.shared.control.call(&cmd).await
+        let is_function = cmd.args_iter().next().is_some_and(|name| name == redis::Arg::Simple(b"FCALL"));
+        if is_function && self.shared.health.settings.durability.wait().is_some() {
+            // What it changes has to be on replicas too.
+            let shard = slots::command_slot(&cmd).unwrap_or(0);
+            return Ok(self.write(shard, vec![cmd]).await?.pop().unwrap_or(Ok(Value::Nil))?);
+        }
+        self.shared.nodes.call(&cmd).await
+    }
+
+    /// Sends one command to every primary.
+    pub async fn call_all(&self, cmd: Cmd) -> Result<Vec<Value>, LinkError> {
+        self.shared.nodes.call_all(&cmd).await
     }
 
     /// Sends commands in a batch with those of others, and returns a reply or a refusal for each, within twice the deadline. What is
-    /// written for one shard is done in the order of the calls; the commands of one call are next to each other, but not atomic.
-    /// When the caller goes away after its first wait, they are done all the same.
+    /// written for one shard and one slot is done in the order of the calls; the commands of one call for one slot are next to each other,
+    /// but not atomic. When the caller goes away after its first wait, they are done all the same; in a Cluster those that have to be
+    /// sent again are not.
     pub async fn write(&self, shard: u16, commands: Vec<Cmd>) -> Result<Replies, LinkError> {
-        let lanes = &self.shared.lanes;
-        lanes[usize::from(shard) % lanes.len()].write(commands).await
+        self.shared.nodes.write(shard, commands).await
     }
 
-    /// A connection of its own for commands that block.
-    pub async fn blocking(&self) -> Result<Blocking, LinkError> {
-        Blocking::open(&self.shared.health).await
+    /// A connection of its own for commands that block, to where this key is.
+    pub async fn blocking(&self, key: &str) -> Result<Blocking, LinkError> {
+        Blocking::open(&self.shared.nodes, key).await
     }
 
     /// A connection of its own for Pub/Sub.
     pub async fn subscriber(&self) -> Result<Subscriber, LinkError> {
-        Subscriber::open(&self.shared.health).await
+        Subscriber::open(&self.shared.health, &self.shared.nodes).await
     }
 
     /// Whether all standing connections are up, and which Redis they reach.

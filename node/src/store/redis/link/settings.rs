@@ -2,10 +2,37 @@
 
 use std::time::Duration;
 
+use redis::{Cmd, cmd};
+
+/// What a write that is confirmed has outlived.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// The memory of the primary. How much of it a crash may take is `appendfsync` of Redis.
+    #[default]
+    Relaxed,
+    /// The memory of so many replicas too. Where it is not on them within this time, nothing is confirmed.
+    Replicated { replicas: u64, within: Duration },
+    /// The disk of the primary: `appendfsync always`, without which a node does not begin.
+    Fsync,
+}
+
+impl Durability {
+    /// What is asked after a batch. Its reply is the number of replicas that have the batch.
+    pub(super) fn wait(self) -> Option<Cmd> {
+        let Durability::Replicated { replicas, within } = self else { return None };
+        Some(cmd("WAIT").arg(replicas).arg(within.as_millis().max(1) as u64).take())
+    }
+
+    pub(super) fn replicas(self) -> u64 {
+        if let Durability::Replicated { replicas, .. } = self { replicas } else { 0 }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Begins the name of every key and channel.
     pub prefix: String,
+    pub durability: Durability,
     /// Connections that write, side by side.
     pub lanes: usize,
     /// Commands in a batch: above this a batch saves nothing more (REDIS.md 1.3). A caller's commands are never split over two.
@@ -34,6 +61,7 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             prefix: "mqttd".to_owned(),
+            durability: Durability::Relaxed,
             lanes: 2,
             batch_commands_max: 512,
             batch_bytes_max: 256 * 1024,

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::address::{Address, Host};
 use super::find;
+use super::tls::{Socket, Tls};
 
 /// Requests between a caller and the socket; more than the batches of a lane that are out, so that a batch is in line when its future
 /// was polled once.
@@ -37,6 +38,7 @@ pub(super) struct Server {
     role: String,
     pub(super) maxmemory_policy: String,
     pub(super) is_append_only: bool,
+    pub(super) is_cluster: bool,
 }
 
 #[derive(Debug)]
@@ -46,7 +48,10 @@ pub(super) enum DialError {
     Denied(String),
     /// A replica, or a primary that is still loading its data.
     NotReady(String),
-    NotBuilt(&'static str),
+    /// TLS did not come about: a certificate, its name, or the files of this node.
+    Untrusted(String),
+    /// It would not keep what the durability of the Store promises.
+    Weak(String),
 }
 
 impl Wire {
@@ -56,7 +61,7 @@ impl Wire {
             let mut why = DialError::NotReady("no Sentinel knows a primary".to_owned());
             // Where Sentinels disagree, only the hosts themselves know which of them is the primary.
             for host in find::primaries(address, deadline / 2).await? {
-                match Wire::to(&host, login(address)).await {
+                match Wire::to(&host, address).await {
                     Ok(wire) => return Ok(wire),
                     Err(error) => why = error,
                 }
@@ -66,25 +71,31 @@ impl Wire {
         dialed.await.unwrap_or_else(|_| Err(DialError::Unreachable(format!("no answer within {deadline:?}"))))
     }
 
-    async fn to(host: &Host, login: RedisConnectionInfo) -> Result<Wire, DialError> {
-        let mut wire = Wire::open(host, login).await?;
+    async fn to(host: &Host, address: &Address) -> Result<Wire, DialError> {
+        let mut wire = Wire::open(host, login(address), address.tls.as_ref()).await?;
         wire.server = wire.ask().await?;
         Ok(wire)
     }
 
+    /// As [`Wire::dial`], to this primary of a Redis Cluster.
+    pub(super) async fn dial_host(host: &Host, address: &Address, deadline: Duration) -> Result<Wire, DialError> {
+        let dialed = timeout(deadline, Wire::to(host, address)).await;
+        dialed.unwrap_or_else(|_| Err(DialError::Unreachable(format!("no answer within {deadline:?}"))))
+    }
+
     /// Any server, whatever its state.
-    pub(super) async fn open(host: &Host, login: RedisConnectionInfo) -> Result<Wire, DialError> {
+    pub(super) async fn open(host: &Host, login: RedisConnectionInfo, tls: Option<&Tls>) -> Result<Wire, DialError> {
         let config = AsyncConnectionConfig::new()
             .set_response_timeout(None) // the link has deadlines of its own, which close what does not answer
             .set_pipeline_buffer_size(REQUESTS_MAX)
             .set_write_backpressure_boundary(WRITE_BUFFER_BYTES);
-        let (redis, driver) = MultiplexedConnection::new_with_config(&login, connect(host).await?, config).await?;
+        let (redis, driver) = MultiplexedConnection::new_with_config(&login, connect(host, tls).await?, config).await?;
         Ok(Wire { redis, server: Server::default(), driver: tokio::spawn(driver) })
     }
 
     async fn ask(&mut self) -> Result<Server, DialError> {
         let mut server = Server::default();
-        for section in ["server", "replication", "memory", "persistence"] {
+        for section in ["server", "replication", "memory", "persistence", "cluster"] {
             if let Value::BulkString(text) = self.query(cmd("INFO").arg(section)).await? {
                 server.read(&String::from_utf8_lossy(&text));
             }
@@ -119,6 +130,7 @@ impl Server {
                 "master_replid" => self.replication_id = value.to_owned(),
                 "role" => self.role = value.to_owned(),
                 "maxmemory_policy" => self.maxmemory_policy = value.to_owned(),
+                "cluster_enabled" => self.is_cluster = value == "1",
                 "aof_enabled" => self.is_append_only = value == "1",
                 _ => {}
             }
@@ -127,20 +139,32 @@ impl Server {
 }
 
 pub(super) fn login(address: &Address) -> RedisConnectionInfo {
-    let mut login = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP2).set_db(address.database);
-    if let Some(username) = &address.username {
+    let login = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP2).set_db(address.database);
+    with_login(login, &address.username, &address.password)
+}
+
+/// How a Sentinel is asked.
+pub(super) fn sentinel_login(address: &Address) -> RedisConnectionInfo {
+    with_login(RedisConnectionInfo::default(), &address.sentinel.0, &address.sentinel.1)
+}
+
+fn with_login(mut login: RedisConnectionInfo, username: &Option<String>, password: &Option<String>) -> RedisConnectionInfo {
+    if let Some(username) = username {
         login = login.set_username(username);
     }
-    match &address.password {
+    match password {
         Some(password) => login.set_password(password),
         None => login,
     }
 }
 
-pub(super) async fn connect(host: &Host) -> Result<TcpStream, DialError> {
+pub(super) async fn connect(host: &Host, tls: Option<&Tls>) -> Result<Box<dyn Socket>, DialError> {
     let stream = TcpStream::connect((host.name.as_str(), host.port)).await.map_err(unreachable)?;
     stream.set_nodelay(true).map_err(unreachable)?; // a batch is written at once and waits for no other
-    Ok(stream)
+    match tls {
+        Some(tls) => tls.wrap(host, stream).await,
+        None => Ok(Box::new(stream)),
+    }
 }
 
 fn unreachable(error: std::io::Error) -> DialError {
@@ -160,8 +184,11 @@ impl From<RedisError> for DialError {
 impl std::fmt::Display for DialError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            DialError::Unreachable(text) | DialError::Denied(text) | DialError::NotReady(text) => f.write_str(text),
-            DialError::NotBuilt(text) => f.write_str(text),
+            DialError::Unreachable(text)
+            | DialError::Denied(text)
+            | DialError::NotReady(text)
+            | DialError::Untrusted(text)
+            | DialError::Weak(text) => f.write_str(text),
         }
     }
 }

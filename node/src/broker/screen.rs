@@ -1,0 +1,136 @@
+//! What `on_deliver` has to say of messages on their way to a Client.
+//!
+//! A handler that has its answer at once costs a call. One that has to wait is waited for on the connection of that Client, which neither reads
+//! nor writes meanwhile: for one message at a time, and for no longer than the deadline of user code.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use crate::broker::Broker;
+use crate::hook::client::Client;
+use crate::hook::event::Delivering;
+use crate::hook::hooks::{Judging, Refused, Why};
+use crate::message::{InRun, Message, Run};
+use crate::metrics::Metrics;
+use crate::session::state::Sequence;
+use crate::store::Stored;
+use crate::subscription::Grant;
+
+/// A run as far as it was screened.
+pub(crate) struct Screened {
+    /// What is left of it; `None`: nothing.
+    pub run: Option<Arc<Run>>,
+    /// A handler had to be waited for: the socket is to be looked at before more is screened.
+    pub waited: bool,
+}
+
+/// What goes to the Client in place of one message.
+enum Seen {
+    Same,
+    Other(Box<Message>),
+    Nothing,
+}
+
+impl Broker {
+    /// Counts and tells what user code failed at.
+    pub(crate) fn count_failure(&self, client: &Client, event: &'static str, why: Why) {
+        let (counter, what) = match why {
+            Why::Answer => return,
+            Why::Panic => (&self.metrics.hook_panics, "panicked"),
+            Why::Deadline => (&self.metrics.hook_timeouts, "took too long"),
+        };
+        Metrics::add(counter, 1);
+        tracing::error!(client_id = %client.id, event, "a handler {what}");
+    }
+
+    /// Screens the messages of a run until one has to be waited for.
+    async fn screen(&self, client: &Arc<Client>, messages: &[Message], mut take: impl FnMut(Seen)) -> (usize, bool) {
+        for (index, message) in messages.iter().enumerate() {
+            if !Judging::<Delivering>::concerns(&self.hooks, message) {
+                take(Seen::Same);
+                continue;
+            }
+            let mut judging = Judging::<Delivering>::new(message.clone());
+            let at_once = judging.poll(&self.hooks, client, &mut Context::from_waker(Waker::noop()));
+            let waited = at_once.is_pending();
+            let passed = match at_once {
+                Poll::Ready(passed) => passed,
+                Poll::Pending => {
+                    let answer = std::future::poll_fn(|context| judging.poll(&self.hooks, client, context));
+                    tokio::time::timeout(self.hooks.deadline, answer).await.unwrap_or(Err(Refused::DEADLINE))
+                }
+            };
+            take(match passed {
+                Ok(passed) if passed.rewritten => Seen::Other(Box::new(passed.message)),
+                Ok(_) => Seen::Same,
+                Err(refused) => {
+                    self.count_failure(client, "on_deliver", refused.why);
+                    Seen::Nothing
+                }
+            });
+            if waited {
+                return (index + 1, true);
+            }
+        }
+        (messages.len(), false)
+    }
+
+    /// Screens a run of which nothing can be put back, but waits for no more than one message of it: it has only one.
+    pub(super) async fn screen_run(&self, client: &Arc<Client>, run: &Arc<Run>) -> Screened {
+        self.screen_some(client, run).await.0
+    }
+
+    /// Screens a run; with the messages that were not looked at yet.
+    pub(crate) async fn screen_some(&self, client: &Arc<Client>, run: &Arc<Run>) -> (Screened, Option<Arc<Run>>) {
+        let mut changed = false;
+        let mut kept: Vec<Message> = Vec::new();
+        let mut number = 0;
+        let (seen, waited) = self
+            .screen(client, run.messages(), |seen| {
+                match seen {
+                    Seen::Same => kept.push(run.messages()[number].clone()),
+                    Seen::Other(message) => {
+                        changed = true;
+                        kept.push(*message);
+                    }
+                    Seen::Nothing => changed = true,
+                }
+                number += 1;
+            })
+            .await;
+        let rest = &run.messages()[seen..];
+        let rest = (!rest.is_empty()).then(|| Arc::new(Run::new(rest.to_vec())));
+        let run = match changed || rest.is_some() {
+            false => Some(run.clone()),
+            true => (!kept.is_empty()).then(|| Arc::new(Run::new(kept))),
+        };
+        (Screened { run, waited }, rest)
+    }
+
+    /// Screens a page of the queue, in its order; with how many were asked for: as many as there are means that there may be more.
+    pub(super) async fn screen_stored(
+        &self,
+        client: &Arc<Client>,
+        stored: Vec<Stored>,
+        limit: usize,
+    ) -> (Vec<(Sequence, Option<InRun>, Grant)>, usize) {
+        let count = stored.len();
+        let mut screened = Vec::with_capacity(count);
+        for Stored { sequence, message, grant } in stored {
+            let mut seen = Some(message.clone());
+            let (_, waited) = self
+                .screen(client, std::slice::from_ref(message.message()), |one| match one {
+                    Seen::Same => {}
+                    Seen::Other(message) => seen = Some(InRun { run: Arc::new(Run::from(*message)), index: 0 }),
+                    Seen::Nothing => seen = None,
+                })
+                .await;
+            screened.push((sequence, seen, grant));
+            if waited {
+                break;
+            }
+        }
+        let asked = if screened.len() < count { screened.len() } else { limit };
+        (screened, asked)
+    }
+}

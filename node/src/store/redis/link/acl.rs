@@ -1,0 +1,117 @@
+//! What a user of Redis has to be allowed for a node to work as it.
+
+use redis::{Value, cmd};
+
+use super::start::StartError;
+use super::wire::Wire;
+
+/// Commands as they are used, also inside our functions. `K` stands for a key of ours, `C` for a channel.
+const NEEDED: &[&str] = &[
+    "DEL K",
+    "EXISTS K",
+    "EXPIRE K 1",
+    "FCALL f 1 K",
+    "GET K",
+    "GETDEL K",
+    "HDEL K f",
+    "HEXISTS K f",
+    "HGET K f",
+    "HGETALL K",
+    "HKEYS K",
+    "HLEN K",
+    "HMGET K f",
+    "HSCAN K 0",
+    "HSET K f v",
+    "INCR K",
+    "INCRBY K 1",
+    "SADD K m",
+    "SCARD K",
+    "SET K v",
+    "SMEMBERS K",
+    "SRANDMEMBER K",
+    "SREM K m",
+    "UNLINK K",
+    "XADD K * f v",
+    "XDEL K 1",
+    "XINFO STREAM K",
+    "XLEN K",
+    "XRANGE K - +",
+    "XREAD STREAMS K 0",
+    "XTRIM K MAXLEN 1",
+    "ZADD K 1 m",
+    "ZCARD K",
+    "ZRANGE K 0 1",
+    "ZRANGEBYSCORE K 0 1",
+    "ZREM K m",
+    "ZSCORE K m",
+    "PUBLISH C m",
+    "SUBSCRIBE C",
+    "UNSUBSCRIBE C",
+    "FUNCTION LIST",
+    "FUNCTION LOAD f",
+    "INFO",
+    "PING",
+    "TIME",
+];
+const NEEDED_OF_CLUSTER: &[&str] = &["ASKING", "CLUSTER INFO", "CLUSTER SLOTS"];
+const NEEDED_FOR_REPLICAS: &[&str] = &["WAIT 1 1"];
+
+/// What a user is given: the line of `ACL SETUSER`, without name and password.
+pub fn rules(prefix: &str) -> String {
+    let all = NEEDED.iter().chain(NEEDED_OF_CLUSTER).chain(NEEDED_FOR_REPLICAS).map(|line| command(line));
+    let others = ["acl|whoami", "acl|dryrun", "config|get", "select"].map(str::to_owned);
+    let allowed: Vec<_> = all.chain(others).map(|name| format!("+{name}")).collect();
+    format!("~{prefix}:* &{prefix}:* {}", allowed.join(" "))
+}
+
+/// `xadd`, `function|list`: how rules name the command of a line.
+fn command(line: &str) -> String {
+    let mut words = line.split(' ');
+    let name = words.next().unwrap_or_default().to_lowercase();
+    match (&*name, words.next()) {
+        ("function" | "cluster" | "xinfo", Some(part)) => format!("{name}|{}", part.to_lowercase()),
+        _ => name,
+    }
+}
+
+/// Asks, without doing any of it, whether the user may do what a node does; the error names everything that it may not.
+pub(super) async fn check(wire: &mut Wire, prefix: &str, is_cluster: bool, has_replicas: bool) -> Result<(), StartError> {
+    // A user that may not even ask is told what it lacks when it is needed.
+    let Ok(Value::BulkString(user)) = wire.query(cmd("ACL").arg("WHOAMI")).await else { return Ok(()) };
+    let of_cluster = NEEDED_OF_CLUSTER.iter().filter(|_| is_cluster);
+    let for_replicas = NEEDED_FOR_REPLICAS.iter().filter(|_| has_replicas);
+    let mut denied = Vec::new();
+    for line in NEEDED.iter().chain(of_cluster).chain(for_replicas) {
+        let mut dry = cmd("ACL");
+        dry.arg("DRYRUN").arg(&user);
+        for word in line.split(' ') {
+            match word {
+                "K" => dry.arg(format!("{prefix}:key")),
+                "C" => dry.arg(format!("{prefix}:channel")),
+                word => dry.arg(word),
+            };
+        }
+        match wire.query(&dry).await {
+            Ok(Value::BulkString(_)) => denied.push(command(line)),
+            Ok(_) => {}
+            Err(_) => return Ok(()),
+        }
+    }
+    if denied.is_empty() {
+        return Ok(());
+    }
+    let user = String::from_utf8_lossy(&user);
+    Err(StartError::Acl { user: user.into_owned(), denied: denied.join(", "), rules: rules(prefix) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_names_a_command_and_its_part() {
+        let rules = rules("mqttd");
+        assert!(rules.starts_with("~mqttd:* &mqttd:* +del "), "{rules}");
+        assert!(rules.contains("+function|load") && rules.contains("+xinfo|stream") && rules.contains("+xadd "), "{rules}");
+    }
+}
