@@ -16,6 +16,8 @@ pub mod clock;
 pub mod config;
 #[cfg(feature = "server")]
 pub mod connection;
+#[cfg(feature = "server")]
+pub mod fault;
 pub mod hook;
 #[cfg(feature = "server")]
 pub mod listener;

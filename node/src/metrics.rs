@@ -1,7 +1,12 @@
-//! Every counter of a node, in one place.
+//! Every counter of a node, in one place: what is declared here is what `/metrics` shows.
 
+mod histogram;
+
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+pub use histogram::{Histogram, Seen};
 
 use crate::session::Counts;
 
@@ -9,53 +14,95 @@ use crate::session::Counts;
 #[derive(Debug, Default)]
 pub struct AuthCounts {
     /// Wrong passwords, tokens and proofs.
-    pub failed: AtomicU64,
+    pub failed: Arc<AtomicU64>,
     /// Not even looked at, because the address had failed too often.
-    pub held: AtomicU64,
+    pub held: Arc<AtomicU64>,
     /// Not looked at, because too many waited already.
-    pub busy: AtomicU64,
+    pub busy: Arc<AtomicU64>,
     /// Whoever should say did not answer.
-    pub unanswered: AtomicU64,
+    pub unanswered: Arc<AtomicU64>,
     /// Clients that a ban keeps out or ends.
-    pub banned: AtomicU64,
+    pub banned: Arc<AtomicU64>,
     /// Publishes to a Topic Name that may not be; a run of them counts once.
-    pub publishes_denied: AtomicU64,
-    pub subscriptions_denied: AtomicU64,
+    pub publishes_denied: Arc<AtomicU64>,
+    pub subscriptions_denied: Arc<AtomicU64>,
 }
 
 macro_rules! counted {
-    ($($add:ident $counter:ident),*) => {
+    ($($add:ident $counter:ident $metric:ident),*) => {
         impl AuthCounts {
             $(pub fn $add(&self) {
                 Metrics::add(&self.$counter, 1);
             })*
+
+            /// These counts are from now on those of the metrics.
+            pub fn join(&self, metrics: &mut Metrics) {
+                $(metrics.$metric = self.$counter.clone();)*
+            }
         }
     };
 }
 
 counted!(
-    add_failed failed, add_held held, add_busy busy, add_unanswered unanswered, add_banned banned,
-    add_publish_denied publishes_denied, add_subscription_denied subscriptions_denied
+    add_failed failed auth_failed, add_held held auth_held, add_busy busy auth_busy, add_unanswered unanswered auth_unanswered,
+    add_banned banned auth_banned, add_publish_denied publishes_denied publishes_denied,
+    add_subscription_denied subscriptions_denied subscriptions_denied
 );
 
+/// Makes the struct, and the list of its fields with their help: a counter cannot be left out of `/metrics`. An [`AtomicUsize`] goes up
+/// and down, an [`AtomicU64`] only up.
+macro_rules! counters {
+    ($(#[$about:meta])* pub struct Metrics { $($(#[doc = $help:literal])* pub $name:ident: $Type:ty,)* }) => {
+        $(#[$about])*
+        pub struct Metrics { $($(#[doc = $help])* pub $name: $Type,)* }
+
+        impl Metrics {
+            /// Every metric with its name, its help and its value.
+            pub fn all(&self) -> Vec<Metric<'_>> {
+                vec![$(Metric { field: stringify!($name), help: &[$($help),*], value: self.$name.value() },)*]
+            }
+        }
+    };
+}
+
+counters! {
 #[derive(Debug, Default)]
 pub struct Metrics {
-    pub auth: std::sync::Arc<AuthCounts>,
+    /// Clients that are connected.
     pub connections: AtomicUsize,
+    /// The most Clients that were connected at a time.
     pub connections_highest: AtomicUsize,
+    /// Clients that have connected.
     pub connections_total: AtomicU64,
+    /// CONNECTs that were refused.
     pub connections_refused: AtomicU64,
-    /// Because as many come from that address as may.
+    /// CONNECTs that were refused because as many come from that address as may.
     pub connections_refused_address: AtomicU64,
-    /// Because they come from that address too fast.
+    /// CONNECTs that were refused because they come from that address too fast.
     pub connections_refused_rate: AtomicU64,
     /// How often a Client was read no further for a while, because it sent too fast.
     pub rate_delays: AtomicU64,
     /// Messages over the rate that were dropped or refused.
     pub messages_over_rate: AtomicU64,
+    /// Subscriptions over the rate that were refused.
     pub subscriptions_over_rate: AtomicU64,
     /// Connections that ended because what the Client may do has changed.
     pub connections_revoked: AtomicU64,
+    /// Wrong passwords, tokens and proofs.
+    pub auth_failed: Arc<AtomicU64>,
+    /// CONNECTs that were not even looked at, because their address had failed too often.
+    pub auth_held: Arc<AtomicU64>,
+    /// CONNECTs whose password was not looked at, because too many waited for that.
+    pub auth_busy: Arc<AtomicU64>,
+    /// CONNECTs that were refused because whoever should say did not answer.
+    pub auth_unanswered: Arc<AtomicU64>,
+    /// CONNECTs and Clients that a ban kept out or ended.
+    pub auth_banned: Arc<AtomicU64>,
+    /// Runs of messages to a Topic Name that their Client may not publish to.
+    pub publishes_denied: Arc<AtomicU64>,
+    /// Subscriptions that rules did not allow.
+    pub subscriptions_denied: Arc<AtomicU64>,
+    /// Sockets that were accepted.
     pub sockets_total: AtomicU64,
     /// Sockets on which no CONNECT has been accepted yet.
     pub sockets_connecting: AtomicUsize,
@@ -71,19 +118,31 @@ pub struct Metrics {
     pub proxy_headers_failed: AtomicU64,
     /// QUIC connections that came to nothing.
     pub quic_failed: AtomicU64,
+    /// Bytes that came from Clients.
     pub bytes_received: AtomicU64,
+    /// Bytes that went to Clients.
     pub bytes_sent: AtomicU64,
-    /// Control Packets of any type.
+    /// Control Packets of any type that came from Clients.
     pub packets_received: AtomicU64,
+    /// Control Packets of any type that went to Clients.
     pub packets_sent: AtomicU64,
+    /// PUBLISH packets that came from Clients.
     pub publishes_received: AtomicU64,
-    /// Payloads only, as the next but one.
+    /// Bytes of payloads that came from Clients.
     pub publish_bytes_received: AtomicU64,
+    /// PUBLISH packets that went to Clients.
     pub publishes_sent: AtomicU64,
+    /// Bytes of payloads that went to Clients.
     pub publish_bytes_sent: AtomicU64,
+    /// Topic Filters that were subscribed to.
+    pub subscribes: AtomicU64,
+    /// Topic Filters that were unsubscribed from.
+    pub unsubscribes: AtomicU64,
+    /// Messages that expired before they were sent.
     pub messages_expired: AtomicU64,
     /// Sessions whose Session Expiry Interval has passed.
     pub sessions_expired: AtomicU64,
+    /// Messages that were larger than a Client takes.
     pub messages_too_large: AtomicU64,
     /// SUBACKs that left before all nodes were known to have the subscription.
     pub routes_unseen: AtomicU64,
@@ -91,15 +150,71 @@ pub struct Metrics {
     pub nodes_buried: AtomicU64,
     /// How often this node has lost its place in the cluster.
     pub memberships_lost: AtomicU64,
-    /// Lost because the mailbox of a slow Client was full.
+    /// Messages that were lost because the mailbox of a slow Client was full.
     pub messages_dropped_slow: AtomicU64,
-    /// Handlers of the embedding program that panicked, and those that took longer than they may.
+    /// Handlers of the embedding program that panicked.
     pub hook_panics: AtomicU64,
+    /// Handlers of the embedding program that took longer than they may.
     pub hook_timeouts: AtomicU64,
     /// Payloads that `on_subscribe` returned for a subscription with wildcards, so that there was no topic to publish them to.
     pub hook_payloads_without_topic: AtomicU64,
-    /// Not stored because a queue or the Store was full.
+    /// Messages that were not stored because a queue or the Store was full.
     pub messages_dropped_queue_full: AtomicU64,
+    /// Clients that this node sent away when it was drained.
+    pub clients_sent_away: AtomicU64,
+    /// Clients that were disconnected by the administration.
+    pub clients_kicked: AtomicU64,
+    /// From the last packet of a turn to the moment at which its acknowledgements may leave.
+    pub commit_seconds: Histogram,
+    /// One write to the Store, of all that a turn has for it.
+    pub store_write_seconds: Histogram,
+}
+}
+
+/// One metric as it is now.
+#[derive(Debug)]
+pub struct Metric<'a> {
+    /// Its name in [`Metrics`].
+    pub field: &'static str,
+    /// Lines of its documentation.
+    pub help: &'static [&'static str],
+    pub value: Value<'a>,
+}
+
+#[derive(Debug)]
+pub enum Value<'a> {
+    /// It only goes up.
+    Counter(u64),
+    Gauge(u64),
+    Histogram(&'a Histogram),
+}
+
+trait Reads {
+    fn value(&self) -> Value<'_>;
+}
+
+impl Reads for AtomicU64 {
+    fn value(&self) -> Value<'_> {
+        Value::Counter(self.load(Ordering::Relaxed))
+    }
+}
+
+impl Reads for Arc<AtomicU64> {
+    fn value(&self) -> Value<'_> {
+        Value::Counter(self.load(Ordering::Relaxed))
+    }
+}
+
+impl Reads for AtomicUsize {
+    fn value(&self) -> Value<'_> {
+        Value::Gauge(self.load(Ordering::Relaxed) as u64)
+    }
+}
+
+impl Reads for Histogram {
+    fn value(&self) -> Value<'_> {
+        Value::Histogram(self)
+    }
 }
 
 impl Metrics {

@@ -11,6 +11,7 @@ use super::{Failure, log};
 use crate::auth::guard::House;
 use crate::config::environment::FILE_VARIABLE;
 use crate::config::{Config, Effective, Flag, Sources};
+use crate::fault;
 use crate::hook::client::Transport;
 use crate::node::Node;
 
@@ -46,6 +47,9 @@ pub(super) struct RunArguments {
     /// The name of this node
     #[arg(long, value_name = "ID")]
     node_id: Option<String>,
+    /// For testing clients: do wrong what this file says, in the format of curl's test server
+    #[arg(long, value_name = "FILE")]
+    faults: Option<String>,
     /// What is logged: error, warn, info, debug, trace, off [default: info]
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
@@ -85,6 +89,7 @@ impl RunArguments {
             ("--store", "store.url", self.store.clone()),
             ("--admin", "admin", self.admin.clone()),
             ("--node-id", "node.id", self.node_id.clone()),
+            ("--faults", "faults.file", self.faults.clone()),
             ("--log", "log.filter", self.log.clone()),
             ("--log-format", "log.format", self.log_format.clone()),
             ("-v", "log.filter", level),
@@ -109,7 +114,13 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     runtime.block_on(serve(&loaded.config))
 }
 
+/// Names a place at which this process ends itself, in debug builds (`fault.rs`). For tests.
+const FAULT_POINT: &str = "FAULT_POINT";
+
 async fn serve(config: &Config) -> Result<(), Failure> {
+    if let Ok(point) = std::env::var(FAULT_POINT) {
+        fault::arm(&point);
+    }
     let failed = |what: &str, error: &dyn std::fmt::Display| Failure::Runtime(format!("{what}: {error}"));
     // Before the ports are open: whoever sees a port open may send the signal.
     let mut signals = Signals::catch()?;

@@ -20,7 +20,7 @@ fn a_ban_ends_connections_and_keeps_out() {
         assert!(broker.auth().unban(&format!("client:{id}")) && !broker.auth().unban(&format!("client:{id}")));
         broker.client(version).id(&id).connect();
     }
-    assert!(broker.auth().count(|metrics| &metrics.auth.banned) >= 4);
+    assert!(broker.auth().count(|metrics| &metrics.auth_banned) >= 4);
 }
 
 #[test]

@@ -100,7 +100,7 @@ fn without_an_answer_nobody_comes_in() {
     for answer in answers {
         let broker = asking(&server(answer));
         broker.client(V5).user("ann", "pencil").refused(Reason::SERVER_UNAVAILABLE);
-        assert_eq!(broker.auth().count(|metrics| &metrics.auth.unanswered), 1);
+        assert_eq!(broker.auth().count(|metrics| &metrics.auth_unanswered), 1);
     }
     let broker = asking("http://127.0.0.1:1/");
     broker.client(V3_1_1).user("ann", "pencil").refused(Reason::SERVER_UNAVAILABLE);

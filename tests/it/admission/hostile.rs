@@ -66,10 +66,10 @@ fn ten_thousand_wrong_passwords_cost_no_more_than_a_few() {
     assert_eq!(answers.len(), 10_000);
     assert!(answers.iter().all(|answer| [3, 4].contains(answer)), "nobody guessed right");
     let wrong = answers.iter().filter(|answer| **answer == 4).count();
-    let failed = broker.auth().count(|metrics| &metrics.auth.failed) as usize;
+    let failed = broker.auth().count(|metrics| &metrics.auth_failed) as usize;
     // Those that were being hashed when the bound was reached are answered too.
     assert!((20..=40).contains(&wrong) && failed == wrong, "{wrong} were looked at, {failed} were counted");
-    assert_eq!(broker.auth().count(|metrics| &metrics.auth.held) as usize + failed, 10_000);
+    assert_eq!(broker.auth().count(|metrics| &metrics.auth_held) as usize + failed, 10_000);
     drop(bystander);
     broker.auth().until_empty();
 }

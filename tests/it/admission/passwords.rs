@@ -33,7 +33,7 @@ fn a_password_file_says_who_comes_in() {
         broker.client(version).user("eve", "pencil").refused(Reason::BAD_USER_NAME_OR_PASSWORD);
         broker.client(version).refused(Reason::NOT_AUTHORIZED);
     }
-    assert_eq!(broker.auth().count(|metrics| &metrics.auth.failed), 6);
+    assert_eq!(broker.auth().count(|metrics| &metrics.auth_failed), 6);
 }
 
 /// Whoever sets a password and forgets `anonymous` does not mean "everybody"; whoever says it does.
