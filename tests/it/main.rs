@@ -36,6 +36,8 @@ mod takeover;
 // A node that is a part of another program.
 mod embedding;
 mod examples;
+mod faults;
+mod options;
 
 // Bad input, large input, and that one client's fault is no other's.
 mod edges;

@@ -46,6 +46,9 @@ pub(super) struct RunArguments {
     /// The name of this node
     #[arg(long, value_name = "ID")]
     node_id: Option<String>,
+    /// For testing clients: do wrong what this file says, in the format of curl's test server
+    #[arg(long, value_name = "FILE")]
+    faults: Option<String>,
     /// What is logged: error, warn, info, debug, trace, off [default: info]
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
@@ -85,6 +88,7 @@ impl RunArguments {
             ("--store", "store.url", self.store.clone()),
             ("--admin", "admin", self.admin.clone()),
             ("--node-id", "node.id", self.node_id.clone()),
+            ("--faults", "faults.file", self.faults.clone()),
             ("--log", "log.filter", self.log.clone()),
             ("--log-format", "log.format", self.log_format.clone()),
             ("-v", "log.filter", level),

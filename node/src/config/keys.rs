@@ -311,6 +311,25 @@ keys! {
         deny_publish: Vec<String> = Vec::new(), Allowed::Filters;
     }
 
+    /// What a broker must never do, for those who test clients. Never in production: each connection with faults is a warning in the log.
+    [faults] Faults {
+        /// A file in the format of curl's test server: version, PUBLISH-before-SUBACK, short-PUBLISH, error-CONNACK, excessive-remaining, Testnum.
+        /// It is read again for every connection, and adds to what stands here. The flag is --faults FILE.
+        file: Option<String> = None, Allowed::Text, example "\"mqttd.config\"";
+        /// Clients of any other Protocol Level are refused.
+        version: Option<u8> = None, Allowed::Number(0, 255), example "5";
+        /// The first PUBLISH that a subscription brings goes before its SUBACK.
+        publish_before_suback: bool = false, Allowed::Flag;
+        /// A PUBLISH lacks its last two bytes, which its Remaining Length counts.
+        short_publish: bool = false, Allowed::Flag;
+        /// What CONNACK says, before the connection ends; a 5.0 client gets the Reason Code for the Connect Return codes 1 to 5.
+        error_connack: Option<u8> = None, Allowed::Number(0, 255), example "3";
+        /// The Remaining Length of a PUBLISH has five bytes.
+        excessive_remaining: bool = false, Allowed::Flag;
+        /// A number for the log.
+        testnum: Option<u32> = None, Allowed::Number(0, 4_294_967_295), example "1190";
+    }
+
     /// The threads that do the work.
     [runtime] Runtime {
         /// 0 is one for each core.
