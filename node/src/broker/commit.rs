@@ -49,6 +49,9 @@ pub struct Batch {
     crowded: Option<Arc<Subscriber>>,
 }
 
+/// A run by one of its ways, and what of it has not been here.
+type Fresh = (Arc<Run>, Option<Arc<ShareGroup>>, Option<Arc<Run>>);
+
 /// A message that is kept as pending.
 #[derive(Debug)]
 struct Kept {
@@ -398,11 +401,11 @@ impl Broker {
     /// Puts what is for Sessions here into their mailboxes. What is given back is of share groups whose member has left, or has no room.
     fn push_all(&self, batch: &mut Batch) -> Vec<(Message, Arc<ShareGroup>)> {
         let mut left = Vec::new();
-        let mut last: Option<(Arc<Run>, Option<Arc<ShareGroup>>, Option<Arc<Run>>)> = None;
+        let mut last: Option<Fresh> = None;
         for (subscriber, mut delivery) in batch.deliveries.drain(..) {
             if delivery.run.numbers().is_some() {
                 // All who get a run get it here, one after the other.
-                let is_same = |(run, group, _): &&(Arc<Run>, _, _)| Arc::ptr_eq(run, &delivery.run) && *group == delivery.grant.group;
+                let is_same = |(run, group, _): &&Fresh| Arc::ptr_eq(run, &delivery.run) && *group == delivery.grant.group;
                 let fresh = match last.as_ref().filter(is_same) {
                     Some((_, _, fresh)) => fresh.clone(),
                     None => {
@@ -418,7 +421,7 @@ impl Broker {
             match self.push(&subscriber, delivery) {
                 Pushed::Crowded => batch.crowded = Some(subscriber),
                 Pushed::Offline | Pushed::Full => {
-                    left.extend(shared.into_iter().map(|(message, group)| (message.message().clone(), group)))
+                    left.extend(shared.into_iter().map(|(message, group)| (message.message().clone(), group)));
                 }
                 Pushed::Taken => {}
             }
