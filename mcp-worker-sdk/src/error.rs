@@ -12,6 +12,8 @@ pub(crate) enum Kind {
     NoRoute,
     Address(String),
     Redis(redis::RedisError),
+    /// Its code, and what it said.
+    Refused(String, String),
     Timeout,
     NoPrimary,
     Io(std::io::Error),
@@ -25,15 +27,12 @@ impl Error {
 
     /// Redis could not be reached, or refused.
     pub fn is_redis(&self) -> bool {
-        matches!(self.0, Kind::Redis(_) | Kind::Timeout | Kind::NoPrimary)
+        matches!(self.0, Kind::Redis(_) | Kind::Refused(..) | Kind::Timeout | Kind::NoPrimary)
     }
 
-    /// The command got there and was refused: the connection is good.
-    pub(crate) fn refusal(&self) -> Option<&redis::RedisError> {
-        match &self.0 {
-            Kind::Redis(error) if matches!(error.kind(), redis::ErrorKind::Server(_) | redis::ErrorKind::Extension) => Some(error),
-            _ => None,
-        }
+    /// The code with which a command was refused that got there: the connection is good.
+    pub(crate) fn refusal(&self) -> Option<&str> {
+        if let Kind::Refused(code, _) = &self.0 { Some(code) } else { None }
     }
 }
 
@@ -45,7 +44,10 @@ impl From<Kind> for Error {
 
 impl From<redis::RedisError> for Error {
     fn from(error: redis::RedisError) -> Error {
-        Error(Kind::Redis(error))
+        match error.clone().into_server_errors().as_deref() {
+            Some([(_, first), ..]) => Error(Kind::Refused(first.code().to_owned(), error.to_string())),
+            _ => Error(Kind::Redis(error)),
+        }
     }
 }
 
@@ -62,6 +64,7 @@ impl fmt::Display for Error {
             Kind::NoRoute => f.write_str("a worker needs at least one route"),
             Kind::Address(why) => write!(f, "the address of Redis: {why}"),
             Kind::Redis(error) => write!(f, "Redis: {error}"),
+            Kind::Refused(_, text) => write!(f, "Redis: {text}"),
             Kind::Timeout => f.write_str("Redis does not answer"),
             Kind::NoPrimary => f.write_str("no Sentinel knows the primary"),
             Kind::Io(error) => error.fmt(f),

@@ -84,12 +84,12 @@ impl Line {
 }
 
 /// A replica: the primary is somewhere else.
-fn is_elsewhere(error: &redis::RedisError) -> bool {
-    error.code().is_some_and(|code| ["READONLY", "MASTERDOWN"].contains(&code))
+fn is_elsewhere(code: &str) -> bool {
+    ["READONLY", "MASTERDOWN"].contains(&code)
 }
 
-fn is_passing(error: &redis::RedisError) -> bool {
-    is_elsewhere(error) || error.code().is_some_and(|code| ["LOADING", "BUSY", "OOM", "TRYAGAIN", "MISCONF"].contains(&code))
+fn is_passing(code: &str) -> bool {
+    is_elsewhere(code) || ["LOADING", "BUSY", "OOM", "TRYAGAIN", "MISCONF"].contains(&code)
 }
 
 /// Longer and longer pauses.

@@ -37,7 +37,7 @@ pub(crate) async fn join(core: &Core) -> Result<(), Error> {
     let (stream, group) = (core.settings.names.requests_stream(), &core.settings.group);
     let create = cmd("XGROUP").arg("CREATE").arg(stream).arg(group).arg("0").arg("MKSTREAM").take();
     match core.line.ask::<Value>(create).await {
-        Err(error) if error.refusal().is_some_and(|error| error.code() == Some("BUSYGROUP")) => Ok(()),
+        Err(error) if error.refusal() == Some("BUSYGROUP") => Ok(()),
         created => created.map(drop),
     }
 }
@@ -48,7 +48,7 @@ pub(crate) async fn read(core: Arc<Core>) {
         if let Err(error) = read_on(&core, &mut backoff).await {
             tracing::warn!(%error, "requests are not read; connecting again");
             // Redis may have come back with nothing.
-            if error.refusal().is_some_and(|error| error.code() == Some("NOGROUP")) && join(&core).await.is_ok() {
+            if error.refusal() == Some("NOGROUP") && join(&core).await.is_ok() {
                 continue;
             }
         }

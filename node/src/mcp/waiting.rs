@@ -85,7 +85,7 @@ impl Waiting {
             }
             used.in_second += 1;
             if used.in_second > self.bounds.rate_per_client_max {
-                return Err(Reason::MESSAGE_RATE_TOO_HIGH);
+                return Err(Reason::QUOTA_EXCEEDED); // PUBACK has no other word for it (section 3.4.2.1)
             }
         }
         let in_flight = open.by_client.get(client_id).map_or(0, |used| used.in_flight.len());
@@ -193,7 +193,7 @@ mod tests {
     fn a_rate_is_that_of_a_second() {
         let waiting = Waiting::new(Bounds { in_flight_max: 9, in_flight_per_client_max: 9, rate_per_client_max: 2 });
         let at = |ms| waiting.admits(&ClientId::new("a"), Time(ms));
-        assert_eq!([at(5000), at(5001), at(5999)], [Ok(()), Ok(()), Err(Reason::MESSAGE_RATE_TOO_HIGH)]);
+        assert_eq!([at(5000), at(5001), at(5999)], [Ok(()), Ok(()), Err(Reason::QUOTA_EXCEEDED)]);
         assert_eq!(at(6001), Ok(()));
     }
 

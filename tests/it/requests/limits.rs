@@ -93,5 +93,5 @@ fn a_rate_is_held() {
             other => client.fail("PUBACK", &other),
         }
     });
-    assert!(reasons.collect::<Vec<_>>().contains(&Reason::MESSAGE_RATE_TOO_HIGH));
+    assert!(reasons.collect::<Vec<_>>().contains(&Reason::QUOTA_EXCEEDED));
 }
