@@ -168,6 +168,30 @@ pub struct Metrics {
     pub commit_seconds: Histogram,
     /// One write to the Store, of all that a turn has for it.
     pub store_write_seconds: Histogram,
+    /// Requests for workers, those that are refused included.
+    pub mcp_requests: AtomicU64,
+    /// Over a limit.
+    pub mcp_requests_refused: AtomicU64,
+    /// Requests of this node that wait for their answer.
+    pub mcp_in_flight: AtomicUsize,
+    /// Workers that live, of all nodes.
+    pub mcp_workers: AtomicUsize,
+    /// Answers that were forwarded.
+    pub mcp_responses: AtomicU64,
+    /// Parts of answers.
+    pub mcp_parts: AtomicU64,
+    /// Second answers, and those that came too late.
+    pub mcp_responses_unknown: AtomicU64,
+    pub mcp_responses_malformed: AtomicU64,
+    /// Answers that a node had begun to forward when it died: the requester may have them twice.
+    pub mcp_responses_repeated: AtomicU64,
+    pub mcp_cancelled: AtomicU64,
+    /// Error replies, by their word.
+    pub mcp_errors_timeout: AtomicU64,
+    pub mcp_errors_no_worker: AtomicU64,
+    pub mcp_errors_worker_failed: AtomicU64,
+    pub mcp_errors_too_large: AtomicU64,
+    pub mcp_errors_unavailable: AtomicU64,
 }
 }
 

@@ -29,6 +29,7 @@ use crate::hook::client::Transport;
 use crate::hook::hooks::Hooks;
 use crate::listener::hall::Hall;
 use crate::listener::{self, Bound};
+use crate::mcp;
 use crate::node::handle::Handle;
 use crate::packet::QoS;
 use crate::session::settings::Settings;
@@ -39,6 +40,7 @@ use crate::store::redis::link::settings::Durability;
 use crate::store::redis::link::tls::Tls;
 use crate::store::redis::{self, joining::Joining};
 use crate::time::Span;
+use crate::topic::filter::TopicFilter;
 
 /// How long sockets may take to close when every Session is given back.
 const LAST_WORDS: Duration = Duration::from_secs(3);
@@ -56,6 +58,8 @@ pub struct Node {
     hall: Arc<Hall>,
     renew: Arc<Notify>,
     sys_interval: Option<Duration>,
+    requests: mcp::Settings,
+    routes: mcp_worker_sdk::Routes,
     auth: Doors,
     doors: Vec<TcpListener>,
     admin: admin::Settings,
@@ -81,11 +85,11 @@ impl Node {
     /// An address that cannot be resolved or bound; a Store that cannot be relied on. One that cannot be reached is waited for while the node
     /// runs: until then it refuses Clients (0x88), and is not ready.
     pub async fn bind(config: &Config) -> io::Result<Node> {
-        Node::assemble(config, Hooks::default()).await
+        Node::assemble(config, Hooks::default(), mcp_worker_sdk::Routes::default()).await
     }
 
     /// As [`Node::bind`], with the functions of an embedding program.
-    async fn assemble(config: &Config, hooks: Hooks) -> io::Result<Node> {
+    async fn assemble(config: &Config, hooks: Hooks, routes: mcp_worker_sdk::Routes) -> io::Result<Node> {
         let doors = doors(&config.admin).await?;
         let house = Arc::new(House::new(admission::settings(config)?, admission::bounds(config)).map_err(io::Error::other)?);
         let mut broker = Broker::new(Arc::new(settings(config)), house.clone(), store(config), broker_limits(config), Clock::start());
@@ -116,10 +120,26 @@ impl Node {
             connections_max: config.limits.connections_max,
         };
         let auth = Doors::open(house, broker.clone()).await;
+        let requests = requests(config)?;
         let (ends, ended) = watch::channel(false);
         let (asked, connections_max) = (Arc::new(watch::Sender::new(false)), config.limits.connections_max);
         let handle = Handle { broker: broker.clone(), connections_max, asked, ended };
-        Ok(Node { broker, joined, listeners, addresses, hall, renew: Arc::default(), sys_interval, doors, admin, auth, handle, ends })
+        Ok(Node {
+            broker,
+            joined,
+            listeners,
+            addresses,
+            hall,
+            renew: Arc::default(),
+            sys_interval,
+            auth,
+            doors,
+            admin,
+            handle,
+            ends,
+            requests,
+            routes,
+        })
     }
 
     /// Where the node listens, in the order of the configuration.
@@ -176,6 +196,8 @@ impl Node {
         if let Some(interval) = self.sys_interval {
             tasks.spawn(broker::sys::run(self.broker.clone(), interval));
         }
+        // Before the first connection: a request that nobody takes would be a message as any other.
+        let _requests = mcp::start(&self.broker, self.requests, self.routes);
         // Without doors too: other nodes ask this one.
         tasks.spawn(admin::run(self.doors, self.broker.clone(), self.admin));
         let house = listener::House { broker: self.broker.clone(), hall: self.hall, open };
@@ -291,6 +313,28 @@ fn broker_limits(config: &Config) -> broker::Limits {
         subscriptions_per_client_max: limits.subscriptions_per_client_max,
         drain,
     }
+}
+
+fn requests(config: &Config) -> io::Result<mcp::Settings> {
+    let mcp = &config.mcp;
+    Ok(mcp::Settings {
+        request_filters: filters(&mcp.request_filters)?,
+        route_to_subscribers: mcp.route_to_subscribers,
+        lanes: redis::requests::Lanes { channel: mcp.delivery != "streams", stream: mcp.delivery != "pubsub" },
+        no_worker_is_error: mcp.no_worker == "error",
+        timeout: Span::seconds(mcp.timeout_s),
+        payload_bytes_max: mcp.payload_bytes_max,
+        bounds: mcp::waiting::Bounds {
+            in_flight_max: mcp.in_flight_max,
+            in_flight_per_client_max: mcp.in_flight_per_client_max,
+            rate_per_client_max: mcp.rate_per_client_max,
+        },
+    })
+}
+
+fn filters(texts: &[String]) -> io::Result<Vec<TopicFilter>> {
+    let filter = |text: &String| TopicFilter::new(text).ok_or_else(|| io::Error::other(format!("{text:?} is no Topic Filter")));
+    texts.iter().map(filter).collect()
 }
 
 fn store(config: &Config) -> Store {

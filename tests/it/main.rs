@@ -60,6 +60,9 @@ mod store;
 // Several nodes on one Redis, and what is left when some of it is killed.
 mod cluster;
 
+// Messages that ask for an answer, and the workers behind Redis that give it.
+mod requests;
+
 // Clients of other hands.
 mod rumqttc;
 

@@ -10,12 +10,12 @@ use crate::broker::outbox::Outbox;
 use crate::broker::roster::{Place, Subscriber};
 use crate::broker::routes::RouteCache;
 use crate::broker::screen::Screened;
-use crate::broker::{Broker, Member};
+use crate::broker::{Broker, Member, once};
 use crate::fault;
 use crate::hook::Recipient;
 use crate::hook::client::Client;
 use crate::hook::request::{self, Admission, Asked, Refusal};
-use crate::message::{InRun, Message, Number, Numbers, Run};
+use crate::message::{Message, Number, Numbers, Run};
 use crate::metrics::Metrics;
 use crate::packet::connect::ClientId;
 use crate::packet::reason::Reason;
@@ -23,7 +23,7 @@ use crate::packet::{PacketId, QoS};
 use crate::session::outbound::Delivery;
 use crate::session::subscribe::RetainedRead;
 use crate::session::{Command, Fault, Outcome, Session, Subscribed};
-use crate::store::{Lease, Page, Pending, StoreError, Stored, Write, Written};
+use crate::store::{Lease, Page, StoreError, Stored, Write, Written};
 use crate::subscription::{Grant, Selector, ShareGroup, Subscription};
 use crate::time::Time;
 use crate::topic::name::TopicName;
@@ -38,28 +38,19 @@ pub struct Batch {
     /// The command that each write belongs to.
     origins: Vec<usize>,
     /// What the Client is on record with, in its order: written when everything else is done, for a message on record is not routed again.
-    records: Vec<(Write, usize)>,
+    pub(super) records: Vec<(Write, usize)>,
     /// What is kept as pending before anybody gets anything.
-    pending: Vec<Kept>,
+    pub(super) pending: Vec<once::Kept>,
     /// Whose turn it was for messages that have a number.
-    turns: Vec<(Number, Arc<ShareGroup>, ClientId)>,
-    deliveries: Vec<(Arc<Subscriber>, Delivery)>,
+    pub(super) turns: Vec<(Number, Arc<ShareGroup>, ClientId)>,
+    pub(super) deliveries: Vec<(Arc<Subscriber>, Delivery)>,
     rings: Vec<Arc<Subscriber>>,
     /// What other nodes are to have.
     outbox: Outbox,
     /// What somebody else than the subscribers answers, each with its command.
     asked: Vec<(usize, Asked)>,
     /// Whoever has so much mail that the publisher should wait a moment.
-    crowded: Option<Arc<Subscriber>>,
-}
-
-/// A message that is kept as pending.
-#[derive(Debug)]
-struct Kept {
-    of: Lease,
-    packet_id: PacketId,
-    pending: Pending,
-    origin: usize,
+    pub(super) crowded: Option<Arc<Subscriber>>,
 }
 
 /// What came of the commands of a turn.
@@ -84,23 +75,6 @@ impl Batch {
     /// How much there is that outlives this node.
     fn reach(&self) -> usize {
         self.writes.len() + self.outbox.len()
-    }
-
-    /// Puts QoS 2 messages of a run on record as received. `leaves`: somebody gets them who does not end with this node.
-    fn receive(&mut self, of: &Lease, received: &[PacketId], run: &Arc<Run>, leaves: bool, origin: usize) {
-        let turns = std::mem::take(&mut self.turns);
-        let exactly_once = (0..).zip(run.messages()).filter(|(_, message)| message.qos == QoS::ExactlyOnce);
-        for (&packet_id, (index, _)) in received.iter().zip(exactly_once) {
-            if !leaves {
-                self.records.push((Write::Receive { of: of.clone(), packet_id, pending: None }, origin));
-                continue;
-            }
-            let mut pending = Pending { message: InRun { run: run.clone(), index }, turns: Vec::new() };
-            let number = pending.number();
-            let own = turns.iter().filter(|turn| turn.0 == number);
-            pending.turns.extend(own.map(|(_, group, client_id)| (group.clone(), client_id.clone())));
-            self.pending.push(Kept { of: of.clone(), packet_id, pending, origin });
-        }
     }
 
     pub(super) fn note_turn(&mut self, number: Number, group: &Arc<ShareGroup>, member: &ClientId) {
@@ -244,18 +218,6 @@ impl Broker {
         }
     }
 
-    /// As [`Broker::flush`], for a connection that may have something pending.
-    async fn flush_of(&self, member: &mut Member, batch: &mut Batch, outcomes: &mut [Outcome], now: Time) -> Result<(), StoreError> {
-        if batch.pending.is_empty() {
-            return self.flush(batch, outcomes, now).await;
-        }
-        let kept: Vec<_> = batch.pending.iter().map(|kept| (kept.packet_id, kept.pending.number())).collect();
-        member.unsettled.begin();
-        self.flush(batch, outcomes, now).await?;
-        member.unsettled.end(kept);
-        Ok(())
-    }
-
     /// The requests of a run that are taken, and whether each is routed too. Why the run is refused: a request is a run of its own.
     fn admit(&self, member: &Member, run: &Run, now: Time) -> Result<Vec<(Asked, bool)>, Reason> {
         let Some(requests) = self.requests.get() else { return Ok(Vec::new()) };
@@ -379,61 +341,6 @@ impl Broker {
         }
         let (records, origins) = std::mem::take(&mut batch.records).into_iter().unzip();
         self.write(records, origins, outcomes, now).await
-    }
-
-    /// What is pending is in the Store before anybody gets the message. Where a full Store has no room for it, it is put on record afterwards,
-    /// as it was received: then who is cut off between delivers twice rather than not at all.
-    async fn keep_pending(&self, batch: &mut Batch, now: Time) -> Result<(), StoreError> {
-        if batch.pending.is_empty() {
-            return Ok(());
-        }
-        let mut writes = Vec::with_capacity(batch.pending.len());
-        let mut kept = Vec::with_capacity(batch.pending.len());
-        for Kept { of, packet_id, pending, origin } in batch.pending.drain(..) {
-            kept.push((of.clone(), packet_id, origin));
-            writes.push(Write::Receive { of, packet_id, pending: Some(Box::new(pending)) });
-        }
-        for (written, (of, packet_id, origin)) in self.store.write(writes, now).await?.into_iter().zip(kept) {
-            match written {
-                // Another connection has the Session by now, and the Client will tell that one.
-                Written::NoSession => return Err(StoreError::Unavailable),
-                Written::StoreFull => batch.records.push((Write::Receive { of, packet_id, pending: None }, origin)),
-                Written::Done | Written::QueueFull => {}
-            }
-        }
-        fault::point("publish.pending");
-        Ok(())
-    }
-
-    /// Puts what is for Sessions here into their mailboxes. What is given back is of share groups whose member has left, or has no room.
-    fn push_all(&self, batch: &mut Batch) -> Vec<(Message, Arc<ShareGroup>)> {
-        let mut left = Vec::new();
-        let mut last: Option<(Arc<Run>, Option<Arc<ShareGroup>>, Option<Arc<Run>>)> = None;
-        for (subscriber, mut delivery) in batch.deliveries.drain(..) {
-            if delivery.run.numbers().is_some() {
-                // All who get a run get it here, one after the other.
-                let is_same = |(run, group, _): &&(Arc<Run>, _, _)| Arc::ptr_eq(run, &delivery.run) && *group == delivery.grant.group;
-                let fresh = match last.as_ref().filter(is_same) {
-                    Some((_, _, fresh)) => fresh.clone(),
-                    None => {
-                        let fresh = self.seen.fresh(&delivery.run, delivery.grant.group.as_ref());
-                        last = Some((delivery.run.clone(), delivery.grant.group.clone(), fresh.clone()));
-                        fresh
-                    }
-                };
-                let Some(fresh) = fresh else { continue };
-                delivery.run = fresh;
-            }
-            let shared: Vec<_> = if subscriber.is_durable() { Vec::new() } else { super::shared(&delivery).collect() };
-            match self.push(&subscriber, delivery) {
-                Pushed::Crowded => batch.crowded = Some(subscriber),
-                Pushed::Offline | Pushed::Full => {
-                    left.extend(shared.into_iter().map(|(message, group)| (message.message().clone(), group)))
-                }
-                Pushed::Taken => {}
-            }
-        }
-        left
     }
 
     async fn write(&self, writes: Vec<Write>, origins: Vec<usize>, outcomes: &mut [Outcome], now: Time) -> Result<(), StoreError> {

@@ -11,6 +11,7 @@ mod http;
 mod log;
 mod passwd;
 mod publish;
+mod reload;
 mod run;
 mod signals;
 mod subscribe;
@@ -31,6 +32,14 @@ pub(crate) enum Failure {
     Usage(String),
     /// Something went wrong while it ran: exit code 1.
     Runtime(String),
+}
+
+impl Failure {
+    fn text(&self) -> &str {
+        match self {
+            Failure::Usage(text) | Failure::Runtime(text) => text,
+        }
+    }
 }
 
 impl From<ConfigErrors> for Failure {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{ArgAction, Args};
 use tracing::{info, warn};
 
+use super::reload::Reload;
 use super::signals::Signals;
 use super::{Failure, log};
 use crate::auth::guard::House;
@@ -71,7 +72,8 @@ impl RunArguments {
             (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
         };
         let environment = std::env::vars_os().map(text).collect();
-        Ok(Config::load(&Sources { file, environment, flags: self.flags() })?)
+        let drop_ins = file.as_deref().map(drop_ins).transpose()?.unwrap_or_default();
+        Ok(Config::load(&Sources { file, drop_ins, environment, flags: self.flags() })?)
     }
 
     pub(super) fn flags(&self) -> Vec<Flag> {
@@ -103,21 +105,36 @@ impl RunArguments {
     }
 }
 
+/// The files `conf.d/*.toml` beside the configuration file, by name: each over those before it.
+fn drop_ins(file: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let folder = file.parent().unwrap_or(Path::new("")).join("conf.d");
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Failure::Usage(format!("{}: {error}", folder.display()))),
+    };
+    let mut files: Vec<PathBuf> =
+        entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|it| it == "toml")).collect();
+    files.sort();
+    Ok(files)
+}
+
 pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let loaded = arguments.load()?;
-    log::start(&loaded)?;
+    let log = log::start(&loaded)?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if loaded.config.runtime.worker_threads > 0 {
         runtime.worker_threads(loaded.config.runtime.worker_threads);
     }
     let runtime = runtime.thread_name("mqttd").enable_all().build().map_err(|error| Failure::Runtime(format!("the threads: {error}")))?;
-    runtime.block_on(serve(&loaded.config))
+    let config = loaded.config.clone();
+    runtime.block_on(serve(&config, Reload { arguments: arguments.clone(), loaded, log }))
 }
 
 /// Names a place at which this process ends itself, in debug builds (`fault.rs`). For tests.
 const FAULT_POINT: &str = "FAULT_POINT";
 
-async fn serve(config: &Config) -> Result<(), Failure> {
+async fn serve(config: &Config, mut reload: Reload) -> Result<(), Failure> {
     if let Ok(point) = std::env::var(FAULT_POINT) {
         fault::arm(&point);
     }
@@ -133,7 +150,7 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     let mut hangups = Signals::hangups()?;
     tokio::spawn(async move {
         while hangups.recv().await.is_some() {
-            info!("SIGHUP: reading certificates again");
+            reload.again();
             renew.notify_one();
         }
     });

@@ -400,6 +400,28 @@ keys! {
         testnum: Option<u32> = None, Allowed::Number(0, 4_294_967_295), example "1190";
     }
 
+    /// Requests: messages with a Response Topic that workers answer by way of Redis.
+    [mcp] Mcp {
+        /// Topics whose requests go to workers, as Topic Filters; none is none. Narrow it to what your workers answer.
+        request_filters: Vec<String> = vec!["#".to_owned()], Allowed::Filters;
+        /// Requests also go to the subscribers of their topics.
+        route_to_subscribers: bool = true, Allowed::Flag;
+        /// How workers hear of requests: by the channel (pubsub), by the stream (streams), or by both.
+        delivery: String = "both".to_owned(), Allowed::Choice(&["both", "pubsub", "streams"]);
+        /// What happens when no worker is there: the requester is told at once (error), or its request waits (wait).
+        no_worker: String = "error".to_owned(), Allowed::Choice(&["error", "wait"]);
+        /// When a requester is told that nobody answered; a shorter Message Expiry Interval comes first.
+        timeout_s: u32 = 300, Allowed::Number(1, 86_400);
+        /// The payload of a request; a larger one is answered with an error.
+        payload_bytes_max: usize = MIB, Allowed::Number(1, BYTES_MAX);
+        /// Requests of this node that wait for their answer; beyond it, Quota exceeded (0x97).
+        in_flight_max: usize = 100_000, Allowed::Number(1, COUNT_MAX);
+        /// The same of one client.
+        in_flight_per_client_max: usize = 1000, Allowed::Number(1, COUNT_MAX);
+        /// Requests of one client in a second; beyond it, Quota exceeded (0x97). 0 is no limit.
+        rate_per_client_max: u32 = 0, Allowed::Number(0, 1_000_000);
+    }
+
     /// The threads that do the work.
     [runtime] Runtime {
         /// 0 is one for each core.

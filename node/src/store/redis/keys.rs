@@ -14,6 +14,9 @@
 //! | `mqttd:{sh:SHARE/FILTER}:cur` | STRING | whose turn it is in a share group |
 //! | `mqttd:{auth}:bans` `:bans-ver` | HASH, STRING | who is shut out to `UNTIL WHY`; counts its changes |
 //! | `mqttd:request:ID` | STRING | the context of a request |
+//! | `mqttd:{mcp}:due` | ZSET | requests, scored by when somebody has to look at them |
+//! | `mqttd:{mcp}:requests` `:responses` `:dead` | STREAM | requests for workers, their answers, what no worker could answer (`requests.rs`) |
+//! | `mqttd:{mcp}:workers`, `mqttd:mcp:worker:NAME` | ZSET, STRING | workers by until when they are believed to live; what each says of itself |
 //!
 //! CLIENT and all other names are escaped. The routing table of a cluster (`{routes}`) comes beside these.
 

@@ -18,6 +18,7 @@ mod keys;
 pub mod link;
 mod queue;
 mod reply;
+pub mod requests;
 mod retained;
 mod sessions;
 mod write;
