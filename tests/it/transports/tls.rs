@@ -209,10 +209,10 @@ fn wrong_files_are_named_with_what_is_wrong() {
         params.not_after = rcgen::date_time_ymd(2021, 2, 3);
     });
     let future = authority.sign(&["localhost"], |params| params.not_before = rcgen::date_time_ymd(2999, 1, 1));
-    let (certificate, key) = localhost();
+    let (certificate, key) = localhost(folder.path());
     let expired_file = folder.file("expired.pem", &expired.pem);
     let rows = [
-        (vec![expired_file.clone()], vec![folder.file("e.key", &expired.key)], "has expired on 2021-02-03"),
+        (vec![expired_file], vec![folder.file("e.key", &expired.key)], "has expired on 2021-02-03"),
         (vec![folder.file("future.pem", &future.pem)], vec![folder.file("f.key", &future.key)], "is not valid before 2999-01-01"),
         (vec![certificate.clone()], vec![folder.file("other.key", &expired.key)], "other.key: is not the key of"),
         (vec![certificate.clone()], vec!["/nowhere/key.pem".to_owned()], "/nowhere/key.pem: No such file"),

@@ -29,6 +29,9 @@ pub(super) enum Function {
     Retain,
     Unretain,
     PutContext,
+    ClaimRequest,
+    PartOfRequest,
+    PartDone,
 }
 
 impl Function {
@@ -52,6 +55,9 @@ impl Function {
             Function::Retain => "mqttd_v1_retain",
             Function::Unretain => "mqttd_v1_unretain",
             Function::PutContext => "mqttd_v1_put_context",
+            Function::ClaimRequest => "mqttd_v1_claim_request",
+            Function::PartOfRequest => "mqttd_v1_part_of_request",
+            Function::PartDone => "mqttd_v1_part_done",
         }
     }
 
@@ -119,6 +125,9 @@ mod tests {
             Retain,
             Unretain,
             PutContext,
+            ClaimRequest,
+            PartOfRequest,
+            PartDone,
         ];
         for function in all {
             let name = function.name().strip_prefix("mqttd_v1_").unwrap();

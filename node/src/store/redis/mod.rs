@@ -7,6 +7,7 @@
 //!
 //! Bounds beside those of Redis itself (`maxmemory`: [`StoreError::Full`], [`Written::StoreFull`](super::Written)): see [`Limits`].
 
+mod bans;
 pub mod cluster;
 mod census;
 mod contexts;
@@ -18,6 +19,7 @@ mod keys;
 pub mod link;
 mod queue;
 mod reply;
+pub mod requests;
 mod retained;
 mod scan;
 mod sessions;

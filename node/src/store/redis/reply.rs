@@ -34,6 +34,10 @@ impl Reply {
         number(&self.next())
     }
 
+    pub(super) fn value(&mut self) -> Value {
+        self.next()
+    }
+
     pub(super) fn flag(&mut self) -> Result<bool, StoreError> {
         self.number().map(|number| number != 0)
     }
