@@ -295,6 +295,31 @@ async fn an_inbox_that_overruns_says_what_is_lost() {
     assert!(losses > 0);
 }
 
+/// A node that does not read holds those up who write to it, each for a while; nothing is lost, and when it reads nobody waits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_crowded_inbox_holds_its_writers() {
+    let Some(redis) = Redis::start() else { return };
+    let slow = Settings { news_max: 1, ..settings() };
+    let hold = Duration::from_millis(300);
+    let writer = Settings { inbox_crowded: 50, inbox_hold: hold, ..settings() };
+    let (a, mut b) = (Node::join(&redis, "a", writer).await, Node::join(&redis, "b", slow).await);
+    let to = b.cluster.node().clone();
+    let held = async |number: usize| {
+        let begun = tokio::time::Instant::now();
+        a.cluster.post(&to, vec![post(&number.to_string())], true).await.unwrap();
+        begun.elapsed() >= hold
+    };
+    let mut sent = 0;
+    while !held(sent).await {
+        sent += 1;
+        assert!(sent < 1000, "nobody is held");
+    }
+    assert!(held(sent + 1).await && held(sent + 2).await, "one is held, and the next is not");
+    sent += 3;
+    assert_eq!(b.payloads(sent).await, numbers(0, sent));
+    assert!(!held(sent).await, "held for nothing");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn news_without_room_are_lost_aloud() {
     let Some(redis) = Redis::start() else { return };

@@ -75,8 +75,10 @@ impl Keys {
         key.strip_prefix(&*self.prefix)?.strip_prefix('{')?.split_once("}:")
     }
 
-    pub(super) fn is_request(&self, key: &str) -> bool {
-        key.strip_prefix(&*self.prefix).is_some_and(|rest| rest.starts_with("request:"))
+    /// Whether it is about a request, or told by a worker of itself: it is not kept for long.
+    pub(super) fn is_brief(&self, key: &str) -> bool {
+        let rest = key.strip_prefix(&*self.prefix).unwrap_or_default();
+        ["request:", "mcp:worker:", "mcp:claim:"].iter().any(|kind| rest.starts_with(kind))
     }
 
     /// The last word of a key of a Session. No other key ends in one of these.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use redis::cmd;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::core::{Core, pause};
 use super::encoding;
@@ -43,12 +44,33 @@ impl Core {
             add.arg("0-*").arg("p").arg(&batch[..]).take()
         };
         let batches = encoding::batches(posts, self.settings.post_bytes_max);
-        let added = self.write(to.as_str(), batches.into_iter().map(add).collect()).await?;
-        let is_there = !added.contains(&redis::Value::Nil);
-        if !is_there {
+        let length = cmd("XLEN").arg(&inbox).take();
+        let commands = batches.into_iter().map(add).chain([length.clone()]).collect();
+        let added = self.write(to.as_str(), commands).await?;
+        if added.contains(&redis::Value::Nil) {
             self.peers.send_modify(|peers| peers.forget(to));
+            return Ok(false);
         }
-        Ok(is_there)
+        if added.last().is_some_and(|length| self.is_crowded(length)) {
+            self.hold(length).await;
+        }
+        Ok(true)
+    }
+
+    fn is_crowded(&self, length: &redis::Value) -> bool {
+        matches!(length, redis::Value::Int(length) if *length as usize > self.settings.inbox_crowded)
+    }
+
+    /// The node reads more slowly than is written to it. Whoever publishes waits for it, but not for long: it may be about to die, and others
+    /// get the message too.
+    async fn hold(&self, length: redis::Cmd) {
+        let patience = Instant::now() + self.settings.inbox_hold;
+        while Instant::now() < patience {
+            pause().await;
+            if !self.link.call(length.clone()).await.is_ok_and(|length| self.is_crowded(&length)) {
+                return;
+            }
+        }
     }
 
     /// Into the outbox, or nowhere.

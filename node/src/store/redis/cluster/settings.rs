@@ -25,6 +25,10 @@ pub struct Settings {
     pub listen_deadline: Duration,
     /// Batches in the inbox of a node; when it reads too slowly, the oldest are lost, and it is told.
     pub inbox_length_max: usize,
+    /// From here on whoever writes to an inbox waits until it is shorter, and for so long at most: so its publishers are no faster
+    /// than the node that reads.
+    pub inbox_crowded: usize,
+    pub inbox_hold: Duration,
     /// Changes in the log of routes; a node that is further behind loads the whole table again.
     pub log_length_max: usize,
     /// Bytes of a batch of posts, unless one alone is larger.
@@ -55,6 +59,8 @@ impl Settings {
             visibility: Duration::from_secs(1),
             listen_deadline: Duration::from_secs(4),
             inbox_length_max: 100_000,
+            inbox_crowded: 50_000,
+            inbox_hold: Duration::from_secs(1),
             log_length_max: 200_000,
             post_bytes_max: 16 * 1024,
             outbox_max: 4096,

@@ -116,7 +116,7 @@ impl Survey {
     async fn judge(&self, key: &[u8], now: &Now) -> Result<Judged, StoreError> {
         let Ok(key) = from_utf8(key) else { return Ok(Ok(Verdict::Unknown)) };
         let Some((tag, word)) = self.keys.parts(key) else {
-            return if self.keys.is_request(key) { self.expires(key).await } else { Ok(Ok(Verdict::Unknown)) };
+            return if self.keys.is_brief(key) { self.expires(key).await } else { Ok(Ok(Verdict::Unknown)) };
         };
         let tag_of = |prefix: &str| tag.strip_prefix(prefix);
         if SESSION_WORDS.contains(&word) {
@@ -125,6 +125,8 @@ impl Survey {
         match (tag, word) {
             ("nodes", "hb" | "applied" | "dead" | "born" | "numbers" | "totals") => Ok(Ok(Verdict::Fine)),
             ("routes", "ver" | "log" | "sessions" | "nodes" | "sessions-ended" | "nodes-ended") => Ok(Ok(Verdict::Fine)),
+            ("auth", "bans" | "bans-ver") => Ok(Ok(Verdict::Fine)),
+            ("mcp", "due" | "requests" | "responses" | "dead" | "workers") => Ok(Ok(Verdict::Fine)),
             ("routes", word) => self.judge_routes(key, word, now).await,
             (_, "h" | "z" | "x") if tag_of("ret:").is_some() => Ok(Ok(Verdict::Fine)),
             (_, "cur") if tag_of("sh:").is_some() => self.expires(key).await,
