@@ -117,7 +117,8 @@ fn failed(error: StoreError) -> Failure {
 }
 
 fn place(text: &str) -> Result<Scan, Failure> {
-    let parsed = text.split_once(':').and_then(|(primary, cursor)| Some(Scan { primary: primary.parse().ok()?, cursor: cursor.parse().ok()? }));
+    let parsed =
+        text.split_once(':').and_then(|(primary, cursor)| Some(Scan { primary: primary.parse().ok()?, cursor: cursor.parse().ok()? }));
     parsed.ok_or_else(|| Failure::Usage(format!("--from {text}: PRIMARY:CURSOR, as an answer has said it")))
 }
 

@@ -110,11 +110,16 @@ fn what_nobody_has_is_found() {
         ("SET", "request:1", &["x"]),
         ("SET", "strange", &["x"]),
     ] {
-        cluster.redis.query::<redis::Value>(&[&[command, &key(rest)], value].concat());
+        cluster.redis.query::<::redis::Value>(&[&[command, &key(rest)], value].concat());
     }
     let (good, text) = ask(&store, &["fsck"]);
     assert!(!good && text.contains("11 keys that nobody has"), "{text}");
-    for rest in ["{ghost}:queue: the Session", "{lost}:s: it is of the node ghost.1", "{late}:s: its time was over", "request:1: it does not expire"] {
+    for rest in [
+        "{ghost}:queue: the Session",
+        "{lost}:s: it is of the node ghost.1",
+        "{late}:s: its time was over",
+        "request:1: it does not expire",
+    ] {
         assert!(text.contains(&key(rest)), "{rest} is not in\n{text}");
     }
     assert!(text.contains("1 keys with our prefix that this version does not know") && text.contains("  mqttd:strange"), "{text}");

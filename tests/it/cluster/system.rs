@@ -93,8 +93,15 @@ fn clients_are_told_of_as_they_come_and_go() {
         assert_eq!((&connected["clientid"], &connected["proto_ver"]), (&id.as_str().into(), &(version as u8).into()));
         assert_eq!((&connected["keepalive"], &connected["ipaddress"]), (&77.into(), &"127.0.0.1".into()));
         let by_itself = version != V3_1;
-        if by_itself { client.disconnect() } else { client.cut() }
+        if by_itself {
+            client.disconnect()
+        } else {
+            client.cut()
+        }
         let disconnected = told("disconnected");
-        assert_eq!((&disconnected["clientid"], &disconnected["reason_code"]), (&id.as_str().into(), &(if by_itself { 0 } else { 128 }).into()));
+        assert_eq!(
+            (&disconnected["clientid"], &disconnected["reason_code"]),
+            (&id.as_str().into(), &(if by_itself { 0 } else { 128 }).into())
+        );
     }
 }

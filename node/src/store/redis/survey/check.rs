@@ -157,7 +157,9 @@ impl Survey {
                 Ok(if listed.await? == 1 { Ok(Verdict::Session) } else { Err(format!("{node} has it and would not be asked for it")) })
             }
             (None, Some(ends)) if ends + LATE < now.time => Ok(Err("its time was over a while ago".to_owned())),
-            (None, Some(_)) if !self.is_looked_at(client_id, row.epoch).await? => Ok(Err("it expires, and nobody will look at it".to_owned())),
+            (None, Some(_)) if !self.is_looked_at(client_id, row.epoch).await? => {
+                Ok(Err("it expires, and nobody will look at it".to_owned()))
+            }
             (None, _) => Ok(Ok(Verdict::Session)),
         }
     }

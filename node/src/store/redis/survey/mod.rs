@@ -197,7 +197,9 @@ fn entries(queue: Value) -> Result<Vec<(Sequence, Grant, Message)>, StoreError> 
         let [_, message] = &fields[..] else { continue };
         let id = bytes(id.clone())?;
         let sequence = from_utf8(&id).ok().and_then(|id| id.strip_prefix("0-")?.parse().ok());
-        messages.extend(sequence.zip(encoding::take_queued(bytes(message.clone())?)).map(|(sequence, (grant, message))| (sequence, grant, message)));
+        messages.extend(
+            sequence.zip(encoding::take_queued(bytes(message.clone())?)).map(|(sequence, (grant, message))| (sequence, grant, message)),
+        );
     }
     Ok(messages)
 }
