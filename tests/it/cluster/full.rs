@@ -11,11 +11,11 @@ use mqttd_tests::*;
 /// What a Redis may have that this test fills.
 const MEMORY: &str = "24mb";
 
-/// Of one message: it takes some hundreds of them to fill that.
-const PAYLOAD: usize = 32 * 1024;
+/// Of one message, published one after the other: so the nodes hear that Redis is nearly full before it is full, with their next beat.
+const PAYLOAD: usize = 2048;
 
 /// More than fit.
-const MESSAGES_MAX: usize = 2000;
+const MESSAGES_MAX: usize = 20_000;
 
 fn bounded(memory: &str) -> Option<Redis> {
     Redis::with(&["--maxmemory", memory, "--maxmemory-policy", "noeviction"])

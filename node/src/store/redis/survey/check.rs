@@ -96,7 +96,8 @@ impl Survey {
         let _ = tokio::time::timeout(SECOND_LOOK, std::future::pending::<()>()).await;
         let now = self.now().await?;
         for key in suspects {
-            if let Err(why) = self.judge(&key, &now).await? {
+            let is_there = self.count(cmd("EXISTS").arg(&key[..]).take()).await? == 1;
+            if is_there && let Err(why) = self.judge(&key, &now).await? {
                 findings.faults.push((String::from_utf8_lossy(&key).into_owned(), why));
             }
         }
