@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
+use crate::packet::connect::ClientId;
 use crate::packet::publish::PublishProperties;
 use crate::packet::reason::Reason;
 use crate::packet::{QoS, Version};
@@ -35,7 +36,19 @@ pub struct Run {
     highest_qos: QoS,
     any_retain: bool,
     bytes: usize,
+    numbers: Option<Box<Numbers>>,
     frames: [OnceLock<Option<Frames>>; 2],
+}
+
+/// What tells the messages of a publisher apart when they may be handed over twice: a later one has a higher number, whatever connection
+/// or node it comes by. Zero: it has none.
+pub type Number = u64;
+
+/// The numbers of a run, one for each message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Numbers {
+    pub publisher: ClientId,
+    pub of: Vec<Number>,
 }
 
 /// A run as it goes to a subscriber at QoS 0 with no flags and nothing of its own: the same bytes for everyone of a protocol layout.
@@ -66,7 +79,33 @@ impl Run {
         let highest_qos = messages.iter().map(|message| message.qos).max().unwrap_or_default();
         let any_retain = messages.iter().any(|message| message.retain);
         let bytes = messages.iter().map(|message| message.topic.as_str().len() + message.payload.len()).sum();
-        Run { messages, highest_qos, any_retain, bytes, frames: Default::default() }
+        Run { messages, highest_qos, any_retain, bytes, numbers: None, frames: Default::default() }
+    }
+
+    /// The same with a number for each message.
+    pub fn numbered(self, numbers: Numbers) -> Run {
+        debug_assert!(numbers.of.len() == self.messages.len());
+        Run { numbers: Some(Box::new(numbers)), ..self }
+    }
+
+    /// `None`: none of the messages has one.
+    pub fn numbers(&self) -> Option<&Numbers> {
+        self.numbers.as_deref()
+    }
+
+    /// The messages at the places that `keeps` wants, with their numbers; `None`: it wants none.
+    pub fn part(&self, keeps: impl Fn(usize) -> bool) -> Option<Run> {
+        let places: Vec<_> = (0..self.messages.len()).filter(|place| keeps(*place)).collect();
+        if places.is_empty() {
+            return None;
+        }
+        let part = Run::new(places.iter().map(|place| self.messages[*place].clone()).collect());
+        Some(match self.numbers() {
+            None => part,
+            Some(Numbers { publisher, of }) => {
+                part.numbered(Numbers { publisher: publisher.clone(), of: places.iter().map(|place| of[*place]).collect() })
+            }
+        })
     }
 
     /// Bytes of all Topic Names and payloads: what a queue that holds the run is charged.
@@ -143,7 +182,7 @@ impl Run {
             properties: message.properties.as_deref().map(|properties| Box::new(properties.compact())),
             ..*message
         });
-        Run::new(messages.collect())
+        Run { numbers: self.numbers.clone(), ..Run::new(messages.collect()) }
     }
 }
 

@@ -26,6 +26,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("topic", 1),
     ("config", 1),
     ("clock", 1),
+    ("fault", 1), // where a test ends the process
     ("time", 1),
 ];
 

@@ -36,12 +36,17 @@ mod takeover;
 // A node that is a part of another program.
 mod embedding;
 mod examples;
+mod faults;
+mod options;
 
 // Bad input, large input, and that one client's fault is no other's.
 mod edges;
 mod malformed;
 mod malformed_properties;
 mod neighbours;
+
+// What carries the bytes.
+mod transports;
 
 // Below the sockets: the Store's contract, and the link to Redis.
 mod redis_cluster;

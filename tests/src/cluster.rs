@@ -24,6 +24,9 @@ pub const LEASE: Duration = Duration::from_secs(2);
 /// What must happen has happened by then, also when a death has to be noticed first.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Tells a node of a debug build where it shall end itself.
+const FAULT_POINT: &str = "FAULT_POINT";
+
 /// Begins every key of the nodes.
 pub const PREFIX: &str = "mqttd";
 
@@ -177,6 +180,19 @@ impl Node {
     pub fn revive(&mut self) {
         until("all that it said is read", || self.listener.is_finished());
         self.launch([ANY; 2]);
+    }
+
+    /// Starts it again so that it ends itself when it comes to this point for the so manieth time: `NAME:COUNT` (`node/src/fault.rs`).
+    pub fn revive_until(&mut self, point: &str) {
+        self.variables.push((FAULT_POINT.to_owned(), point.to_owned()));
+        self.revive();
+        self.variables.pop();
+        assert!(self.has_said("FAULT POINT"), "the program has no fault points: it is a release build");
+    }
+
+    /// Waits until it has ended itself.
+    pub fn has_ended(&mut self) {
+        until("the node comes to its fault point", || !self.runs());
     }
 
     /// Starts it again under its name and on its ports, after its end.

@@ -3,15 +3,18 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use crate::broker::mailbox::Pushed;
 use crate::broker::outbox::Outbox;
 use crate::broker::roster::{Place, Subscriber};
 use crate::broker::routes::RouteCache;
 use crate::broker::screen::Screened;
 use crate::broker::{Broker, Member};
+use crate::fault;
 use crate::hook::client::Client;
 use crate::hook::request::{self, Admission, Asked, Refusal};
-use crate::message::{Message, Run};
+use crate::message::{InRun, Message, Number, Numbers, Run};
 use crate::metrics::Metrics;
 use crate::packet::connect::ClientId;
 use crate::packet::reason::Reason;
@@ -19,8 +22,8 @@ use crate::packet::{PacketId, QoS};
 use crate::session::outbound::Delivery;
 use crate::session::subscribe::RetainedRead;
 use crate::session::{Command, Fault, Outcome, Session, Subscribed};
-use crate::store::{Lease, Page, StoreError, Stored, Write, Written};
-use crate::subscription::{Grant, Selector, Subscription};
+use crate::store::{Lease, Page, Pending, StoreError, Stored, Write, Written};
+use crate::subscription::{Grant, Selector, ShareGroup, Subscription};
 use crate::time::Time;
 use crate::topic::name::TopicName;
 
@@ -35,6 +38,10 @@ pub struct Batch {
     origins: Vec<usize>,
     /// What the Client is on record with, in its order: written when everything else is done, for a message on record is not routed again.
     records: Vec<(Write, usize)>,
+    /// What is kept as pending before anybody gets anything.
+    pending: Vec<Kept>,
+    /// Whose turn it was for messages that have a number.
+    turns: Vec<(Number, Arc<ShareGroup>, ClientId)>,
     deliveries: Vec<(Arc<Subscriber>, Delivery)>,
     rings: Vec<Arc<Subscriber>>,
     /// What other nodes are to have.
@@ -43,6 +50,15 @@ pub struct Batch {
     asked: Vec<(usize, Asked)>,
     /// Whoever has so much mail that the publisher should wait a moment.
     crowded: Option<Arc<Subscriber>>,
+}
+
+/// A message that is kept as pending.
+#[derive(Debug)]
+struct Kept {
+    of: Lease,
+    packet_id: PacketId,
+    pending: Pending,
+    origin: usize,
 }
 
 /// What came of the commands of a turn.
@@ -62,6 +78,32 @@ impl Batch {
     /// Whoever has so much mail that a publisher should wait a moment.
     pub(super) fn crowded(&self) -> Option<&Arc<Subscriber>> {
         self.crowded.as_ref()
+    }
+
+    /// How much there is that outlives this node.
+    fn reach(&self) -> usize {
+        self.writes.len() + self.outbox.len()
+    }
+
+    /// Puts QoS 2 messages of a run on record as received. `leaves`: somebody gets them who does not end with this node.
+    fn receive(&mut self, of: &Lease, received: &[PacketId], run: &Arc<Run>, leaves: bool, origin: usize) {
+        let turns = std::mem::take(&mut self.turns);
+        let exactly_once = (0..).zip(run.messages()).filter(|(_, message)| message.qos == QoS::ExactlyOnce);
+        for (&packet_id, (index, _)) in received.iter().zip(exactly_once) {
+            if !leaves {
+                self.records.push((Write::Receive { of: of.clone(), packet_id, pending: None }, origin));
+                continue;
+            }
+            let mut pending = Pending { message: InRun { run: run.clone(), index }, turns: Vec::new() };
+            let number = pending.number();
+            let own = turns.iter().filter(|turn| turn.0 == number);
+            pending.turns.extend(own.map(|(_, group, client_id)| (group.clone(), client_id.clone())));
+            self.pending.push(Kept { of: of.clone(), packet_id, pending, origin });
+        }
+    }
+
+    pub(super) fn note_turn(&mut self, number: Number, group: &Arc<ShareGroup>, member: &ClientId) {
+        self.turns.push((number, group.clone(), member.clone()));
     }
 
     pub(super) fn deliver(&mut self, to: &Arc<Subscriber>, run: &Arc<Run>, grant: &Grant, origin: usize) {
@@ -93,31 +135,32 @@ impl Broker {
             let of = || member.lease.client_id.clone();
             let outcome = match command {
                 Command::Publish { run, received } => {
-                    let outcome = self.publish_run(member, &run, &received, &mut batch, origin, now).await?;
+                    let outcome = self.publish_run(member, run, &received, &mut batch, origin, now).await?;
                     if !received.is_empty() {
                         on_record.push((origin, received));
                     }
                     outcome
                 }
                 Command::Subscribe(requests) => {
-                    self.flush(&mut batch, &mut outcomes, now).await?;
+                    self.flush_of(member, &mut batch, &mut outcomes, now).await?;
                     self.subscribe(member, requests).await?
                 }
                 Command::Unsubscribe(requests) => {
-                    self.flush(&mut batch, &mut outcomes, now).await?;
+                    self.flush_of(member, &mut batch, &mut outcomes, now).await?;
                     self.unsubscribe(member, requests).await?
                 }
                 Command::Acknowledge(sequence) => done(&mut batch, Write::Acknowledge { of: of(), sequence }, origin),
                 Command::Release(sequence) => done(&mut batch, Write::Release { of: of(), sequence }, origin),
                 Command::Complete(sequence) => done(&mut batch, Write::Complete { of: of(), sequence }, origin),
                 Command::Forget(packet_id) => {
+                    member.unsettled.forget(packet_id);
                     batch.records.push((Write::Forget { of: member.lease.clone(), packet_id }, origin));
                     Outcome::Done
                 }
             };
             outcomes.push(outcome);
         }
-        self.flush(&mut batch, &mut outcomes, now).await?;
+        self.flush_of(member, &mut batch, &mut outcomes, now).await?;
         self.strike(&member.lease, on_record, &outcomes, now).await?;
         if promises {
             self.promise().await?;
@@ -162,24 +205,33 @@ impl Broker {
     async fn publish_run(
         &self,
         member: &mut Member,
-        run: &Arc<Run>,
+        run: Arc<Run>,
         received: &[PacketId],
         batch: &mut Batch,
         origin: usize,
         now: Time,
     ) -> Result<Outcome, StoreError> {
-        for &packet_id in received {
-            batch.records.push((Write::Receive { of: member.lease.clone(), packet_id }, origin));
-        }
-        let asked = match self.admit(member, run, now) {
+        let asked = match self.admit(member, &run, now) {
             Ok(asked) => asked,
             Err(reason) => return Ok(Outcome::Refused(reason)),
         };
         let publisher = member.lease.client_id.clone();
+        // Whoever answers a request may still refuse it: that is known only when it has been handed on, so it is not pending before.
+        let run = match self.store.is_shared() && asked.is_empty() && !received.is_empty() {
+            true => {
+                let of = member.unsettled.number(&run, now);
+                let run = Arc::try_unwrap(run).unwrap_or_else(|run| Run::new(run.messages().to_vec()));
+                Arc::new(run.numbered(Numbers { publisher: publisher.clone(), of }))
+            }
+            false => run,
+        };
+        let before = batch.reach();
         let staged = match asked.iter().all(|(_, route)| *route) {
-            true => self.stage(&mut member.cache, Some((&publisher, origin)), run, batch, now).await,
+            true => self.stage(&mut member.cache, Some((&publisher, origin)), &run, batch, now).await,
             false => Ok(false),
         };
+        let leaves = run.numbers().is_some() && batch.reach() > before;
+        batch.receive(&member.lease, received, &run, leaves, origin);
         match staged {
             Ok(matched) => {
                 let taken = !asked.is_empty();
@@ -189,6 +241,18 @@ impl Broker {
             Err(StoreError::Full) => Ok(Outcome::Refused(Reason::QUOTA_EXCEEDED)),
             Err(error) => Err(error),
         }
+    }
+
+    /// As [`Broker::flush`], for a connection that may have something pending.
+    async fn flush_of(&self, member: &mut Member, batch: &mut Batch, outcomes: &mut [Outcome], now: Time) -> Result<(), StoreError> {
+        if batch.pending.is_empty() {
+            return self.flush(batch, outcomes, now).await;
+        }
+        let kept: Vec<_> = batch.pending.iter().map(|kept| (kept.packet_id, kept.pending.number())).collect();
+        member.unsettled.begin();
+        self.flush(batch, outcomes, now).await?;
+        member.unsettled.end(kept);
+        Ok(())
     }
 
     /// The requests of a run that are taken, and whether each is routed too. Why the run is refused: a request is a run of its own.
@@ -238,6 +302,18 @@ impl Broker {
         if run.any_retain() {
             self.retain(run, now).await?;
         }
+        self.route(cache, publisher, run, &[], batch).await
+    }
+
+    /// Finds who gets the run; of a share group who had the turn before, if that is told.
+    pub(super) async fn route(
+        &self,
+        cache: &mut RouteCache,
+        publisher: Option<(&ClientId, usize)>,
+        run: &Arc<Run>,
+        turns: &[(Arc<ShareGroup>, ClientId)],
+        batch: &mut Batch,
+    ) -> Result<bool, StoreError> {
         let origin = publisher.map_or(0, |(_, origin)| origin);
         let routes = self.table.routes(cache, run.topic(), &self.roster, self.guard.as_ref());
         let publisher = publisher.map(|(client_id, _)| client_id);
@@ -251,7 +327,7 @@ impl Broker {
             }
         }
         for group in &routes.groups {
-            self.share(group, run, batch, origin).await?;
+            self.share(group, run, turns, batch, origin).await?;
         }
         Ok(!routes.is_empty())
     }
@@ -265,9 +341,10 @@ impl Broker {
 
     /// One write to the Store for the whole batch, then the mailboxes.
     ///
-    /// Other nodes have their messages before that write puts QoS 2 messages on record as received: when this node dies in between, the
-    /// publisher sends them again, and they come twice rather than never.
+    /// A QoS 2 message that leaves this node is pending in the Store before: whoever goes on with it when this node dies hands it to those who
+    /// have not had it (`once.rs`).
     pub(super) async fn flush(&self, batch: &mut Batch, outcomes: &mut [Outcome], now: Time) -> Result<(), StoreError> {
+        self.keep_pending(batch, now).await?;
         let (writes, origins) = (std::mem::take(&mut batch.writes), std::mem::take(&mut batch.origins));
         let asked = std::mem::take(&mut batch.asked);
         let (taken, written) = tokio::join!(self.take_requests(asked, now), self.write(writes, origins, outcomes, now));
@@ -279,28 +356,91 @@ impl Broker {
                 Err(Refusal::Unavailable) => return Err(StoreError::Unavailable),
             }
         }
-        let sent = match self.send(&mut batch.outbox).await {
-            Ok(()) => self.ring_away(&batch.rings).await,
+        fault::point("publish.stored");
+        let mut left = Vec::new();
+        let sent = match self.send(&mut batch.outbox, &mut left).await {
+            Ok(()) => {
+                fault::point("publish.posted");
+                self.ring_away(&batch.rings).await
+            }
             error => error,
         };
-        for (subscriber, delivery) in batch.deliveries.drain(..) {
-            if self.push(&subscriber, delivery) == Pushed::Crowded {
-                batch.crowded = Some(subscriber);
-            }
-        }
+        left.extend(self.push_all(batch));
+        fault::point("publish.pushed");
         for subscriber in batch.rings.drain(..) {
             subscriber.mailbox.ring();
         }
         sent?;
+        for (message, group) in left {
+            // It comes to an end: who has left, or is about to be ended for want of room, is not chosen again.
+            Box::pin(self.hand_over(message, &group, now)).await?;
+        }
         let (records, origins) = std::mem::take(&mut batch.records).into_iter().unzip();
         self.write(records, origins, outcomes, now).await
+    }
+
+    /// What is pending is in the Store before anybody gets the message. Where a full Store has no room for it, it is put on record afterwards,
+    /// as it was received: then who is cut off between delivers twice rather than not at all.
+    async fn keep_pending(&self, batch: &mut Batch, now: Time) -> Result<(), StoreError> {
+        if batch.pending.is_empty() {
+            return Ok(());
+        }
+        let mut writes = Vec::with_capacity(batch.pending.len());
+        let mut kept = Vec::with_capacity(batch.pending.len());
+        for Kept { of, packet_id, pending, origin } in batch.pending.drain(..) {
+            kept.push((of.clone(), packet_id, origin));
+            writes.push(Write::Receive { of, packet_id, pending: Some(Box::new(pending)) });
+        }
+        for (written, (of, packet_id, origin)) in self.store.write(writes, now).await?.into_iter().zip(kept) {
+            match written {
+                // Another connection has the Session by now, and the Client will tell that one.
+                Written::NoSession => return Err(StoreError::Unavailable),
+                Written::StoreFull => batch.records.push((Write::Receive { of, packet_id, pending: None }, origin)),
+                Written::Done | Written::QueueFull => {}
+            }
+        }
+        fault::point("publish.pending");
+        Ok(())
+    }
+
+    /// Puts what is for Sessions here into their mailboxes. What is given back is of share groups whose member has left, or has no room.
+    fn push_all(&self, batch: &mut Batch) -> Vec<(Message, Arc<ShareGroup>)> {
+        let mut left = Vec::new();
+        let mut last: Option<(Arc<Run>, Option<Arc<ShareGroup>>, Option<Arc<Run>>)> = None;
+        for (subscriber, mut delivery) in batch.deliveries.drain(..) {
+            if delivery.run.numbers().is_some() {
+                // All who get a run get it here, one after the other.
+                let is_same = |(run, group, _): &&(Arc<Run>, _, _)| Arc::ptr_eq(run, &delivery.run) && *group == delivery.grant.group;
+                let fresh = match last.as_ref().filter(is_same) {
+                    Some((_, _, fresh)) => fresh.clone(),
+                    None => {
+                        let fresh = self.seen.fresh(&delivery.run, delivery.grant.group.as_ref());
+                        last = Some((delivery.run.clone(), delivery.grant.group.clone(), fresh.clone()));
+                        fresh
+                    }
+                };
+                let Some(fresh) = fresh else { continue };
+                delivery.run = fresh;
+            }
+            let shared: Vec<_> = if subscriber.is_durable() { Vec::new() } else { super::shared(&delivery).collect() };
+            match self.push(&subscriber, delivery) {
+                Pushed::Crowded => batch.crowded = Some(subscriber),
+                Pushed::Offline | Pushed::Full => {
+                    left.extend(shared.into_iter().map(|(message, group)| (message.message().clone(), group)))
+                }
+                Pushed::Taken => {}
+            }
+        }
+        left
     }
 
     async fn write(&self, writes: Vec<Write>, origins: Vec<usize>, outcomes: &mut [Outcome], now: Time) -> Result<(), StoreError> {
         if writes.is_empty() {
             return Ok(());
         }
+        let begun = Instant::now();
         let written = self.store.write(writes, now).await?;
+        self.metrics.store_write_seconds.observe(begun.elapsed());
         for (written, origin) in written.into_iter().zip(origins) {
             if written == Written::StoreFull && outcomes.len() > origin {
                 outcomes[origin] = Outcome::Refused(Reason::QUOTA_EXCEEDED);
@@ -351,6 +491,7 @@ impl Broker {
         });
         let subscribed = subscribed.collect();
         self.tell_subscribed(member, &granted).await?;
+        Metrics::add(&self.metrics.subscribes, granted.len() as u64);
         Ok(Outcome::Subscribed(subscribed))
     }
 
@@ -360,6 +501,7 @@ impl Broker {
             self.store.unsubscribe(&member.lease, &selectors).await?;
         }
         self.tell_unsubscribed(member, &selectors).await?;
+        Metrics::add(&self.metrics.unsubscribes, selectors.len() as u64);
         let reasons = requests.into_iter().map(|request| match request {
             Err(reason) => reason,
             Ok(selector) if self.table.unsubscribe(&member.subscriber, &selector) => Reason::SUCCESS,

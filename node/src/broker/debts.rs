@@ -2,9 +2,12 @@
 //! pays when the Store answers again. A node that dies before leaves its Sessions to those who clean up after it.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::broker::Broker;
+use crate::fault;
+use crate::packet::connect::ClientId;
 use crate::session::state::Will;
 use crate::store::{Close, Lease, StoreError};
 use crate::time::{Span, Time};
@@ -22,15 +25,19 @@ pub(super) enum Debt {
         lease: Lease,
         close: Close,
         lives: Lives,
+        /// In case that the Store has lost it.
         will: Option<Box<Will>>,
     },
     /// The other nodes are to be told that it was.
-    Depart {
-        lease: Lease,
-        lives: Lives,
-        ended: bool,
-    },
-    Will(Will),
+    Depart { lease: Lease, lives: Lives, ended: bool },
+    /// The will of this lease is to be published, unless somebody else has done so.
+    Will(Lease),
+    /// A will that the Store has lost.
+    LostWill(Will),
+    /// What is pending of a Client is to be handed out.
+    Finish(ClientId),
+    /// A Session may have been opened for a connection that was refused.
+    Disown { client_id: ClientId, expiry: Option<Span> },
 }
 
 /// How a Session that is given back stands in the routing table of the cluster.
@@ -75,18 +82,25 @@ impl Broker {
 
     async fn pay_one(&self, debt: &Debt, now: Time) -> Result<(), StoreError> {
         match debt {
-            Debt::Will(will) => self.publish_will(will.clone(), now).await,
+            Debt::Will(lease) => match self.store.owed_will(lease).await? {
+                Some(will) => self.publish_owed(lease, will, now).await,
+                None => Ok(()),
+            },
+            Debt::LostWill(will) => self.publish_will(will.clone(), now).await,
+            Debt::Finish(client_id) => self.finish_all(client_id, now).await,
+            Debt::Disown { client_id, expiry } => self.disown(client_id, *expiry, now).await,
             Debt::Close { lease, close, lives, will } => {
                 let mut closed = self.store.close(lease, close.clone(), now).await?;
                 if !closed.was_owner {
                     let epoch = self.store.epochs(std::slice::from_ref(&lease.client_id)).await?.pop().flatten();
-                    // It is nobody's: it was given back at the first attempt. A delayed will of a Session that goes on is in the Store.
-                    let is_nobodys = epoch.is_none_or(|epoch| epoch == lease.epoch);
-                    let is_lost = |will: &&Will| is_nobodys && (will.delay == Span(0) || epoch.is_none());
-                    closed.due_will = will.as_deref().filter(is_lost).cloned();
+                    // Perhaps it was given back at the first attempt.
+                    closed.due_will = self.store.owed_will(lease).await?;
+                    if closed.due_will.is_none() && self.forgotten.load(Relaxed) {
+                        closed.due_will = will.as_deref().cloned();
+                    }
                     closed.ended = epoch.is_none();
                 }
-                self.publish_last_will(closed.due_will, now).await;
+                self.publish_last_will(lease.clone(), closed.due_will, now).await;
                 self.depart(lease.clone(), *lives, closed.ended).await;
                 Ok(())
             }
@@ -117,11 +131,36 @@ impl Broker {
     }
 
     /// Publishes a will, now or when the Store answers again.
-    pub(super) async fn publish_last_will(&self, will: Option<Will>, now: Time) {
+    pub(super) async fn publish_last_will(&self, of: Lease, will: Option<Will>, now: Time) {
         let Some(will) = will else { return };
-        if let Err(error) = self.publish_will(will.clone(), now).await {
+        if let Err(error) = self.publish_owed(&of, will, now).await {
             tracing::warn!(?error, "a will waits for the Store");
-            self.owe(Debt::Will(will));
+            self.owe(Debt::Will(of));
         }
+    }
+
+    async fn publish_owed(&self, of: &Lease, will: Will, now: Time) -> Result<(), StoreError> {
+        self.publish_will(will, now).await?;
+        fault::point("will.published");
+        self.store.will_done(of).await
+    }
+
+    /// Gives back what this node owns of a Client that has no connection here: it was opened, and the answer was lost.
+    async fn disown(&self, client_id: &ClientId, expiry: Option<Span>, now: Time) -> Result<(), StoreError> {
+        let Some(cluster) = self.cluster()? else { return Ok(()) };
+        let Some(lease) = self.store.owned_by(client_id, cluster.node()).await? else { return Ok(()) };
+        if self.roster.is_opening(client_id) {
+            // It will own the Session under another epoch, and this one is not of anybody then.
+            self.owe(Debt::Disown { client_id: client_id.clone(), expiry });
+            return Ok(());
+        }
+        if self.roster.get(client_id).is_some_and(|known| known.mailbox.is_online_since(lease.epoch)) {
+            return Ok(());
+        }
+        // Nobody was told CONNACK, so nobody's will is published.
+        let closed = self.store.close(&lease, Close { keep_will: false, will_waits: Span(0), expiry, sent: 0 }, now).await?;
+        let lives = if expiry == Some(Span(0)) { Lives::WithConnection { shares: false } } else { Lives::On };
+        self.depart(lease, lives, closed.ended).await;
+        Ok(())
     }
 }

@@ -7,14 +7,17 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::broker::Broker;
+use crate::broker::mailbox::Pushed;
 use crate::broker::roster::Subscriber;
 use crate::broker::routes::RouteCache;
+use crate::message::InRun;
 use crate::metrics::Metrics;
 use crate::packet::reason::Reason;
 use crate::session::Fault;
 use crate::session::outbound::Delivery;
 use crate::store::StoreError;
 use crate::store::cluster::{Expelled, News, NodeId, Post, RouteChange, Who};
+use crate::subscription::ShareGroup;
 
 /// Sessions of a dead node that are given back at a time.
 const BURY_BATCH: usize = 256;
@@ -99,6 +102,15 @@ async fn bury(broker: Arc<Broker>, node: NodeId) {
     }
 }
 
+/// Gives messages of share groups to other members.
+async fn hand_over(broker: Arc<Broker>, left: Vec<(InRun, Arc<ShareGroup>)>) {
+    for (message, group) in left {
+        let now = broker.clock.now();
+        let handed = broker.hand_over(message.message().clone(), &group, now).await;
+        handed.unwrap_or_else(|error| broker.note_not_handed_over(error));
+    }
+}
+
 impl Broker {
     fn each_online(&self, tell: impl Fn(&Subscriber)) {
         self.roster.online().iter().for_each(|subscriber| tell(subscriber));
@@ -125,11 +137,17 @@ impl Broker {
     }
 
     /// Gives a message of another node to Sessions here.
-    fn take_post(&self, post: Post, cache: &mut RouteCache) {
+    fn take_post(self: &Arc<Broker>, post: Post, cache: &mut RouteCache) {
         let Post { run, to, publisher } = post;
+        let Some(run) = self.seen.fresh(&run, to.as_ref().and_then(|(_, grant)| grant.group.as_ref())) else { return };
         if let Some((client_id, grant)) = to {
-            if let Some(subscriber) = self.roster.get(&client_id) {
-                self.push(&subscriber, Delivery { run, grant });
+            let subscriber = self.roster.get(&client_id);
+            let pushed = subscriber
+                .map_or(Pushed::Offline, |subscriber| self.push(&subscriber, Delivery { run: run.clone(), grant: grant.clone() }));
+            if matches!(pushed, Pushed::Offline | Pushed::Full) {
+                // The member has left since it was chosen.
+                let left = super::shared(&Delivery { run, grant }).collect();
+                tokio::spawn(hand_over(self.clone(), left));
             }
             return;
         }
@@ -154,8 +172,9 @@ impl Broker {
                 let now = self.clock.now();
                 let reaped = self.store.reap(client_id, node, now).await?;
                 let ended = reaped.as_ref().is_none_or(|(_, closed)| closed.ended);
+                self.finish_all(client_id, now).await?;
                 if let Some((lease, closed)) = reaped {
-                    self.publish_last_will(closed.due_will, now).await;
+                    self.publish_last_will(lease.clone(), closed.due_will, now).await;
                     if closed.ended {
                         self.tell_ended(client_id, None, lease.epoch).await?;
                     }

@@ -9,7 +9,9 @@ mod interest;
 pub mod life;
 pub mod mailbox;
 pub mod membership;
+mod once;
 mod outbox;
+pub mod presence;
 pub mod reaper;
 pub mod replica;
 pub mod roster;
@@ -28,6 +30,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
+use crate::fault;
 use crate::hook::Guard;
 use crate::hook::client::Client;
 use crate::hook::hooks::Hooks;
@@ -68,6 +71,7 @@ pub struct Broker {
     cursors: share::Cursors,
     interest: interest::Interest,
     debts: Debts,
+    seen: once::Seen,
     mailbox: Bounds,
     subscriptions_per_client_max: usize,
     /// Who answers requests, if anybody does; set once, when the node is put together.
@@ -97,8 +101,10 @@ pub struct Member {
     cache: RouteCache,
     /// What the other nodes of a cluster were told that this Session wants.
     wants: BTreeMap<TopicFilter, interest::Want>,
-    /// In case that the Store gives the Session back and its answer is lost.
+    has_will: bool,
+    /// In case that the Store loses it.
     will: Option<Box<Will>>,
+    unsettled: once::Unsettled,
 }
 
 impl Broker {
@@ -115,6 +121,7 @@ impl Broker {
             cursors: share::Cursors::default(),
             interest: interest::Interest::default(),
             debts: Debts::default(),
+            seen: once::Seen::default(),
             mailbox: limits.mailbox,
             subscriptions_per_client_max: limits.subscriptions_per_client_max,
             requests: OnceLock::new(),
@@ -139,6 +146,7 @@ impl Broker {
         self.ask_to_leave(client_id).await;
         let close = Close { keep_will: false, will_waits: Span(0), expiry: open.expiry, sent: 0 };
         let lasting = open.expiry != Some(Span(0));
+        let has_will = open.will.is_some();
         let will = open.will.clone().filter(|_| self.store.is_shared()).map(Box::new);
         let cluster = self.cluster()?;
         if let Some(cluster) = &cluster {
@@ -149,7 +157,11 @@ impl Broker {
         let mut opened = match self.store.open(client_id, open, now).await {
             Ok(opened) => opened,
             Err(error) => {
+                drop(opening);
                 unlisten(cluster.as_ref(), client_id).await;
+                if error == StoreError::Unavailable && cluster.is_some() {
+                    self.owe(Debt::Disown { client_id: client_id.clone(), expiry: close.expiry });
+                }
                 return Err(error);
             }
         };
@@ -165,7 +177,12 @@ impl Broker {
         if let (Some(entered), Some(state)) = (&entered, &state) {
             is_new = self.restore(&entered.subscriber, &state.subscriptions);
         }
-        self.publish_last_will(opened.due_will.take(), now).await;
+        fault::point("open.opened");
+        let before = Lease { client_id: client_id.clone(), epoch: opened.before.unwrap_or_default() };
+        self.publish_last_will(before, opened.due_will.take(), now).await;
+        for (message, group) in std::mem::take(&mut opened.left) {
+            self.hand_over(message.message().clone(), &group, now).await.unwrap_or_else(|error| self.note_not_handed_over(error));
+        }
         let lease = Lease { client_id: client_id.clone(), epoch: opened.epoch };
         let Some(entered) = entered else {
             unlisten(cluster.as_ref(), client_id).await;
@@ -173,8 +190,13 @@ impl Broker {
             return Ok((None, state));
         };
         let (cache, wants) = Default::default();
-        let mut member = Member { subscriber: entered.subscriber, lease, client: None, cache, wants, will };
-        if let Err(error) = self.arrive(&mut member, cluster, &opened, state.as_ref().map(|state| (state, is_new))).await {
+        let unsettled = once::Unsettled::new(opened.epoch);
+        let mut member = Member { subscriber: entered.subscriber, lease, client: None, cache, wants, has_will, will, unsettled };
+        let arrived = match self.finish(client_id, std::mem::take(&mut opened.pending), now).await {
+            Ok(()) => self.arrive(&mut member, cluster, &opened, state.as_ref().map(|state| (state, is_new))).await,
+            error => error,
+        };
+        if let Err(error) = arrived {
             // Nobody else would give it back.
             self.give_back(&mut member, durable, close, now).await;
             return Err(error);
@@ -237,7 +259,7 @@ impl Broker {
         mail.extend(left);
         if ended {
             for (message, group) in session.take_shared().into_iter().chain(mail.iter().flat_map(shared)) {
-                self.hand_over(message.message().clone(), &group, now).await?;
+                Box::pin(self.hand_over(message.message().clone(), &group, now)).await?;
             }
         }
         Ok(())
@@ -248,7 +270,10 @@ impl Broker {
         let shares = member.subscriber.selectors().iter().flatten().any(|selector| selector.share.is_some());
         let lives = if durable { Lives::On } else { Lives::WithConnection { shares } };
         let lease = member.lease.clone();
+        let close = Close { keep_will: close.keep_will && member.has_will, ..close };
+        self.settle(member, now).await;
         let closed = self.store.close(&lease, close.clone(), now).await;
+        fault::point("close.closed");
         let left = member.subscriber.mailbox.detach(lease.epoch);
         self.count_left(member);
         // A Session that is not durable ends here, even when it was taken over or the Store does not answer.
@@ -266,10 +291,10 @@ impl Broker {
                 }
                 if !closed.was_owner && close.keep_will && self.forgotten.load(Relaxed) {
                     // Nobody else will ever know of it.
-                    member.will.take().into_iter().for_each(|will| self.owe(Debt::Will(*will)));
+                    member.will.take().into_iter().for_each(|will| self.owe(Debt::LostWill(*will)));
                 }
-                self.depart(lease, lives, closed.ended).await;
-                self.publish_last_will(closed.due_will, now).await;
+                self.depart(lease.clone(), lives, closed.ended).await;
+                self.publish_last_will(lease, closed.due_will, now).await;
                 self.due.notify_one();
             }
             Err(error) => {
@@ -277,6 +302,9 @@ impl Broker {
                 let will = member.will.take().filter(|_| close.keep_will);
                 self.owe(Debt::Close { lease, close, lives, will });
             }
+        }
+        if member.unsettled.is_unsure() {
+            self.owe(Debt::Finish(member.lease.client_id.clone()));
         }
         (ended, left)
     }
@@ -295,6 +323,12 @@ impl Broker {
         let run = Arc::new(Run::from(message));
         self.stage(&mut RouteCache::default(), None, &run, &mut batch, now).await?;
         self.flush(&mut batch, &mut [], now).await
+    }
+
+    /// Nobody waits for the outcome: what a share group should have had is said to be lost.
+    fn note_not_handed_over(&self, error: StoreError) {
+        tracing::warn!(?error, "a message of a share group was not handed over");
+        Metrics::add(&self.metrics.messages_dropped_slow, 1);
     }
 
     /// A will that a full Store does not take is lost, for nobody is there to be told; to try for ever would hold up all others.

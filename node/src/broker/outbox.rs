@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use crate::broker::Broker;
 use crate::broker::roster::{Place, Subscriber};
-use crate::message::Run;
+use crate::message::{Message, Run};
 use crate::packet::QoS;
 use crate::packet::connect::ClientId;
+use crate::session::outbound::Delivery;
 use crate::store::StoreError;
 use crate::store::cluster::{NodeId, Post};
-use crate::subscription::Grant;
+use crate::subscription::{Grant, ShareGroup};
 
 /// Messages for other nodes, until the batch is flushed.
 #[derive(Debug, Default)]
@@ -20,6 +21,11 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
+    /// How many posts there are that must arrive.
+    pub(super) fn len(&self) -> usize {
+        self.posts.values().map(|[_, sure]| sure.len()).sum()
+    }
+
     /// Adds what a node, or a Session there, is to have. A node that wants only QoS 0 has the rest from its Sessions' queues.
     pub(super) fn add(&mut self, to: &Subscriber, run: &Arc<Run>, grant: &Grant, only_qos_0: bool, publisher: Option<&ClientId>) {
         let (node, member) = match &to.place {
@@ -38,22 +44,29 @@ impl Outbox {
             sure.push(post(run.clone()));
         } else {
             // Apart, so that all of one QoS go the same way: the order of those is the publisher's.
-            let (unsure, rest) = run.messages().iter().cloned().partition(|message| message.qos == QoS::AtMostOnce);
-            fast.push(post(Arc::new(Run::new(unsure))));
-            sure.push(post(Arc::new(Run::new(rest))));
+            let is_fast = |place: usize| run.messages()[place].qos == QoS::AtMostOnce;
+            fast.extend(run.part(is_fast).map(|run| post(Arc::new(run))));
+            sure.extend(run.part(|place| !is_fast(place)).map(|run| post(Arc::new(run))));
         }
     }
 }
 
 impl Broker {
-    /// Sends what is for other nodes. What was acknowledged by then is in their inboxes.
-    pub(super) async fn send(&self, outbox: &mut Outbox) -> Result<(), StoreError> {
+    /// Sends what is for other nodes. What was acknowledged by then is in their inboxes; what was for members of share groups on nodes that are
+    /// no more is `left`.
+    pub(super) async fn send(&self, outbox: &mut Outbox, left: &mut Vec<(Message, Arc<ShareGroup>)>) -> Result<(), StoreError> {
         let Some(cluster) = self.cluster()? else { return Ok(()) };
         for (node, [fast, sure]) in std::mem::take(&mut outbox.posts) {
-            for (posts, reliable) in [(sure, true), (fast, false)] {
-                if !posts.is_empty() {
-                    cluster.post(&node, posts, reliable).await?;
+            if !sure.is_empty() {
+                let members = sure.iter().filter_map(|post| Some((post.run.clone(), post.to.as_ref()?.1.clone())));
+                let members: Vec<_> = members.map(|(run, grant)| Delivery { run, grant }).collect();
+                if !cluster.post(&node, sure, true).await? {
+                    let shared = members.iter().flat_map(super::shared);
+                    left.extend(shared.map(|(message, group)| (message.message().clone(), group)));
                 }
+            }
+            if !fast.is_empty() {
+                cluster.post(&node, fast, false).await?;
             }
         }
         Ok(())

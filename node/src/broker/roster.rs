@@ -43,11 +43,6 @@ impl Subscriber {
         self.durable.load(Ordering::Relaxed)
     }
 
-    /// Whether somebody is there to take a message now, as far as this node knows.
-    pub fn is_reachable(&self) -> bool {
-        self.mailbox.is_online() || matches!(self.place, Place::Member(_))
-    }
-
     pub fn selectors(&self) -> std::sync::MutexGuard<'_, Option<BTreeSet<Selector>>> {
         self.selectors.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -135,6 +130,11 @@ impl Roster {
         Opening { roster: self, client_id }
     }
 
+    /// Whether a connection here is opening the Session of this Client.
+    pub fn is_opening(&self, client_id: &ClientId) -> bool {
+        self.opening().contains_key(client_id)
+    }
+
     /// A node has begun this epoch of the Session: connections here that have an earlier one end, also those that are not entered yet.
     pub fn kick_before(&self, client_id: &ClientId, epoch: Epoch) {
         if let Some(heard) = self.opening().get_mut(client_id) {
@@ -219,6 +219,11 @@ impl Roster {
                 Some(make(target, subscriber))
             })
             .collect()
+    }
+
+    /// Everyone who is known, but for what stands for other nodes.
+    pub fn all(&self) -> Vec<Arc<Subscriber>> {
+        self.members.read().unwrap_or_else(PoisonError::into_inner).by_id.values().cloned().collect()
     }
 
     /// Everyone who is connected now.

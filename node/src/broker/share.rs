@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::broker::Broker;
 use crate::broker::commit::Batch;
+use crate::broker::roster::{Place, Subscriber};
 use crate::broker::routes::GroupRoute;
 use crate::message::{Message, Run};
+use crate::packet::connect::ClientId;
 use crate::store::StoreError;
 use crate::subscription::ShareGroup;
 use crate::time::Time;
@@ -28,17 +30,31 @@ impl Cursors {
 
 impl Broker {
     /// Gives each message of the run to one member of the group, in turn.
-    pub(super) async fn share(&self, route: &GroupRoute, run: &Arc<Run>, batch: &mut Batch, origin: usize) -> Result<(), StoreError> {
-        let mut hands: BTreeMap<usize, Vec<Message>> = BTreeMap::new();
-        for message in run.messages() {
-            if let Some(member) = self.choose(route).await? {
-                hands.entry(member).or_default().push(message.clone());
+    pub(super) async fn share(
+        &self,
+        route: &GroupRoute,
+        run: &Arc<Run>,
+        turns: &[(Arc<ShareGroup>, ClientId)],
+        batch: &mut Batch,
+        origin: usize,
+    ) -> Result<(), StoreError> {
+        let mut hands: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        let told = turns.iter().find(|(group, _)| *group == route.group);
+        let told = told.and_then(|(_, client_id)| route.members.iter().position(|(member, _)| member.client_id == *client_id));
+        for place in 0..run.messages().len() {
+            let chosen = if told.is_some() { told } else { self.choose(route).await? };
+            if let Some(member) = chosen {
+                hands.entry(member).or_default().push(place);
+                if let Some(number) = run.numbers().map(|numbers| numbers.of[place]).filter(|number| *number > 0) {
+                    batch.note_turn(number, &route.group, &route.members[member].0.client_id);
+                }
             }
         }
-        for (member, messages) in hands {
+        for (member, places) in hands {
             let (subscriber, grant) = &route.members[member];
-            let whole = messages.len() == run.messages().len();
-            let run = if whole { run.clone() } else { Arc::new(Run::new(messages)) };
+            let whole = places.len() == run.messages().len();
+            let part = if whole { None } else { run.part(|place| places.binary_search(&place).is_ok()) };
+            let run = part.map_or_else(|| run.clone(), Arc::new);
             batch.deliver(subscriber, &run, grant, origin);
         }
         Ok(())
@@ -52,8 +68,16 @@ impl Broker {
         }
         let turn = (self.turn(&route.group).await? % count as u64) as usize;
         let in_turn = || (turn..count).chain(0..turn);
-        let online = in_turn().find(|&member| route.members[member].0.is_reachable());
+        let online = in_turn().find(|&member| self.is_reachable(&route.members[member].0));
         Ok(online.or_else(|| in_turn().find(|&member| route.members[member].0.is_durable())))
+    }
+
+    /// Whether somebody is there to take a message now, as far as this node knows.
+    fn is_reachable(&self, subscriber: &Subscriber) -> bool {
+        match &subscriber.place {
+            Place::Member(node) => self.store.cluster().is_some_and(|cluster| cluster.is_live(node)),
+            _ => subscriber.mailbox.is_welcoming(),
+        }
     }
 
     async fn turn(&self, group: &Arc<ShareGroup>) -> Result<u64, StoreError> {
@@ -74,7 +98,7 @@ impl Broker {
         let routes = self.table.look_up(&message.topic, &self.roster, self.guard.as_ref());
         let Some(route) = routes.groups.iter().find(|route| *route.group == *group) else { return Ok(()) };
         let mut batch = Batch::default();
-        self.share(route, &Arc::new(Run::from(message)), &mut batch, 0).await?;
+        self.share(route, &Arc::new(Run::from(message)), &[], &mut batch, 0).await?;
         self.flush(&mut batch, &mut [], now).await
     }
 }

@@ -272,6 +272,14 @@ keys! {
         server_reference: Option<String> = None, Allowed::Text, example "\"other.example:1883\"";
     }
 
+    /// The REST API and the dashboard, at the admin address.
+    [api] Api {
+        /// Whoever shows this token may ask and change everything. Without one only programs on the machine of the node may.
+        token: Option<Secret> = None, Allowed::Secret, example "\"a long random text\"";
+        /// The file that has the token, instead.
+        token_file: Option<String> = None, Allowed::Text, example "\"/run/secrets/mqttd-token\"";
+    }
+
     /// How a node ends, or is emptied: it is not ready, then takes no more connections, then sends its clients away, a few at a time.
     [drain] Drain {
         /// How long a node that is asked to end says that it is not ready and still takes connections, so that balancers learn of it.
@@ -301,6 +309,25 @@ keys! {
         deny_subscribe_code: u8 = 135, Allowed::Number(128, 135);
         /// Topics no client may publish to, as Topic Filters (Not authorized).
         deny_publish: Vec<String> = Vec::new(), Allowed::Filters;
+    }
+
+    /// What a broker must never do, for those who test clients. Never in production: each connection with faults is a warning in the log.
+    [faults] Faults {
+        /// A file in the format of curl's test server: version, PUBLISH-before-SUBACK, short-PUBLISH, error-CONNACK, excessive-remaining, Testnum.
+        /// It is read again for every connection, and adds to what stands here. The flag is --faults FILE.
+        file: Option<String> = None, Allowed::Text, example "\"mqttd.config\"";
+        /// Clients of any other Protocol Level are refused.
+        version: Option<u8> = None, Allowed::Number(0, 255), example "5";
+        /// The first PUBLISH that a subscription brings goes before its SUBACK.
+        publish_before_suback: bool = false, Allowed::Flag;
+        /// A PUBLISH lacks its last two bytes, which its Remaining Length counts.
+        short_publish: bool = false, Allowed::Flag;
+        /// What CONNACK says, before the connection ends; a 5.0 client gets the Reason Code for the Connect Return codes 1 to 5.
+        error_connack: Option<u8> = None, Allowed::Number(0, 255), example "3";
+        /// The Remaining Length of a PUBLISH has five bytes.
+        excessive_remaining: bool = false, Allowed::Flag;
+        /// A number for the log.
+        testnum: Option<u32> = None, Allowed::Number(0, 4_294_967_295), example "1190";
     }
 
     /// Requests: messages with a Response Topic that workers answer by way of Redis.

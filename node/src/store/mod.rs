@@ -9,8 +9,14 @@
 //!   is gone with it.
 //! - A Session that was new with an expiry of zero has no queue and keeps no subscriptions; its owner does all that in its own memory.
 //!   One that is resumed with an expiry of zero keeps its queue until it ends with its connection.
+//! - A message with a number (a QoS 2 message of a Session that lasts, in a store that several nodes share) is put into a queue once, by
+//!   whomever and however often it is appended: the last numbers of so many publishers are kept with the queue for so long
+//!   ([`redis::ONCE_PUBLISHERS_MAX`], [`redis::ONCE_KEPT`]). What is pending is kept with the publisher, so that somebody can go on with it.
+//!   A store of one process has no use for this: whoever could go on ends with it.
 //! - When a call returns `Ok`, what it wrote is as safe as this store can make it. When it returns an error, the outcome is unknown.
 //! - `due` hands each item to one caller for the length of [`DUE_LEASE`], then to another if `will_done` or `purge` did not come.
+//! - A will that `open` or `close` gave to be published now is kept too, under the epoch of its connection, and goes to another caller of
+//!   `due` after a [`DUE_LEASE`] if `will_done` did not come. (A store of one process does not: whoever was given the will ends with it.)
 //!   A will is published at least once: who opens a Session in the moment between `due` and `will_done` may get it too.
 
 pub mod cluster;
@@ -23,11 +29,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::message::{InRun, Run};
+use crate::message::{InRun, Number, Run};
 use crate::packet::PacketId;
 use crate::packet::connect::ClientId;
 use crate::session::state::{Epoch, Sequence, State, Will};
-use crate::subscription::{Grant, Selector, Subscription};
+use crate::subscription::{Grant, Selector, ShareGroup, Subscription};
 use crate::time::{Span, Time};
 use crate::topic::filter::{ShareName, TopicFilter};
 use crate::topic::name::TopicName;
@@ -77,13 +83,27 @@ pub struct Opened {
     /// over, unless its will was to be delayed and the Session goes on; of a Session without one, when it ends now, or when the delay has
     /// passed and nobody has published it yet.
     pub due_will: Option<Will>,
+    /// The epoch of the connection or Session that this step ended, for `will_done`.
+    pub before: Option<Epoch>,
+    /// Messages of this Client that an earlier connection may not have handed to all who get them, in their order.
+    pub pending: Vec<(PacketId, Pending)>,
+    /// What the queue of a Session that this step ended owes to share groups.
+    pub left: Vec<(InRun, Arc<ShareGroup>)>,
     /// Filters of a Session that this step ended, by a clean start or because its time was over: they leave the routing table.
     pub ended: Vec<Selector>,
 }
 
+/// A QoS 2 message that has a number and may not have reached everybody who gets it.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    pub message: InRun,
+    /// Whose turn it was in each share group that gets it.
+    pub turns: Vec<(Arc<ShareGroup>, ClientId)>,
+}
+
 #[derive(Clone, Debug)]
 pub struct Close {
-    /// The will is void after DISCONNECT with 0x00.
+    /// False: the will is void, as after DISCONNECT with 0x00, or there is none.
     pub keep_will: bool,
     /// Its delay is at least this: the client was sent away, and needs time to open the Session elsewhere.
     pub will_waits: Span,
@@ -115,9 +135,11 @@ pub enum Write {
     Release { of: ClientId, sequence: Sequence },
     /// PUBCOMP came: nothing is owed any more.
     Complete { of: ClientId, sequence: Sequence },
-    /// A QoS 2 PUBLISH was taken from this Client; held until its PUBREL.
+    /// A QoS 2 PUBLISH was taken from this Client; held until its PUBREL. With `pending` it is written before anybody gets the message.
     /// Ignored unless the lease is the newest.
-    Receive { of: Lease, packet_id: PacketId },
+    Receive { of: Lease, packet_id: PacketId, pending: Option<Box<Pending>> },
+    /// What was pending under this Packet Identifier, with this number, has reached everybody.
+    Settle { of: ClientId, packet_id: PacketId, number: Number },
     /// PUBREL came: the Packet Identifier is free again.
     /// Ignored unless the lease is the newest.
     Forget { of: Lease, packet_id: PacketId },
@@ -180,12 +202,19 @@ pub struct Stats {
     pub expired: u64,
 }
 
+impl Pending {
+    /// Zero when it has none.
+    pub fn number(&self) -> Number {
+        self.message.run.numbers().map_or(0, |numbers| numbers.of[self.message.index as usize])
+    }
+}
+
 impl Write {
     /// Whose Session it is about.
     fn client_id(&self) -> &ClientId {
         match self {
             Write::Append { to: client_id, .. } => client_id,
-            Write::Acknowledge { of, .. } | Write::Release { of, .. } | Write::Complete { of, .. } => of,
+            Write::Acknowledge { of, .. } | Write::Release { of, .. } | Write::Complete { of, .. } | Write::Settle { of, .. } => of,
             Write::Receive { of: lease, .. } | Write::Forget { of: lease, .. } => &lease.client_id,
         }
     }
@@ -260,6 +289,14 @@ impl Store {
         }
     }
 
+    /// The lease of the Session of this Client, if this node has it.
+    pub async fn owned_by(&self, client_id: &ClientId, node: &cluster::NodeId) -> Result<Option<Lease>, StoreError> {
+        match self {
+            Store::Memory(_) => Ok(None),
+            Store::Redis(store) => store.now()?.owned_by(client_id, node).await,
+        }
+    }
+
     /// The newest epochs of Sessions of a cluster; `None`: there is no such Session.
     pub async fn epochs(&self, clients: &[ClientId]) -> Result<Vec<Option<Epoch>>, StoreError> {
         match self {
@@ -273,6 +310,14 @@ impl Store {
         match self {
             Store::Memory(_) => Ok(Vec::new()),
             Store::Redis(store) => store.now()?.subscriptions(client_id).await,
+        }
+    }
+
+    /// What is pending of a Client, in the order of the numbers.
+    pub async fn pending(&self, client_id: &ClientId) -> Result<Vec<(PacketId, Pending)>, StoreError> {
+        match self {
+            Store::Memory(_) => Ok(Vec::new()),
+            Store::Redis(store) => store.now()?.pending(client_id).await,
         }
     }
 
@@ -334,7 +379,15 @@ impl Store {
         each!(self, next_due())
     }
 
-    /// The will of this lease has been published (one that `due` gave; one that `open` or `close` gave is not kept).
+    /// The will that `close` is about to give, or has given, and that nobody has said to be done. For who has lost the answer of its `close`.
+    pub async fn owed_will(&self, lease: &Lease) -> Result<Option<Will>, StoreError> {
+        match self {
+            Store::Memory(_) => Ok(None),
+            Store::Redis(store) => store.now()?.owed_will(lease).await,
+        }
+    }
+
+    /// The will of this lease has been published.
     pub async fn will_done(&self, lease: &Lease) -> Result<(), StoreError> {
         each!(self, will_done(lease))
     }

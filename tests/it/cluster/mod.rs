@@ -2,6 +2,7 @@
 //! stands apart from it ([`load`]).
 
 mod deployments;
+mod faults;
 mod kills;
 mod leftovers;
 mod load;

@@ -31,7 +31,7 @@ async fn any_client_id_names_a_session_of_its_own() {
         store.subscribe(&lease, &[subscription("a"), subscription("$share/{x}/%/#")]).await.unwrap();
         let queue = fill(&store, &lease, &["1", "2"]).await;
         write(&store, release(&lease, queue[0])).await;
-        write(&store, Write::Receive { of: lease.clone(), packet_id: PacketId::MAX }).await;
+        write(&store, Write::Receive { of: lease.clone(), packet_id: PacketId::MAX, pending: None }).await;
         close(&store, &lease, MINUTE, queue[1], NOW).await;
     }
     let due = store.due(after(60), ALL).await.unwrap();
@@ -136,7 +136,7 @@ async fn without_memory_nothing_is_added_and_everything_can_end() {
     assert_eq!(write(&store, append(&lease, &big)).await, Written::StoreFull);
     let refused = Open { clean_start: false, expiry: MINUTE, will: None };
     assert_eq!(store.open(&client("new"), refused, NOW).await.unwrap_err(), StoreError::Full);
-    assert_eq!(write(&store, Write::Receive { of: lease.clone(), packet_id: PacketId::MAX }).await, Written::StoreFull);
+    assert_eq!(write(&store, Write::Receive { of: lease.clone(), packet_id: PacketId::MAX, pending: None }).await, Written::StoreFull);
 
     close(&store, &lease, MINUTE, 0, NOW).await;
     assert_eq!(store.due(after(5), ALL).await.unwrap().len(), 1);

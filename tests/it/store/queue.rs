@@ -96,7 +96,7 @@ pub(super) async fn a_received_packet_id_is_held_until_it_is_forgotten(store: St
     let (lease, _) = resume(&store, "c").await;
     let id = |number| PacketId::new(number).unwrap();
     for packet_id in [id(7), id(3), id(7), id(5)] {
-        assert_eq!(write(&store, Write::Receive { of: lease.clone(), packet_id }).await, Written::Done);
+        assert_eq!(write(&store, Write::Receive { of: lease.clone(), packet_id, pending: None }).await, Written::Done);
     }
     write(&store, Write::Forget { of: lease.clone(), packet_id: id(3) }).await;
     let mut received = resume(&store, "c").await.1.state.unwrap().received;

@@ -35,7 +35,7 @@ pub(super) async fn a_session_is_resumed_with_its_state(store: Store) {
     store.unsubscribe(&lease, &[selector("b"), selector("never")]).await.unwrap();
     let queue = fill(&store, &lease, &["1", "2", "3"]).await;
     write(&store, release(&lease, queue[1])).await;
-    write(&store, Write::Receive { of: lease.clone(), packet_id: PacketId::MAX }).await;
+    write(&store, Write::Receive { of: lease.clone(), packet_id: PacketId::MAX, pending: None }).await;
     assert_eq!(close(&store, &lease, MINUTE, queue[1], NOW).await, KEPT);
 
     let (lease, opened) = open(&store, "c", false, MINUTE, None, after(59)).await;
@@ -133,13 +133,13 @@ pub(super) async fn an_older_owner_changes_nothing(store: Store) {
     let (new, opened) = open(&store, "c", false, MINUTE, Some(will(0)), NOW).await;
     assert!(opened.was_owned);
     store.subscribe(&new, &[subscription("kept")]).await.unwrap();
-    write(&store, Write::Receive { of: new.clone(), packet_id: PacketId::MIN }).await;
+    write(&store, Write::Receive { of: new.clone(), packet_id: PacketId::MIN, pending: None }).await;
     fill(&store, &new, &["1"]).await;
 
     assert_eq!(close(&store, &old, ZERO, 0, NOW).await, Closed::default());
     store.subscribe(&old, &[subscription("late")]).await.unwrap();
     store.unsubscribe(&old, &[selector("kept")]).await.unwrap();
-    assert_eq!(write(&store, Write::Receive { of: old.clone(), packet_id: PacketId::MAX }).await, Written::NoSession);
+    assert_eq!(write(&store, Write::Receive { of: old.clone(), packet_id: PacketId::MAX, pending: None }).await, Written::NoSession);
     write(&store, Write::Forget { of: old.clone(), packet_id: PacketId::MIN }).await;
     store.will_done(&old).await.unwrap();
     assert!(!store.purge(&old).await.unwrap());

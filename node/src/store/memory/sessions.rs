@@ -66,7 +66,7 @@ impl Sessions {
         let taken = record.take(open, epoch, base, now);
         let ended = taken.ended.map(|durable| self.release(*durable)).unwrap_or_default();
         let state = record.durable.as_ref().filter(|_| taken.resumed).map(|durable| durable.state());
-        Ok(Opened { epoch, state, was_owned: taken.was_owned, due_will: taken.due_will, ended })
+        Ok(Opened { epoch, state, was_owned: taken.was_owned, due_will: taken.due_will, ended, ..Opened::default() })
     }
 
     pub(super) fn close(&self, lease: &Lease, close: Close, now: Time) -> Closed {

@@ -80,6 +80,7 @@ impl Batch<'_> {
             }
             Write::Receive { packet_id, .. } => drop(durable.received.insert(*packet_id)),
             Write::Forget { packet_id, .. } => drop(durable.received.remove(packet_id)),
+            Write::Settle { .. } => {} // nothing is kept as pending here
         }
         Written::Done
     }

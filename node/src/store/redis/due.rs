@@ -110,7 +110,7 @@ impl Redis {
     async fn look_at(&self, lease: Lease, now: Time) -> Result<Look, StoreError> {
         let keys = self.keys.session(&lease.client_id);
         let until = now + DUE_LEASE;
-        let reply = self.call(Function::Due, &[keys.session(), keys.subscriptions()], |call| {
+        let reply = self.call(Function::Due, &[keys.session(), keys.subscriptions(), keys.wills()], |call| {
             call.arg(lease.epoch).arg(now.0).arg(until.0);
         });
         let mut reply = Reply::new(reply.await?)?;
@@ -134,7 +134,7 @@ impl Redis {
     pub(in crate::store) async fn will_done(&self, lease: &Lease) -> Result<(), StoreError> {
         let keys = self.keys.session(&lease.client_id);
         let reply = self
-            .call(Function::WillDone, &[keys.session()], |call| {
+            .call(Function::WillDone, &[keys.session(), keys.wills()], |call| {
                 call.arg(lease.epoch);
             })
             .await?;

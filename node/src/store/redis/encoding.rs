@@ -2,6 +2,7 @@
 //!
 //! - a queued message: version, grant, message; so that the message of a run is encoded once for all who get it
 //! - a retained message: version, message
+//! - what is pending: version, number, share groups with the member whose turn it was, message
 //! - a will: version, flags, delay in ms, expiry in s, message
 //! - a subscription: under `SHARE NUL FILTER`: version, Subscription Options, identifier
 //!
@@ -12,11 +13,13 @@ use std::sync::Arc;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 
-use crate::message::Message;
+use crate::message::{InRun, Message, Number, Numbers, Run};
+use crate::packet::connect::ClientId;
 use crate::packet::publish::PublishProperties;
 use crate::packet::subscribe::SubscriptionOptions;
 use crate::packet::{QoS, Version};
 use crate::session::state::Will;
+use crate::store::Pending;
 use crate::subscription::{Grant, Selector, ShareGroup, Subscription};
 use crate::time::{Span, Time};
 use crate::topic::filter::{ShareName, TopicFilter};
@@ -73,6 +76,34 @@ pub(super) fn take_queued(mut bytes: Bytes) -> Option<(Grant, Message)> {
     let group = if flags & GROUP == 0 { None } else { Some(Arc::new(take_group(bytes)?)) };
     let grant = Grant { qos: QoS::from_bits(flags & QOS)?, retain_as_published: flags & RETAIN != 0, ids, group };
     Some((grant, take_message(bytes)?))
+}
+
+pub(super) fn pending(pending: &Pending) -> BytesMut {
+    let message = pending.message.message();
+    let mut out = BytesMut::with_capacity(80 + message.topic.as_str().len() + message.payload.len());
+    out.put_u8(VERSION);
+    out.put_u64(pending.number());
+    out.put_u16(pending.turns.len() as u16);
+    for (group, client_id) in &pending.turns {
+        put_text(group.share.as_str(), &mut out);
+        put_text(group.filter.as_str(), &mut out);
+        put_text(client_id.as_str(), &mut out);
+    }
+    put_message(message, &mut out);
+    out
+}
+
+/// Of a message of this publisher.
+pub(super) fn take_pending(mut bytes: Bytes, publisher: &ClientId) -> Option<Pending> {
+    let bytes = &mut bytes;
+    take_version(bytes)?;
+    let number: Number = bytes.try_get_u64().ok()?;
+    let count = bytes.try_get_u16().ok()?;
+    let turn = |bytes: &mut Bytes| Some((Arc::new(take_group(bytes)?), ClientId::new(&take_text(bytes)?)));
+    let turns = (0..count).map(|_| turn(bytes)).collect::<Option<Vec<_>>>()?;
+    let numbers = Numbers { publisher: publisher.clone(), of: vec![number] };
+    let run = Arc::new(Run::from(take_message(bytes)?).numbered(numbers));
+    Some(Pending { message: InRun { run, index: 0 }, turns })
 }
 
 pub(super) fn retained(message: &Message) -> BytesMut {

@@ -5,7 +5,9 @@
 //! | `mqttd:{CLIENT}:s` | HASH | the Session: owner, epoch, times, will; its fields are told in `mqttd.lua` |
 //! | `mqttd:{CLIENT}:queue` | STREAM `0-SEQUENCE` | messages; the one field is named by their expiry in ms, or `m` |
 //! | `mqttd:{CLIENT}:rel` | ZSET | sequences whose PUBREL is owed, scored by the order of their PUBREC |
-//! | `mqttd:{CLIENT}:in2` | SET | Packet Identifiers of QoS 2 that were received and not released |
+//! | `mqttd:{CLIENT}:in2` | HASH | Packet Identifiers of QoS 2 that were received and not released, with what is pending of the message |
+//! | `mqttd:{CLIENT}:once` | ZSET | publishers, scored by the number of their last message that was put into the queue; it expires |
+//! | `mqttd:{CLIENT}:wills` | HASH | wills that are to be published now, by the epoch of their connection |
 //! | `mqttd:{CLIENT}:subs` | HASH | `SHARE NUL FILTER` to options and identifier |
 //! | `mqttd:{xK}:due` | ZSET | `EPOCH:CLIENT`, scored by when to look at that Session, in ms; K below [`DUE_SHARDS`] |
 //! | `mqttd:{ret:0}:h` `:z` `:x` | HASH, ZSET, ZSET | retained messages by Topic Name; the names in order; the names by expiry |
@@ -90,9 +92,25 @@ impl SessionKeys {
         self.key("subs")
     }
 
-    /// In the order in which the functions want them.
-    pub(super) fn all(&self) -> [String; 5] {
-        [self.session(), self.queue(), self.released(), self.received(), self.subscriptions()]
+    /// What was put into the queue and is not to be put there again.
+    pub(super) fn once(&self) -> String {
+        self.key("once")
+    }
+
+    /// What is owed of connections that have ended.
+    pub(super) fn wills(&self) -> String {
+        self.key("wills")
+    }
+
+    /// Everything that ends with the Session, in the order in which the functions want it.
+    pub(super) fn all(&self) -> [String; 6] {
+        [self.session(), self.queue(), self.released(), self.received(), self.subscriptions(), self.once()]
+    }
+
+    /// And what is owed beside it.
+    pub(super) fn all_and_wills(&self) -> [String; 7] {
+        let [session, queue, released, received, subscriptions, once] = self.all();
+        [session, queue, released, received, subscriptions, once, self.wills()]
     }
 
     pub(super) fn due_shard(&self) -> u16 {
@@ -142,7 +160,7 @@ mod tests {
         let keys = Keys::new("mq}t{td");
         for id in ["", "%", "}", "{a", "}{", "a}b", "%7B", "__proto__", "é"] {
             let session = keys.session(&ClientId::new(id));
-            for key in session.all() {
+            for key in session.all_and_wills() {
                 assert_eq!(slot(tag(&key).as_bytes()), session.slot, "{key}");
             }
         }

@@ -10,10 +10,13 @@
 --   w   will, encoded                       wd  its delay in ms
 --   h   last sequence that may have been sent by an earlier connection
 --   r   last sequence that was read by this one
+--   i   the highest number of a message that this Client has published
 -- and while it has no connection:
 --   t   when it ends                        wa  when its will is due
 --   ek  when its end is next to be looked at: later than `t` while somebody has the lease on it
 --   wk  the same of its will; absent too when the will goes with the end
+-- Wills that are to be published now are in the hash `wills`, beside the Session, for it may end: under the epoch of their connection
+-- until when somebody has the lease (16 digits in ms), and the will.
 -- Numbers stay below 2^53, so that Lua's doubles are exact.
 
 -- `redis.call` does not exist yet when the library is loaded.
@@ -31,13 +34,13 @@ local function micros()
 end
 
 local function load(s)
-  local f = call('HMGET', s, 'e', 'n', 'x', 'd', 'w', 'wd', 'h', 'r', 't', 'wa', 'ek', 'wk')
+  local f = call('HMGET', s, 'e', 'n', 'x', 'd', 'w', 'wd', 'h', 'r', 't', 'wa', 'ek', 'wk', 'i')
   if not f[1] then return nil end
   local function number(text) return text and tonumber(text) end
   return {
     epoch = f[1], node = f[2], expiry = f[3], durable = f[4] == '1', will = f[5], delay = number(f[6]) or 0,
     sent = number(f[7]) or 0, handed = number(f[8]) or 0, ends = number(f[9]), will_at = number(f[10]),
-    end_key = number(f[11]), will_key = number(f[12]),
+    end_key = number(f[11]), will_key = number(f[12]), number = number(f[13]) or 0,
   }
 end
 
@@ -86,10 +89,43 @@ local function in_parts(items, from, work)
   end
 end
 
--- keys: s queue rel in2 subs; args: node clean expiry will delay now
--- epoch, was owned, epoch before, due will, resumed, then what is resumed (subscriptions, received, released, sent) or the ended selectors.
+-- A will is to be published by the caller, or by another when it does not come to that.
+local function owe(wills, epoch, will, leased_until)
+  call('HSET', wills, epoch, string.format('%016.0f', leased_until) .. will)
+end
+
+-- Until when somebody has the lease on the will of this epoch, and the will; nothing: it is not owed.
+local function owed(wills, epoch)
+  local found = call('HGET', wills, epoch)
+  if not found then return nil end
+  return tonumber(string.sub(found, 1, 16)), string.sub(found, 17)
+end
+
+-- Entries of a queue that share groups get back when its Session ends, so many at most: those whose grant names a group. What was granted
+-- QoS 2 and may have been sent is no other member's [MQTT-4.8.2-5].
+local LEFT_MAX = 10000
+local function left_by(it, queue)
+  local left = {}
+  for _, entry in ipairs(call('XRANGE', queue, '-', '+', 'COUNT', LEFT_MAX)) do
+    local flags, sequence = string.byte(entry[2][2], 2), tonumber(string.sub(entry[1], 3))
+    local is_shared = math.floor(flags / 64) % 2 == 1
+    if is_shared and not (flags % 4 == 2 and sequence <= math.max(it.sent, it.handed)) then left[#left + 1] = entry[2][2] end
+  end
+  return left
+end
+
+local function is_member(selectors)
+  for _, selector in ipairs(selectors) do
+    if string.byte(selector) ~= 0 then return true end
+  end
+  return false
+end
+
+-- keys: s queue rel in2 subs once wills; args: node clean expiry will delay now lease-until
+-- epoch, was owned, epoch before, due will, resumed, then what is resumed (subscriptions, received with what is pending, released, sent) or
+-- the ended selectors and what share groups get back.
 local function open(keys, args)
-  local s, queue, rel, in2, subs = unpack(keys)
+  local s, queue, rel, in2, subs, once, wills = unpack(keys)
   local node, clean, expiry, will, delay, now = args[1], args[2] == '1', args[3], args[4], args[5], tonumber(args[6])
   local old = load(s)
   local was_owned, resumed = false, false
@@ -103,7 +139,9 @@ local function open(keys, args)
     local void = was_owned and old.delay > 0 or not was_owned and not (old.will_at and old.will_at <= now)
     if resumed and void then due = false end
   end
-  local epoch = math.max(micros(), old and tonumber(old.epoch) + 1 or 0)
+  if due then owe(wills, old.epoch, due, tonumber(args[7])) end
+  -- Above all numbers too: those of this connection begin with its epoch.
+  local epoch = math.max(micros(), old and tonumber(old.epoch) + 1 or 0, old and old.number + 1 or 0)
   local reply = { int(epoch), was_owned and 1 or 0, old and old.epoch or false, due, resumed and 1 or 0 }
   local fields = { e = epoch, n = node, x = expiry, w = false, wd = false, t = false, wa = false, ek = false, wk = false }
   if will ~= '' then fields.w, fields.wd = will, delay end
@@ -111,13 +149,14 @@ local function open(keys, args)
     local sent = was_owned and math.max(old.sent, old.handed) or old.sent
     fields.h, fields.r = sent, sent
     reply[6] = call('HGETALL', subs)
-    reply[7] = call('SMEMBERS', in2)
+    reply[7] = call('HGETALL', in2)
     reply[8] = call('ZRANGE', rel, 0, -1)
     reply[9] = int(sent)
   else
     reply[6] = old and old.durable and call('HKEYS', subs) or {}
+    reply[7] = is_member(reply[6]) and left_by(old, queue) or {}
     local base = math.max(epoch, old and old.durable and last_sequence(queue) + 1 or 0)
-    if old then call('UNLINK', unpack(keys)) end
+    if old then call('UNLINK', s, queue, rel, in2, subs, once) end
     fields.d = expiry == '0' and '0' or '1'
     if expiry ~= '0' then
       fields.h, fields.r = base, base
@@ -128,18 +167,19 @@ local function open(keys, args)
   return reply
 end
 
--- keys: s queue rel in2 subs; args: epoch keep_will expiry sent now will_waits
+-- keys: s queue rel in2 subs once wills; args: epoch keep_will expiry sent now will_waits lease-until
 -- ended, the will when it is due at once, when to look at the Session again; nothing for one that is not its owner.
 local function close(keys, args)
-  local s, queue = keys[1], keys[2]
+  local s, queue, rel, in2, subs, once, wills = unpack(keys)
   local it = owned(s, args[1])
   if not it then return false end
-  local keep, expiry, sent, now = args[2] == '1', args[3], tonumber(args[4]), tonumber(args[5])
+  local keep, expiry, sent, now, leased = args[2] == '1', args[3], tonumber(args[4]), tonumber(args[5]), tonumber(args[7])
   local will = keep and it.will
   -- What began with an expiry of zero cannot be made to last at its end (section 3.14.2.2.2).
   if it.expiry == '0' or not it.durable or expiry == '0' then
-    call('UNLINK', unpack(keys))
-    return { 1, will, false }
+    if will then owe(wills, it.epoch, will, leased) end
+    call('UNLINK', s, queue, rel, in2, subs, once)
+    return { 1, will, will and int(leased) or false }
   end
   local fields = { n = '', x = expiry }
   if sent > it.sent then fields.h = math.max(it.sent, math.min(sent, last_sequence(queue))) end
@@ -154,15 +194,23 @@ local function close(keys, args)
   else
     fields.w, fields.wd = false, false
   end
+  if at_once then owe(wills, it.epoch, will, leased) end
   put(s, fields)
-  return { 0, at_once and will, look_at(it) }
+  return { 0, at_once and will, at_once and int(leased) or look_at(it) }
 end
 
--- keys: s subs; args: epoch now lease-until
+-- keys: s subs wills; args: epoch now lease-until
 -- What of a Session without a connection is due, leased to the caller, and when to look at it again.
 local function due(keys, args)
   local it = load(keys[1])
   local now, later = tonumber(args[2]), tonumber(args[3])
+  local leased, owed_will = owed(keys[3], args[1])
+  if leased and leased <= now then
+    owe(keys[3], args[1], owed_will, later)
+    return { 'will', int(later), owed_will }
+  end
+  -- Somebody publishes the will: what else is due of the Session waits for it.
+  if leased then return { 'wait', int(leased) } end
   if not it or it.epoch ~= args[1] then return { 'gone' } end
   if it.node ~= '' then return { 'owned' } end
   local found
@@ -186,11 +234,13 @@ local function due(keys, args)
   return found
 end
 
--- keys: s; args: epoch
+-- keys: s wills; args: epoch
 -- When to look at the Session again (false: never); nothing when it was not this epoch's.
 local function will_done(keys, args)
   local it = load(keys[1])
-  if not it or it.epoch ~= args[1] or it.node ~= '' then return false end
+  local was_owed = call('HDEL', keys[2], args[1]) == 1
+  if not it or it.epoch ~= args[1] or it.node ~= '' then return was_owed and { false } end
+  if was_owed then return { look_at(it) } end
   local fields = { w = false, wd = false, wa = false }
   if it.will_key then
     fields.wk = false
@@ -201,7 +251,7 @@ local function will_done(keys, args)
   return { look_at(it) }
 end
 
--- keys: s queue rel in2 subs; args: epoch
+-- keys: s queue rel in2 subs once; args: epoch
 local function purge(keys, args)
   local it = load(keys[1])
   if not it or it.epoch ~= args[1] or it.node ~= '' then return 0 end
@@ -224,18 +274,30 @@ local function unsubscribe(keys, args)
   return 1
 end
 
--- keys: s in2; args: epoch packet-id packet-id ...
+-- keys: s in2; args: epoch highest-number packet-id pending packet-id pending ...
+-- What is pending is kept with its Packet Identifier; '' when nothing is.
 local function receive(keys, args)
   local it = owned(keys[1], args[1])
   if not it or not it.durable then return 0 end
-  in_parts(args, 2, function(...) call('SADD', keys[2], ...) end)
+  if tonumber(args[2]) > it.number then call('HSET', keys[1], 'i', args[2]) end
+  in_parts(args, 3, function(...) call('HSET', keys[2], ...) end)
+  return 1
+end
+
+-- keys: in2; args: packet-id number packet-id number ...
+-- Nothing is pending there any more, if it was what has this number: eight bytes behind the version.
+local function settle(keys, args)
+  for place = 1, #args, 2 do
+    local pending = call('HGET', keys[1], args[place])
+    if pending and string.sub(pending, 2, 9) == args[place + 1] then call('HSET', keys[1], args[place], '') end
+  end
   return 1
 end
 
 -- keys: s in2; args: epoch packet-id packet-id ...
 local function forget(keys, args)
   if not owned(keys[1], args[1]) then return 0 end
-  in_parts(args, 2, function(...) call('SREM', keys[2], ...) end)
+  in_parts(args, 2, function(...) call('HDEL', keys[2], ...) end)
   return 1
 end
 
@@ -318,6 +380,48 @@ local function append(keys, args)
     call('XADD', keys[2], 'NOMKSTREAM', '0-*', args[place], args[place + 1])
   end
   return { fits, swept }
+end
+
+-- The last numbers are kept so long in us, and of so many publishers.
+local ONCE_KEPT = 3600 * 1000000
+local ONCE_PUBLISHERS_MAX = 4096
+
+local function note_number(once, publisher, number)
+  if call('ZADD', once, int(number), publisher) == 1 then
+    -- Numbers go with the time, so the lowest have been silent for longest.
+    call('ZREMRANGEBYSCORE', once, '-inf', int(micros() - ONCE_KEPT))
+    local over = call('ZCARD', once) - ONCE_PUBLISHERS_MAX
+    if over > 0 then call('ZREMRANGEBYRANK', once, 0, over - 1) end
+  end
+  call('PEXPIRE', once, int(ONCE_KEPT / 1000))
+end
+
+-- keys: s queue once; args: now messages-max publisher number field message number field message ...
+-- Adds what is not there yet: what has a higher number than all before of this publisher, or none (0). How many that were, how many of them
+-- fitted, and how many expired ones made room; nothing when there is no such queue.
+local function append_once(keys, args)
+  local queue, once, publisher = keys[2], keys[3], args[3]
+  if call('EXISTS', queue) == 0 then return false end
+  local last = tonumber(call('ZSCORE', once, publisher) or 0)
+  local new, highest = {}, last
+  for place = 4, #args, 3 do
+    local number = tonumber(args[place])
+    if number == 0 or number > last then new[#new + 1] = place end
+    highest = math.max(highest, number)
+  end
+  if #new == 0 then return { 0, 0, 0 } end
+  local room, swept = tonumber(args[2]) - call('XLEN', queue), 0
+  if room < #new then
+    local it = load(keys[1])
+    swept = it and sweep(queue, it, tonumber(args[1])) or 0
+    room = room + swept
+  end
+  local fits = math.max(0, math.min(room, #new))
+  for index = 1, fits do
+    call('XADD', queue, 'NOMKSTREAM', '0-*', args[new[index] + 1], args[new[index] + 2])
+  end
+  if highest > last then note_number(once, publisher, highest) end
+  return { #new, fits, swept }
 end
 
 -- Removes retained messages whose time is over; a call does a bounded part of it.
@@ -413,11 +517,13 @@ register('purge', purge, { 'allow-oom' })
 register('subscribe', subscribe)
 register('unsubscribe', unsubscribe, { 'allow-oom' })
 register('receive', receive)
+register('settle', settle, { 'allow-oom' })
 register('forget', forget, { 'allow-oom' })
 register('release', release, { 'allow-oom' })
 register('index', index, { 'allow-oom' })
 register('read', read, { 'allow-oom' })
 register('append', append)
+register('append_once', append_once)
 register('retain', retain)
 register('unretain', unretain, { 'allow-oom' })
 register('put_context', put_context)

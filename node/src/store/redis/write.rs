@@ -1,7 +1,6 @@
 //! The writes of a turn: grouped by Session, so that each costs few commands; sent in waves, so that a large fan-out is not in memory twice.
 //!
-//! What is promised to the publisher of a QoS 2 message (`Receive`) is written after the messages themselves: who is cut off between
-//! delivers twice rather than not at all.
+//! What is received with nothing pending is written after the messages of its batch; what is pending comes in a batch before them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,11 +15,11 @@ use super::keys::SessionKeys;
 use super::link::error::LinkError;
 use super::reply::{Reply, number};
 use super::{Redis, encoding, failed};
-use crate::message::{Message, Run};
+use crate::message::{Message, Number, Run};
 use crate::packet::connect::ClientId;
 use crate::packet::{PacketId, QoS};
 use crate::session::state::Sequence;
-use crate::store::{Lease, StoreError, Write, Written};
+use crate::store::{Lease, Pending, StoreError, Write, Written};
 use crate::subscription::Grant;
 use crate::time::Time;
 
@@ -38,8 +37,15 @@ struct Group<'a> {
     acknowledged: Vec<Sequence>,
     released: Vec<Sequence>,
     completed: Vec<Sequence>,
-    /// Packet Identifiers that are received (true) or forgotten.
-    received: Vec<(usize, &'a Lease, PacketId, bool)>,
+    received: Vec<(usize, &'a Lease, PacketId, Mark<'a>)>,
+    settled: Vec<(PacketId, Number)>,
+}
+
+/// What is said of a Packet Identifier.
+#[derive(Clone, Copy)]
+enum Mark<'a> {
+    Received(Option<&'a Pending>),
+    Forgotten,
 }
 
 /// How messages are added to a queue.
@@ -61,6 +67,8 @@ enum Meaning {
     Added { place: usize },
     /// How long a queue is.
     Length { group: usize },
+    /// How many messages of the write at `place` were not there yet, and how many of them fitted in.
+    Once { place: usize },
     /// How many messages of the write at `place` fitted in.
     Fitted { place: usize, wanted: u64 },
     /// Whether the Session took the Packet Identifiers of the writes at these places.
@@ -140,12 +148,18 @@ impl Redis {
         }
         let way = self.way(group.client_id, messages as u64);
         let is_plain = way != Way::Function;
+        let mut has_plain = false;
         for (place, run, grant) in &group.appends {
             let entries = encoded.entry(Arc::as_ptr(run).addr()).or_insert_with(|| encode(run));
             let mut head = BytesMut::new();
             encoding::put_grant(grant, &mut head);
             wave.bytes += entries.iter().map(|(_, message)| head.len() + message.len() + COMMAND_OVERHEAD).sum::<usize>();
-            if is_plain {
+            if run.numbers().is_some() {
+                if !entries.is_empty() {
+                    wave.add(keys, self.append_once(keys, run, grant, &head, entries, now), Meaning::Once { place: *place });
+                }
+            } else if is_plain {
+                has_plain = true;
                 for (field, message) in entries {
                     let mut add = cmd("XADD");
                     add.arg(&queue).arg("NOMKSTREAM").arg("0-*").arg(field).arg(&entry(&head, message)[..]);
@@ -160,11 +174,27 @@ impl Redis {
                 wave.add(keys, append, Meaning::Fitted { place: *place, wanted: entries.len() as u64 });
             }
         }
-        if way != Way::Plain {
+        if way != Way::Plain && has_plain || way == Way::Function {
             let mut length = cmd("XLEN");
             length.arg(&queue);
             wave.add(keys, length, Meaning::Length { group: group_place });
         }
+    }
+
+    /// What comes by way of a share group is apart from what the same Session subscribes to itself: it gets a message both ways.
+    fn append_once(&self, keys: &SessionKeys, run: &Run, grant: &Grant, head: &BytesMut, entries: &Encoded, now: Time) -> Cmd {
+        let mut append = Function::AppendOnce.on(&[keys.session(), keys.queue(), keys.once()]);
+        let (publisher, numbers) = run.numbers().map_or(("", &[][..]), |numbers| (numbers.publisher.as_str(), &numbers.of[..]));
+        append.arg(now.0).arg(self.limits.queue_messages_max);
+        match &grant.group {
+            None => append.arg(publisher),
+            Some(group) => append.arg(format!("{publisher}\0{}\0{}", group.share.as_str(), group.filter.as_str())),
+        };
+        let queued = run.messages().iter().zip(numbers).filter(|(message, _)| message.qos > QoS::AtMostOnce);
+        for ((field, message), (_, number)) in entries.iter().zip(queued) {
+            append.arg(number).arg(field).arg(&entry(head, message)[..]);
+        }
+        append
     }
 
     /// Sends a wave and notes what became of it.
@@ -242,13 +272,13 @@ impl Reading<'_, '_> {
             Meaning::Length { group } => self.store.note_length(self.groups[group].client_id, number(&reply)?),
             Meaning::Fitted { place, wanted } => match Reply::optional(reply)? {
                 None => self.written[place] = Written::NoSession,
+                Some(mut reply) => self.note_fitted(place, wanted, &mut reply)?,
+            },
+            Meaning::Once { place } => match Reply::optional(reply)? {
+                None => self.written[place] = Written::NoSession,
                 Some(mut reply) => {
-                    let fitted = reply.number()?;
-                    self.store.expired.fetch_add(reply.number()?, Relaxed);
-                    if fitted < wanted {
-                        self.written[place] = Written::QueueFull;
-                        self.store.dropped_full.fetch_add(wanted - fitted, Relaxed);
-                    }
+                    let wanted = reply.number()?;
+                    self.note_fitted(place, wanted, &mut reply)?;
                 }
             },
             Meaning::Received { places } if number(&reply)? == 0 => self.say(&places, Written::NoSession),
@@ -257,10 +287,21 @@ impl Reading<'_, '_> {
         Ok(())
     }
 
+    /// How many fitted, and how many expired ones made room.
+    fn note_fitted(&mut self, place: usize, wanted: u64, reply: &mut Reply) -> Result<(), StoreError> {
+        let fitted = reply.number()?;
+        self.store.expired.fetch_add(reply.number()?, Relaxed);
+        if fitted < wanted {
+            self.written[place] = Written::QueueFull;
+            self.store.dropped_full.fetch_add(wanted - fitted, Relaxed);
+        }
+        Ok(())
+    }
+
     /// Redis had no memory for it. What frees memory is never refused for that.
     fn note_full(&mut self, meaning: Meaning) -> Result<(), StoreError> {
         match meaning {
-            Meaning::Added { place } => self.drop_messages(place, 1),
+            Meaning::Added { place } | Meaning::Once { place } => self.drop_messages(place, 1),
             Meaning::Fitted { place, wanted } => self.drop_messages(place, wanted),
             Meaning::Received { places } => self.say(&places, Written::StoreFull),
             Meaning::Done | Meaning::Length { .. } => return Err(StoreError::Full),
@@ -293,6 +334,16 @@ fn group(writes: &[Write]) -> Vec<Group<'_>> {
     groups
 }
 
+impl<'a> Mark<'a> {
+    fn is_received(self) -> bool {
+        matches!(self, Mark::Received(_))
+    }
+
+    fn pending(self) -> Option<&'a Pending> {
+        if let Mark::Received(pending) = self { pending } else { None }
+    }
+}
+
 impl<'a> Group<'a> {
     fn new(client_id: &'a ClientId) -> Group<'a> {
         Group {
@@ -302,6 +353,7 @@ impl<'a> Group<'a> {
             released: Vec::new(),
             completed: Vec::new(),
             received: Vec::new(),
+            settled: Vec::new(),
         }
     }
 
@@ -312,8 +364,9 @@ impl<'a> Group<'a> {
             Write::Acknowledge { sequence, .. } => self.acknowledged.push(*sequence),
             Write::Release { sequence, .. } => self.released.push(*sequence),
             Write::Complete { sequence, .. } => self.completed.push(*sequence),
-            Write::Receive { of, packet_id } => self.received.push((place, of, *packet_id, true)),
-            Write::Forget { of, packet_id } => self.received.push((place, of, *packet_id, false)),
+            Write::Receive { of, packet_id, pending } => self.received.push((place, of, *packet_id, Mark::Received(pending.as_deref()))),
+            Write::Forget { of, packet_id } => self.received.push((place, of, *packet_id, Mark::Forgotten)),
+            Write::Settle { packet_id, number, .. } => self.settled.push((*packet_id, *number)),
         }
     }
 }
@@ -342,13 +395,27 @@ fn add_acknowledgements(wave: &mut Wave, keys: &SessionKeys, group: &Group<'_>) 
 
 /// Packet Identifiers in their order: one may be forgotten and received again in one turn.
 fn add_received(wave: &mut Wave, keys: &SessionKeys, group: &Group<'_>) {
-    for part in group.received.chunk_by(|one, next| one.1.epoch == next.1.epoch && one.3 == next.3) {
-        let (_, lease, _, is_received) = part[0];
+    if !group.settled.is_empty() {
+        let mut settle = Function::Settle.on(&[keys.received()]);
+        for (packet_id, number) in &group.settled {
+            settle.arg(packet_id.get()).arg(&number.to_be_bytes()[..]);
+        }
+        wave.add(keys, settle, Meaning::Done);
+    }
+    for part in group.received.chunk_by(|one, next| one.1.epoch == next.1.epoch && one.3.is_received() == next.3.is_received()) {
+        let (_, lease, _, mark) = part[0];
+        let is_received = mark.is_received();
         let function = if is_received { Function::Receive } else { Function::Forget };
         let mut call = function.on(&[keys.session(), keys.received()]);
         call.arg(lease.epoch);
-        for (_, _, packet_id, _) in part {
+        if is_received {
+            call.arg(part.iter().filter_map(|(_, _, _, mark)| mark.pending()).map(Pending::number).max().unwrap_or(0));
+        }
+        for (_, _, packet_id, mark) in part {
             call.arg(packet_id.get());
+            if is_received {
+                call.arg(mark.pending().map(encoding::pending).as_deref().unwrap_or_default());
+            }
         }
         let meaning = if is_received { Meaning::Received { places: part.iter().map(|one| one.0).collect() } } else { Meaning::Done };
         wave.add(keys, call, meaning);

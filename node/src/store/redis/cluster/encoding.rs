@@ -1,7 +1,8 @@
 //! What nodes tell each other, as bytes. The first byte of everything is its version; numbers are big-endian; texts have two bytes of
 //! length. No I/O. Whatever is not understood is `None`.
 //!
-//! - a batch of posts: version, posts. A post: flags, who gets it with its grant, who published it, Topic Name, messages
+//! - a batch of posts: version, posts. A post: flags, who gets it with its grant, who published it, Topic Name, messages,
+//!   numbers with their publisher
 //! - a change of routes: version, epoch, what, who, then subscriptions or selectors
 //! - a subscription under its selector `SHARE NUL FILTER`: version, Subscription Options, identifier
 
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 
-use crate::message::{Message, Run};
+use crate::message::{Message, Numbers, Run};
 use crate::packet::connect::ClientId;
 use crate::packet::publish::PublishProperties;
 use crate::packet::subscribe::SubscriptionOptions;
@@ -35,6 +36,7 @@ const GROUP: u8 = 0x40; // of a grant
 /// Flags of a post.
 const TO: u8 = 0x01;
 const PUBLISHER: u8 = 0x02;
+const NUMBERS: u8 = 0x04;
 
 /// What a change of routes does.
 const SET: u8 = b'S';
@@ -78,7 +80,7 @@ pub(super) fn take_posts(mut batch: Bytes) -> Option<Vec<Post>> {
 }
 
 fn put_post(post: &Post, out: &mut BytesMut) {
-    out.put_u8(flag(post.to.is_some(), TO) | flag(post.publisher.is_some(), PUBLISHER));
+    out.put_u8(flag(post.to.is_some(), TO) | flag(post.publisher.is_some(), PUBLISHER) | flag(post.run.numbers().is_some(), NUMBERS));
     if let Some((client_id, grant)) = &post.to {
         put_text(client_id.as_str(), out);
         put_grant(grant, out);
@@ -89,6 +91,10 @@ fn put_post(post: &Post, out: &mut BytesMut) {
     put_text(post.run.topic().as_str(), out);
     out.put_u32(post.run.messages().len() as u32);
     post.run.messages().iter().for_each(|message| put_message(message, out));
+    if let Some(Numbers { publisher, of }) = post.run.numbers() {
+        put_text(publisher.as_str(), out);
+        of.iter().for_each(|number| out.put_u64(*number));
+    }
 }
 
 fn take_post(bytes: &mut Bytes) -> Option<Post> {
@@ -101,7 +107,13 @@ fn take_post(bytes: &mut Bytes) -> Option<Post> {
     if messages.is_empty() {
         return None; // a run is never empty
     }
-    Some(Post { run: Arc::new(Run::new(messages)), to, publisher })
+    let mut run = Run::new(messages);
+    if flags & NUMBERS != 0 {
+        let publisher = take_client(bytes)?;
+        let of = (0..count).map(|_| bytes.try_get_u64().ok()).collect::<Option<Vec<_>>>()?;
+        run = run.numbered(Numbers { publisher, of });
+    }
+    Some(Post { run: Arc::new(run), to, publisher })
 }
 
 /// Without its Topic Name.

@@ -10,6 +10,7 @@
 //!
 //! A node is a member while it beats. One that missed its lease is dead: another claims it, cleans up after it, and tells nobody else.
 
+mod asks;
 mod beat;
 mod bells;
 mod core;
@@ -23,6 +24,8 @@ mod posts;
 mod reply;
 mod routes;
 pub mod settings;
+
+pub use asks::Answers;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -59,6 +62,7 @@ pub struct Cluster {
 
 struct Shared {
     core: Arc<Core>,
+    asks: asks::Asks,
     /// They are aborted with it.
     _tasks: JoinSet<()>,
 }
@@ -103,7 +107,7 @@ impl Cluster {
         tasks.spawn(posts::receive(core.clone(), generation));
         tasks.spawn(bells::ring_late(core.clone()));
         tasks.spawn(posts::send(core.clone(), outgoing));
-        Ok((Cluster { shared: Arc::new(Shared { core, _tasks: tasks }) }, told))
+        Ok((Cluster { shared: Arc::new(Shared { core, asks: asks::Asks::default(), _tasks: tasks }) }, told))
     }
 
     fn core(&self) -> &Core {
@@ -118,6 +122,11 @@ impl Cluster {
     /// The nodes that live, as far as this one knows; itself among them.
     pub fn live(&self) -> Vec<NodeId> {
         self.core().peers.borrow().nodes()
+    }
+
+    /// Whether this node is one of them.
+    pub fn is_live(&self, node: &NodeId) -> bool {
+        self.core().peers.borrow().has(node)
     }
 
     /// The whole table as `Set` changes, one for each owner, with its epoch. [`News::Routes`] up to this version may be left out or applied, as is easier:
@@ -150,13 +159,13 @@ impl Cluster {
     }
 
     /// Gives messages to another node. `reliable`: when this returns `Ok`, it will have them, unless it dies first; else they leave in
-    /// their order as soon as they can, or are dropped and counted.
-    pub async fn post(&self, to: &NodeId, posts: Vec<Post>, reliable: bool) -> Result<(), StoreError> {
+    /// their order as soon as they can, or are dropped and counted. False: the node is no more, and nobody gets them.
+    pub async fn post(&self, to: &NodeId, posts: Vec<Post>, reliable: bool) -> Result<bool, StoreError> {
         if reliable {
             return self.core().deliver(to, &posts).await;
         }
         self.core().dispatch(to, posts);
-        Ok(())
+        Ok(true)
     }
 
     /// Something is in the queues of these Sessions: tells whoever listens for them.

@@ -38,6 +38,15 @@ impl Peers {
         self.0.values().all(|peer| peer.applied >= version)
     }
 
+    /// It is no more.
+    pub(super) fn forget(&mut self, node: &NodeId) {
+        self.0.remove(node);
+    }
+
+    pub(super) fn has(&self, node: &NodeId) -> bool {
+        self.0.contains_key(node)
+    }
+
     pub(super) fn nodes(&self) -> Vec<NodeId> {
         self.0.keys().cloned().collect()
     }

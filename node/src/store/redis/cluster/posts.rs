@@ -34,8 +34,8 @@ impl Core {
         Ok(())
     }
 
-    /// Into the inbox. A node that has none is dead, and so are the Sessions that were to get the posts.
-    pub(super) async fn deliver(&self, to: &NodeId, posts: &[Post]) -> Result<(), StoreError> {
+    /// Into the inbox. A node that has none is dead, and so are the Sessions that were to get the posts: false.
+    pub(super) async fn deliver(&self, to: &NodeId, posts: &[Post]) -> Result<bool, StoreError> {
         let inbox = self.keys.inbox(to);
         let add = |batch: bytes::Bytes| {
             let mut add = cmd("XADD");
@@ -43,7 +43,12 @@ impl Core {
             add.arg("0-*").arg("p").arg(&batch[..]).take()
         };
         let batches = encoding::batches(posts, self.settings.post_bytes_max);
-        self.write(to.as_str(), batches.into_iter().map(add).collect()).await.map(drop)
+        let added = self.write(to.as_str(), batches.into_iter().map(add).collect()).await?;
+        let is_there = !added.contains(&redis::Value::Nil);
+        if !is_there {
+            self.peers.send_modify(|peers| peers.forget(to));
+        }
+        Ok(is_there)
     }
 
     /// Into the outbox, or nowhere.
