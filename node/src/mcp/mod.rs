@@ -182,7 +182,7 @@ impl Mcp {
             return outcomes;
         }
         let (at, (requests, contexts)): (Vec<_>, (Vec<_>, Vec<_>)) =
-            new.into_iter().map(|(at, (request, context))| (at, (request, context))).unzip();
+            new.into_iter().unzip();
         let added = match &redis {
             Some(redis) => redis.add(&requests, self.settings.lanes, now).await,
             None => Err(StoreError::Unavailable),
