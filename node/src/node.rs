@@ -1,5 +1,6 @@
 //! The node: puts the parts together, binds, runs, ends. The only room that reads the configuration.
 
+mod admission;
 pub mod builder;
 pub mod handle;
 mod listeners;
@@ -15,11 +16,13 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::admin;
+use crate::auth::doors::Doors;
 use crate::auth::guard::House;
 use crate::broker::mailbox::Bounds;
 use crate::broker::membership::Joined;
 use crate::broker::{self, Broker};
 use crate::clock::Clock;
+use crate::config::keys::OverRate;
 use crate::config::user::{Secret, read_secret};
 use crate::config::{self, Admin, Config, ListenUrl, StoreUrl};
 use crate::hook::client::Transport;
@@ -29,7 +32,6 @@ use crate::listener::{self, Bound};
 use crate::mcp;
 use crate::node::handle::Handle;
 use crate::packet::QoS;
-use crate::packet::reason::Reason;
 use crate::session::settings::Settings;
 use crate::store::Store;
 use crate::store::memory::{self, Memory};
@@ -58,6 +60,7 @@ pub struct Node {
     sys_interval: Option<Duration>,
     requests: mcp::Settings,
     routes: mcp_worker_sdk::Routes,
+    auth: Doors,
     doors: Vec<TcpListener>,
     admin: admin::Settings,
     handle: Handle,
@@ -88,9 +91,10 @@ impl Node {
     /// As [`Node::bind`], with the functions of an embedding program.
     async fn assemble(config: &Config, hooks: Hooks, routes: mcp_worker_sdk::Routes) -> io::Result<Node> {
         let doors = doors(&config.admin).await?;
-        let guard = Arc::new(House::new(house(config)?));
-        let mut broker = Broker::new(Arc::new(settings(config)), guard, store(config), broker_limits(config), Clock::start());
+        let house = Arc::new(House::new(admission::settings(config)?, admission::bounds(config)).map_err(io::Error::other)?);
+        let mut broker = Broker::new(Arc::new(settings(config)), house.clone(), store(config), broker_limits(config), Clock::start());
         broker.hooks = hooks;
+        house.counts.join(&mut broker.metrics);
         let broker = Arc::new(broker);
         let joined = match broker.join().await {
             Ok(joined) => joined,
@@ -115,6 +119,7 @@ impl Node {
             node: config.node.id.clone().unwrap_or_else(|| NAME_DEFAULT.to_owned()),
             connections_max: config.limits.connections_max,
         };
+        let auth = Doors::open(house, broker.clone()).await;
         let requests = requests(config)?;
         let (ends, ended) = watch::channel(false);
         let (asked, connections_max) = (Arc::new(watch::Sender::new(false)), config.limits.connections_max);
@@ -127,6 +132,7 @@ impl Node {
             hall,
             renew: Arc::default(),
             sys_interval,
+            auth,
             doors,
             admin,
             handle,
@@ -139,6 +145,11 @@ impl Node {
     /// Where the node listens, in the order of the configuration.
     pub fn addresses(&self) -> &[(Transport, SocketAddr)] {
         &self.addresses
+    }
+
+    /// Who may come in, and what they may do, while it runs.
+    pub fn auth(&self) -> &Doors {
+        &self.auth
     }
 
     /// Every time it is notified, all certificates are read again, also those whose files look as before.
@@ -181,6 +192,7 @@ impl Node {
         let (open, mut all_closed) = mpsc::channel::<()>(1);
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(broker::reaper::run(self.broker.clone()));
+        tasks.spawn(self.auth.clone().watch());
         if let Some(interval) = self.sys_interval {
             tasks.spawn(broker::sys::run(self.broker.clone(), interval));
         }
@@ -260,6 +272,7 @@ fn settings(config: &Config) -> Settings {
         topic_alias_maximum: protocol.topic_alias_maximum,
         topic_alias_outbound_max: protocol.topic_alias_outbound_max,
         topic_levels_max: if limits.topic_levels_max == u16::MAX { usize::MAX } else { limits.topic_levels_max.into() },
+        topic_bytes_max: limits.topic_bytes_max.into(),
         client_id_bytes_max: limits.client_id_bytes_max.into(),
         maximum_qos: QoS::from_bits(protocol.maximum_qos).unwrap_or(QoS::ExactlyOnce),
         retain_available: protocol.retain_available,
@@ -284,7 +297,22 @@ fn broker_limits(config: &Config) -> broker::Limits {
         wills_wait: Span::seconds(config.drain.wills_wait_s),
         moved: config.drain.moved,
     };
-    broker::Limits { mailbox, subscriptions_per_client_max: config.limits.subscriptions_per_client_max, drain }
+    let limits = &config.limits;
+    broker::Limits {
+        rates: broker::Rates {
+            messages_per_second_max: limits.messages_per_second_max,
+            bytes_per_second_max: limits.bytes_per_second_max,
+            subscriptions_per_minute_max: limits.subscriptions_per_minute_max,
+            drops: limits.over_rate == OverRate::Drop,
+        },
+        addresses: broker::addresses::Limits {
+            connections_max: limits.connections_per_address_max,
+            connections_per_second_max: limits.connections_per_second_per_address_max,
+        },
+        mailbox,
+        subscriptions_per_client_max: limits.subscriptions_per_client_max,
+        drain,
+    }
 }
 
 fn requests(config: &Config) -> io::Result<mcp::Settings> {
@@ -362,14 +390,4 @@ fn limits(config: &Config) -> memory::Limits {
         retained_max: config.store.retained_max as u64,
         ..memory::Limits::default()
     }
-}
-
-fn house(config: &Config) -> io::Result<crate::auth::guard::Rules> {
-    Ok(crate::auth::guard::Rules {
-        anonymous: config.auth.anonymous,
-        users: config.auth.users.0.iter().map(|user| (user.name.clone(), user.password.reveal().to_owned())).collect(),
-        deny_subscribe: filters(&config.access.deny_subscribe)?,
-        deny_subscribe_reason: Reason(config.access.deny_subscribe_code),
-        deny_publish: filters(&config.access.deny_publish)?,
-    })
 }

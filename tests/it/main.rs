@@ -3,6 +3,9 @@
 
 #![allow(clippy::disallowed_methods, reason = "a test lives outside the broker and has the clock of everybody")]
 
+// Who may come in, what they may do, and how much.
+mod admission;
+
 // How a connection begins and ends: CONNECT, CONNACK, AUTH and user names, what is offered, Keep Alive, DISCONNECT.
 mod authentication;
 mod capabilities;

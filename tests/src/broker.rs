@@ -13,6 +13,7 @@ use mqttd::packet::Version;
 use mqttd::{Builder, Handle};
 use tokio::sync::oneshot;
 
+use crate::auth::Auth;
 use crate::bridge::{self, Way};
 use crate::build::message;
 use crate::certificates::{self, Folder};
@@ -31,6 +32,7 @@ pub struct Broker {
     /// Where its certificates are.
     folder: Option<Folder>,
     running: Option<Running>,
+    auth: Option<Auth>,
 }
 
 struct Running {
@@ -48,7 +50,7 @@ impl Broker {
                 let address: SocketAddr = target.parse().expect("MQTTD_TEST_TARGET is an address and a port");
                 bridge::lead(address, Way::new(bridge::asked_for()));
                 let addresses = vec![(bridge::asked_for(), address)];
-                Broker { address, addresses, shared: None, renew: None, admin: None, folder: None, running: None }
+                Broker { address, addresses, shared: None, renew: None, admin: None, auth: None, folder: None, running: None }
             }
             Err(_) => Broker::start(),
         })
@@ -104,17 +106,17 @@ impl Broker {
             runtime.block_on(async {
                 let node = bind.await;
                 let (addresses, admin) = (node.addresses().to_vec(), node.admin_addresses().first().copied());
-                let own = (node.broker().clone(), node.renew(), node.handle());
+                let own = (node.broker().clone(), node.renew(), node.handle(), Auth::new(node.auth().clone()));
                 bound.send((addresses, admin, own)).expect("somebody waits for the address");
                 node.run_until(async { drop(stopped.await) }).await;
             });
         });
-        let (addresses, admin, (shared, renew, handle)) = address.recv().expect("the node has an address");
+        let (addresses, admin, (shared, renew, handle, auth)) = address.recv().expect("the node has an address");
         for (transport, address) in &addresses {
             bridge::lead(*address, Way::new(*transport));
         }
         let (address, running) = (addresses[0].1, Some(Running { stop, thread }));
-        (Broker { address, addresses, shared: Some(shared), renew: Some(renew), admin, folder: None, running }, handle)
+        (Broker { address, addresses, shared: Some(shared), renew: Some(renew), admin, auth: Some(auth), folder: None, running }, handle)
     }
 
     /// Where it listens over this transport.
@@ -137,6 +139,12 @@ impl Broker {
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Who may come in and what they may do, to be changed while it runs; and its metrics.
+    #[track_caller]
+    pub fn auth(&self) -> &Auth {
+        self.auth.as_ref().expect("a node of this process")
     }
 
     /// A node whose administration answers, with what `change` makes of the configuration.

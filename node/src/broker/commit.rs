@@ -10,8 +10,9 @@ use crate::broker::outbox::Outbox;
 use crate::broker::roster::{Place, Subscriber};
 use crate::broker::routes::RouteCache;
 use crate::broker::screen::Screened;
-use crate::broker::{Broker, Member};
+use crate::broker::{Broker, Member, once};
 use crate::fault;
+use crate::hook::Recipient;
 use crate::hook::client::Client;
 use crate::hook::request::{self, Admission, Asked, Refusal};
 use crate::message::{InRun, Message, Number, Numbers, Run};
@@ -22,7 +23,7 @@ use crate::packet::{PacketId, QoS};
 use crate::session::outbound::Delivery;
 use crate::session::subscribe::RetainedRead;
 use crate::session::{Command, Fault, Outcome, Session, Subscribed};
-use crate::store::{Lease, Page, Pending, StoreError, Stored, Write, Written};
+use crate::store::{Lease, Page, StoreError, Stored, Write, Written};
 use crate::subscription::{Grant, Selector, ShareGroup, Subscription};
 use crate::time::Time;
 use crate::topic::name::TopicName;
@@ -37,28 +38,19 @@ pub struct Batch {
     /// The command that each write belongs to.
     origins: Vec<usize>,
     /// What the Client is on record with, in its order: written when everything else is done, for a message on record is not routed again.
-    records: Vec<(Write, usize)>,
+    pub(super) records: Vec<(Write, usize)>,
     /// What is kept as pending before anybody gets anything.
-    pending: Vec<Kept>,
+    pub(super) pending: Vec<once::Kept>,
     /// Whose turn it was for messages that have a number.
-    turns: Vec<(Number, Arc<ShareGroup>, ClientId)>,
-    deliveries: Vec<(Arc<Subscriber>, Delivery)>,
+    pub(super) turns: Vec<(Number, Arc<ShareGroup>, ClientId)>,
+    pub(super) deliveries: Vec<(Arc<Subscriber>, Delivery)>,
     rings: Vec<Arc<Subscriber>>,
     /// What other nodes are to have.
     outbox: Outbox,
     /// What somebody else than the subscribers answers, each with its command.
     asked: Vec<(usize, Asked)>,
     /// Whoever has so much mail that the publisher should wait a moment.
-    crowded: Option<Arc<Subscriber>>,
-}
-
-/// A message that is kept as pending.
-#[derive(Debug)]
-struct Kept {
-    of: Lease,
-    packet_id: PacketId,
-    pending: Pending,
-    origin: usize,
+    pub(super) crowded: Option<Arc<Subscriber>>,
 }
 
 /// What came of the commands of a turn.
@@ -83,23 +75,6 @@ impl Batch {
     /// How much there is that outlives this node.
     fn reach(&self) -> usize {
         self.writes.len() + self.outbox.len()
-    }
-
-    /// Puts QoS 2 messages of a run on record as received. `leaves`: somebody gets them who does not end with this node.
-    fn receive(&mut self, of: &Lease, received: &[PacketId], run: &Arc<Run>, leaves: bool, origin: usize) {
-        let turns = std::mem::take(&mut self.turns);
-        let exactly_once = (0..).zip(run.messages()).filter(|(_, message)| message.qos == QoS::ExactlyOnce);
-        for (&packet_id, (index, _)) in received.iter().zip(exactly_once) {
-            if !leaves {
-                self.records.push((Write::Receive { of: of.clone(), packet_id, pending: None }, origin));
-                continue;
-            }
-            let mut pending = Pending { message: InRun { run: run.clone(), index }, turns: Vec::new() };
-            let number = pending.number();
-            let own = turns.iter().filter(|turn| turn.0 == number);
-            pending.turns.extend(own.map(|(_, group, client_id)| (group.clone(), client_id.clone())));
-            self.pending.push(Kept { of: of.clone(), packet_id, pending, origin });
-        }
     }
 
     pub(super) fn note_turn(&mut self, number: Number, group: &Arc<ShareGroup>, member: &ClientId) {
@@ -243,21 +218,10 @@ impl Broker {
         }
     }
 
-    /// As [`Broker::flush`], for a connection that may have something pending.
-    async fn flush_of(&self, member: &mut Member, batch: &mut Batch, outcomes: &mut [Outcome], now: Time) -> Result<(), StoreError> {
-        if batch.pending.is_empty() {
-            return self.flush(batch, outcomes, now).await;
-        }
-        let kept: Vec<_> = batch.pending.iter().map(|kept| (kept.packet_id, kept.pending.number())).collect();
-        member.unsettled.begin();
-        self.flush(batch, outcomes, now).await?;
-        member.unsettled.end(kept);
-        Ok(())
-    }
-
     /// The requests of a run that are taken, and whether each is routed too. Why the run is refused: a request is a run of its own.
     fn admit(&self, member: &Member, run: &Run, now: Time) -> Result<Vec<(Asked, bool)>, Reason> {
-        let (Some(requests), Some(client)) = (self.requests.get(), &member.client) else { return Ok(Vec::new()) };
+        let Some(requests) = self.requests.get() else { return Ok(Vec::new()) };
+        let client = &member.client;
         let mut taken = Vec::new();
         for message in run.messages().iter().filter(|message| request::concerns(message)) {
             match requests.admit(client, message, now) {
@@ -279,7 +243,7 @@ impl Broker {
         if topic.is_system() {
             return Err(Reason::NOT_AUTHORIZED);
         }
-        self.guard.publish(client, &topic).map_or(Ok(()), Err)
+        self.guard.publish(client, &topic).map(drop)
     }
 
     /// Gives requests to whoever answers them.
@@ -379,61 +343,6 @@ impl Broker {
         self.write(records, origins, outcomes, now).await
     }
 
-    /// What is pending is in the Store before anybody gets the message. Where a full Store has no room for it, it is put on record afterwards,
-    /// as it was received: then who is cut off between delivers twice rather than not at all.
-    async fn keep_pending(&self, batch: &mut Batch, now: Time) -> Result<(), StoreError> {
-        if batch.pending.is_empty() {
-            return Ok(());
-        }
-        let mut writes = Vec::with_capacity(batch.pending.len());
-        let mut kept = Vec::with_capacity(batch.pending.len());
-        for Kept { of, packet_id, pending, origin } in batch.pending.drain(..) {
-            kept.push((of.clone(), packet_id, origin));
-            writes.push(Write::Receive { of, packet_id, pending: Some(Box::new(pending)) });
-        }
-        for (written, (of, packet_id, origin)) in self.store.write(writes, now).await?.into_iter().zip(kept) {
-            match written {
-                // Another connection has the Session by now, and the Client will tell that one.
-                Written::NoSession => return Err(StoreError::Unavailable),
-                Written::StoreFull => batch.records.push((Write::Receive { of, packet_id, pending: None }, origin)),
-                Written::Done | Written::QueueFull => {}
-            }
-        }
-        fault::point("publish.pending");
-        Ok(())
-    }
-
-    /// Puts what is for Sessions here into their mailboxes. What is given back is of share groups whose member has left, or has no room.
-    fn push_all(&self, batch: &mut Batch) -> Vec<(Message, Arc<ShareGroup>)> {
-        let mut left = Vec::new();
-        let mut last: Option<(Arc<Run>, Option<Arc<ShareGroup>>, Option<Arc<Run>>)> = None;
-        for (subscriber, mut delivery) in batch.deliveries.drain(..) {
-            if delivery.run.numbers().is_some() {
-                // All who get a run get it here, one after the other.
-                let is_same = |(run, group, _): &&(Arc<Run>, _, _)| Arc::ptr_eq(run, &delivery.run) && *group == delivery.grant.group;
-                let fresh = match last.as_ref().filter(is_same) {
-                    Some((_, _, fresh)) => fresh.clone(),
-                    None => {
-                        let fresh = self.seen.fresh(&delivery.run, delivery.grant.group.as_ref());
-                        last = Some((delivery.run.clone(), delivery.grant.group.clone(), fresh.clone()));
-                        fresh
-                    }
-                };
-                let Some(fresh) = fresh else { continue };
-                delivery.run = fresh;
-            }
-            let shared: Vec<_> = if subscriber.is_durable() { Vec::new() } else { super::shared(&delivery).collect() };
-            match self.push(&subscriber, delivery) {
-                Pushed::Crowded => batch.crowded = Some(subscriber),
-                Pushed::Offline | Pushed::Full => {
-                    left.extend(shared.into_iter().map(|(message, group)| (message.message().clone(), group)))
-                }
-                Pushed::Taken => {}
-            }
-        }
-        left
-    }
-
     async fn write(&self, writes: Vec<Write>, origins: Vec<usize>, outcomes: &mut [Outcome], now: Time) -> Result<(), StoreError> {
         if writes.is_empty() {
             return Ok(());
@@ -470,10 +379,13 @@ impl Broker {
         let count = member.subscriber.selectors().as_ref().map_or(0, |known| known.len());
         let mut room = self.subscriptions_per_client_max.saturating_sub(count);
         let replaces = |selector: &Selector| member.subscriber.selectors().as_ref().is_some_and(|known| known.contains(selector));
-        let mut admit = |subscription: Subscription| {
-            if let Some(reason) = self.guard.subscribe(&member.lease.client_id, &subscription.selector) {
-                return Err(reason);
+        let (now, mut subscribing) = (self.clock.now(), member.subscribing);
+        let mut admit = |mut subscription: Subscription| {
+            if subscribing.as_mut().is_some_and(|bucket| !bucket.take(now)) {
+                Metrics::add(&self.metrics.subscriptions_over_rate, 1);
+                return Err(Reason::QUOTA_EXCEEDED);
             }
+            subscription.options.qos = subscription.options.qos.min(self.guard.subscribe(&member.client, &subscription.selector)?);
             if room == 0 && !replaces(&subscription.selector) {
                 return Err(Reason::QUOTA_EXCEEDED);
             }
@@ -481,6 +393,7 @@ impl Broker {
             Ok(subscription)
         };
         let requests: Vec<_> = requests.into_iter().map(|request| request.and_then(&mut admit)).collect();
+        member.subscribing = subscribing;
         let granted: Vec<_> = requests.iter().flatten().cloned().collect();
         if member.subscriber.is_durable() {
             self.store.subscribe(&member.lease, &granted).await?;
@@ -495,7 +408,7 @@ impl Broker {
         Ok(Outcome::Subscribed(subscribed))
     }
 
-    async fn unsubscribe(&self, member: &mut Member, requests: Vec<Result<Selector, Reason>>) -> Result<Outcome, StoreError> {
+    pub(super) async fn unsubscribe(&self, member: &mut Member, requests: Vec<Result<Selector, Reason>>) -> Result<Outcome, StoreError> {
         let selectors: Vec<_> = requests.iter().flatten().cloned().collect();
         if member.subscriber.is_durable() {
             self.store.unsubscribe(&member.lease, &selectors).await?;
@@ -514,11 +427,13 @@ impl Broker {
     pub async fn read_queue(&self, member: &Member, client: &Arc<Client>, session: &mut Session, now: Time) -> Result<(), StoreError> {
         let Some((after, limit)) = session.store_read() else { return Ok(()) };
         let stored = self.store.read(&member.lease, after, limit, now).await?;
+        let may = |message: &InRun| self.guard.receive(Recipient::of(client), &message.message().topic);
         if self.hooks.asks_for_deliver() {
-            let (screened, asked) = self.screen_stored(client, stored, limit).await;
+            let (mut screened, asked) = self.screen_stored(client, stored, limit).await;
+            screened.iter_mut().for_each(|(_, message, _)| *message = message.take().filter(may));
             session.deliver_stored(screened.into_iter(), asked, now);
         } else {
-            let stored = stored.into_iter().map(|Stored { sequence, message, grant }| (sequence, Some(message), grant));
+            let stored = stored.into_iter().map(|Stored { sequence, message, grant }| (sequence, Some(message).filter(may), grant));
             session.deliver_stored(stored, limit, now);
         }
         Ok(())
@@ -536,7 +451,7 @@ impl Broker {
                 break;
             }
             last = Some(run.topic().clone());
-            if !self.guard.receive(&member.lease.client_id, run.topic()) {
+            if !self.guard.receive(Recipient::of(&member.client), run.topic()) {
                 continue;
             }
             if session.is_durable() && run.highest_qos().min(grant.qos) > QoS::AtMostOnce {

@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use super::reload::Reload;
 use super::signals::Signals;
 use super::{Failure, log};
+use crate::auth::guard::House;
 use crate::config::environment::FILE_VARIABLE;
 use crate::config::{Config, Effective, Flag, Sources};
 use crate::fault;
@@ -141,7 +142,7 @@ async fn serve(config: &Config, mut reload: Reload) -> Result<(), Failure> {
     // Before the ports are open: whoever sees a port open may send the signal.
     let mut signals = Signals::catch()?;
     let node = Node::bind(config).await.map_err(|error| failed("cannot start", &error))?;
-    announce(config, node.addresses());
+    announce(config, node.auth().house(), node.addresses());
     for address in node.admin_addresses() {
         info!("the administration answers on http://{address}");
     }
@@ -171,19 +172,20 @@ async fn serve(config: &Config, mut reload: Reload) -> Result<(), Failure> {
 }
 
 /// What listens where, who may come in, and what to try next.
-fn announce(config: &Config, addresses: &[(Transport, SocketAddr)]) {
+fn announce(config: &Config, house: &House, addresses: &[(Transport, SocketAddr)]) {
     info!(version = env!("CARGO_PKG_VERSION"), store = %config.store.url, "mqttd");
     for (transport, address) in addresses {
         info!("listening on {}://{address}", transport.scheme());
     }
     let reachable = addresses.iter().any(|(_, address)| !address.ip().is_loopback());
-    match (config.auth.anonymous, reachable) {
-        (true, true) => warn!("ANYONE who reaches this machine may connect. To change it: auth.anonymous = false and [[auth.users]]"),
+    let named = house.mechanisms().join(", ");
+    match (house.admits_anonymous(), reachable) {
+        (true, true) => warn!(
+            "ANYONE who reaches this machine may connect. To change it: auth.password_file, made by `mqttd passwd`, or auth.anonymous = false"
+        ),
         (true, false) => info!("anonymous clients are allowed, from this machine only"),
-        (false, _) => match config.auth.users.0.len() {
-            0 => warn!("nobody can come in: auth.anonymous is false and there are no [[auth.users]]"),
-            users => info!("only the {users} users of [[auth.users]] may come in"),
-        },
+        (false, _) if named.is_empty() => warn!("nobody can come in: auth.anonymous is false and section [auth] says nothing else"),
+        (false, _) => info!("who may come in is said by: {named}"),
     }
     let Some((_, address)) = addresses.iter().find(|(transport, _)| *transport == Transport::Tcp) else { return };
     info!("try: mqttd sub{0} -t 'hello/#' -v    and: mqttd pub{0} -t hello/world -m hi", reach(*address, "-H"));

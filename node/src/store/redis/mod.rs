@@ -7,6 +7,7 @@
 //!
 //! Bounds beside those of Redis itself (`maxmemory`: [`StoreError::Full`], [`Written::StoreFull`](super::Written)): see [`Limits`].
 
+mod bans;
 pub mod cluster;
 mod contexts;
 mod due;
