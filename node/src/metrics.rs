@@ -170,27 +170,33 @@ pub struct Metrics {
     pub store_write_seconds: Histogram,
     /// Requests for workers, those that are refused included.
     pub mcp_requests: AtomicU64,
-    /// Over a limit.
+    /// Requests over a limit.
     pub mcp_requests_refused: AtomicU64,
     /// Requests of this node that wait for their answer.
     pub mcp_in_flight: AtomicUsize,
     /// Workers that live, of all nodes.
     pub mcp_workers: AtomicUsize,
-    /// Answers that were forwarded.
+    /// Answers to requests that were forwarded.
     pub mcp_responses: AtomicU64,
-    /// Parts of answers.
+    /// Parts of answers to requests.
     pub mcp_parts: AtomicU64,
     /// Second answers, and those that came too late.
     pub mcp_responses_unknown: AtomicU64,
+    /// Answers that were not readable.
     pub mcp_responses_malformed: AtomicU64,
     /// Answers that a node had begun to forward when it died: the requester may have them twice.
     pub mcp_responses_repeated: AtomicU64,
+    /// Requests that were taken back.
     pub mcp_cancelled: AtomicU64,
-    /// Error replies, by their word.
+    /// Error replies: no answer in time.
     pub mcp_errors_timeout: AtomicU64,
+    /// Error replies: no worker answers the topic.
     pub mcp_errors_no_worker: AtomicU64,
+    /// Error replies: the worker failed.
     pub mcp_errors_worker_failed: AtomicU64,
+    /// Error replies: the request is too large.
     pub mcp_errors_too_large: AtomicU64,
+    /// Error replies: it could not be answered.
     pub mcp_errors_unavailable: AtomicU64,
 }
 }

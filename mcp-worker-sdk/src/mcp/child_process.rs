@@ -46,7 +46,7 @@ pub fn child_process(mut command: Command) -> ChildProcess {
 pub struct ChildProcess {
     upstream: Arc<Upstream>,
     /// What the task is started with.
-    start: Arc<Mutex<Option<(Command, mpsc::Receiver<Value>)>>>,
+    start: Arc<Mutex<Option<Start>>>,
 }
 
 impl std::fmt::Debug for ChildProcess {
@@ -54,6 +54,9 @@ impl std::fmt::Debug for ChildProcess {
         f.debug_struct("ChildProcess").finish_non_exhaustive()
     }
 }
+
+/// The program, and what is to be written to it.
+type Start = (Command, mpsc::Receiver<Value>);
 
 struct Upstream {
     lines: mpsc::Sender<Value>,

@@ -29,6 +29,9 @@ const DEAD_MAX: usize = 10_000;
 /// How long a request that is to be tried again rests; never longer than half the lease.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
+/// Whatever the lease of the others, it is over.
+const LONG_AGO: Duration = Duration::from_secs(24 * 3600);
+
 /// An entry that is older than this may have been answered by others meanwhile: looked up before it is worked on.
 const FRESH_MS: u64 = 3000;
 
@@ -251,7 +254,7 @@ pub(crate) async fn leave(core: &Core) {
         for left in left.ids.into_iter().filter(|left| (left.last_delivered_ms as u128) < core.settings.lease.as_millis()) {
             is_mine = true;
             let entry = Entry { id: left.id, attempt: (left.times_delivered as u32).saturating_sub(1) };
-            if release(core, &entry, core.settings.lease).await.is_err() {
+            if release(core, &entry, LONG_AGO).await.is_err() {
                 return;
             }
         }

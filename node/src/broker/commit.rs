@@ -15,7 +15,7 @@ use crate::fault;
 use crate::hook::Recipient;
 use crate::hook::client::Client;
 use crate::hook::request::{self, Admission, Asked, Refusal};
-use crate::message::{Message, Number, Numbers, Run};
+use crate::message::{InRun, Message, Number, Numbers, Run};
 use crate::metrics::Metrics;
 use crate::packet::connect::ClientId;
 use crate::packet::reason::Reason;

@@ -1,6 +1,9 @@
 //! How fast a Client may send: messages and bytes in a second. Over the rate it is read no further for a while, or, where the
 //! configuration says so, what cannot be had is dropped and refused.
 
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::Connection;
 use crate::broker::Rates;
 use crate::broker::rate::Bucket;
 use crate::packet::{QoS, Version};
@@ -69,6 +72,29 @@ impl Flow {
     pub(super) fn pause(&mut self, now: Time) -> Option<Time> {
         self.paused = self.paused.filter(|until| now < *until);
         self.paused
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// Until when nothing is read, because the Client sends too fast.
+    pub(super) fn paused(&mut self) -> Option<Time> {
+        let flow = self.flow.as_mut()?;
+        flow.pause(self.broker.clock.now())
+    }
+
+    /// What its rate says to the next packet, if there is one. A Client that is not listened to is not silent.
+    pub(super) fn next_of_flow(&mut self, now: Time) -> Next {
+        let Some(flow) = &mut self.flow else { return Next::Take };
+        if flow.pause(now).is_some() {
+            self.session.excuse(now);
+            return Next::Wait;
+        }
+        let Some(first_byte) = self.framing.first_byte_of_batch() else { return Next::Take };
+        let next = flow.next(first_byte, self.session.version(), now);
+        if next == Next::Wait {
+            self.session.excuse(now);
+        }
+        next
     }
 }
 

@@ -294,12 +294,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.held.is_some()
     }
 
-    /// Until when nothing is read, because the Client sends too fast.
-    fn paused(&mut self) -> Option<Time> {
-        let flow = self.flow.as_mut()?;
-        flow.pause(self.broker.clock.now())
-    }
-
     /// Whether a deadline has passed. The timer is moved only when it fires too early or would fire too late.
     fn poll_deadline(&mut self, stalled: bool, context: &mut Context<'_>) -> bool {
         let paused = self.paused();
@@ -373,21 +367,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         }
         Ok(())
-    }
-
-    /// What its rate says to the next packet, if there is one. A Client that is not listened to is not silent.
-    fn next_of_flow(&mut self, now: Time) -> Next {
-        let Some(flow) = &mut self.flow else { return Next::Take };
-        if flow.pause(now).is_some() {
-            self.session.excuse(now);
-            return Next::Wait;
-        }
-        let Some(first_byte) = self.framing.first_byte_of_batch() else { return Next::Take };
-        let next = flow.next(first_byte, self.session.version(), now);
-        if next == Next::Wait {
-            self.session.excuse(now);
-        }
-        next
     }
 
     fn take_mail(&mut self, now: Time) -> Result<(), End> {

@@ -79,7 +79,8 @@ async fn one(mcp: &Arc<Mcp>, redis: &Requests, answer: &Answer) -> bool {
         mcp.count(|metrics| Metrics::add(&metrics.mcp_responses_repeated, 1));
     }
     mcp.count_response(response);
-    let wants = !response.drop && !(response.is_final && response.error.is_some() && context.rpc == super::Rpc::Notification);
+    let is_unwanted = response.is_final && response.error.is_some() && context.rpc == super::Rpc::Notification;
+    let wants = !(response.drop || is_unwanted);
     if let Some(message) = context.answer(response).filter(|_| wants)
         && let Err(error) = mcp.forward(message).await
     {

@@ -181,8 +181,7 @@ impl Mcp {
         if new.is_empty() {
             return outcomes;
         }
-        let (at, (requests, contexts)): (Vec<_>, (Vec<_>, Vec<_>)) =
-            new.into_iter().map(|(at, (request, context))| (at, (request, context))).unzip();
+        let (at, (requests, contexts)): (Vec<_>, (Vec<_>, Vec<_>)) = new.into_iter().unzip();
         let added = match &redis {
             Some(redis) => redis.add(&requests, self.settings.lanes, now).await,
             None => Err(StoreError::Unavailable),

@@ -128,7 +128,7 @@ impl Waiting {
         self.open().by_id.get(id).map(|entry| entry.topic.clone())
     }
 
-    pub fn len(&self) -> usize {
+    pub fn in_flight(&self) -> usize {
         self.open().by_id.len()
     }
 

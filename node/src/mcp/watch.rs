@@ -35,7 +35,7 @@ pub(super) async fn run(mcp: Arc<Mcp>) {
         if let Some(redis) = mcp.redis() {
             look(&mcp, &redis, &mut next).await;
         }
-        mcp.count(|metrics| metrics.mcp_in_flight.store(mcp.waiting.len(), std::sync::atomic::Ordering::Relaxed));
+        mcp.count(|metrics| metrics.mcp_in_flight.store(mcp.waiting.in_flight(), std::sync::atomic::Ordering::Relaxed));
         let until_next = mcp.waiting.next_deadline().map(|deadline| Duration::from_millis(deadline.since(mcp.now()).0));
         // One that is late already was looked at just now, and is another's, or the Store's, matter.
         let wait = until_next.filter(|wait| !wait.is_zero()).unwrap_or(LOOK).min(LOOK);

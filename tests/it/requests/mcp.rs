@@ -41,10 +41,12 @@ fn transport(mut client: Client, topic: &str) -> tokio::io::DuplexStream {
         while let Some(Ok(line)) = lines.next() {
             let is_request = serde_json::from_str::<Value>(&line).unwrap().get("id").is_some();
             client.ask(request(&topic, &line, &replies, "d"));
-            if is_request {
-                let mut answer = client.hear().payload.to_vec();
-                answer.push(b'\n');
-                SyncWrite(&mut output, handle.clone()).write_all(&answer).unwrap();
+            let mut is_answered = !is_request;
+            while !is_answered {
+                let mut message = client.hear().payload.to_vec();
+                is_answered = serde_json::from_slice::<Value>(&message).unwrap().get("method").is_none(); // no progress
+                message.push(b'\n');
+                SyncWrite(&mut output, handle.clone()).write_all(&message).unwrap();
             }
         }
     });
