@@ -67,7 +67,7 @@ pub struct Broker {
     /// What the embedding program wants to be asked.
     pub hooks: Hooks,
     pub metrics: Metrics,
-    pub clock: Clock,
+    pub clock: Arc<Clock>,
     store: Store,
     table: Table,
     roster: Roster,
@@ -134,7 +134,7 @@ impl Broker {
             guard,
             hooks: Hooks::default(),
             metrics: Metrics::default(),
-            clock,
+            clock: Arc::new(clock),
             store,
             table: Table::default(),
             roster: Roster::default(),

@@ -19,6 +19,11 @@ impl NodeId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The name of the node, of which this is an incarnation: `NAME.INCARNATION`, in the order in which they came.
+    pub fn name(&self) -> &str {
+        self.0.rsplit_once('.').map_or(&self.0, |(name, _)| name)
+    }
 }
 
 /// Whose subscriptions a route stands for.
