@@ -66,7 +66,7 @@ impl Broker {
         let Some(news) = self.store.join().await? else { return Ok(None) };
         let begun = async {
             if let Some(cluster) = self.store.cluster() {
-                self.clock.set(cluster.time().await?);
+                cluster.lead(&self.clock).await?;
             }
             self.load_routes().await
         };

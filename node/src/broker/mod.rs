@@ -72,7 +72,7 @@ pub struct Broker {
     /// What the embedding program wants to be asked.
     pub hooks: Hooks,
     pub metrics: Metrics,
-    pub clock: Clock,
+    pub clock: Arc<Clock>,
     store: Store,
     table: Table,
     roster: Roster,
@@ -141,7 +141,7 @@ impl Broker {
             tells_of_clients: false,
             hooks: Hooks::default(),
             metrics: Metrics::default(),
-            clock,
+            clock: Arc::new(clock),
             store,
             table: Table::default(),
             roster: Roster::default(),

@@ -20,7 +20,7 @@ impl NodeId {
         &self.0
     }
 
-    /// As it is configured, of all its incarnations.
+    /// The name of the node, of which this is an incarnation: `NAME.INCARNATION`, in the order in which they came.
     pub fn name(&self) -> &str {
         self.0.rsplit_once('.').map_or(&self.0, |(name, _)| name)
     }

@@ -22,6 +22,7 @@ mod reply;
 pub mod requests;
 mod retained;
 mod scan;
+mod sequences;
 mod sessions;
 pub mod survey;
 mod write;
@@ -46,6 +47,7 @@ use link::address::{Access, Address};
 use link::error::LinkError;
 use link::settings::Durability;
 use link::start::StartError;
+use sequences::Sequences;
 
 /// What a node wants of its Redis.
 #[derive(Clone, Debug)]
@@ -85,6 +87,7 @@ pub struct Redis {
     /// How many messages can be added to a queue before its length is to be looked at again; `None`: it is near its bound, and a function
     /// adds what fits.
     rooms: Mutex<HashMap<ClientId, Option<u64>>>,
+    sequences: Sequences,
     dropped_full: AtomicU64,
     expired: AtomicU64,
     census: tokio::sync::Mutex<census::Census>,
@@ -106,6 +109,7 @@ impl Redis {
             news: Mutex::new(Some(news)),
             limits: settings.limits,
             rooms: Mutex::default(),
+            sequences: Sequences::default(),
             dropped_full: AtomicU64::new(0),
             expired: AtomicU64::new(0),
             census: tokio::sync::Mutex::default(),

@@ -82,6 +82,16 @@ local function last_sequence(queue)
   return 0
 end
 
+-- keys: queue; args: floor
+-- Sequences of the queue go on above the floor, never back; 1: they had to be moved. Redis may have lost its last messages with their sequences,
+-- and Clients know the Packet Identifiers that were made of those.
+local function resync(keys, args)
+  local last = last_sequence(keys[1])
+  if last == 0 or last >= tonumber(args[1]) then return 0 end
+  call('XSETID', keys[1], '0-' .. args[1])
+  return 1
+end
+
 -- Does `name key ... item item ...` for many items: Lua cannot unpack them all at once.
 local function in_parts(items, from, work)
   for first = from, #items, 1000 do
@@ -520,6 +530,7 @@ register('receive', receive)
 register('settle', settle, { 'allow-oom' })
 register('forget', forget, { 'allow-oom' })
 register('release', release, { 'allow-oom' })
+register('resync', resync, { 'allow-oom' })
 register('index', index, { 'allow-oom' })
 register('read', read, { 'allow-oom' })
 register('append', append)

@@ -14,6 +14,7 @@ use super::functions::{self, Function};
 use super::keys::SessionKeys;
 use super::link::error::LinkError;
 use super::reply::{Reply, number};
+use super::sequences::Generation;
 use super::{Redis, encoding, failed};
 use crate::message::{Message, Number, Run};
 use crate::packet::connect::ClientId;
@@ -27,6 +28,8 @@ use crate::time::Time;
 const WAVE_BYTES: usize = 1 << 20;
 /// What a command has beside its message, about.
 const COMMAND_OVERHEAD: usize = 128;
+/// How often a turn is made anew because Redis has become another meanwhile.
+const RENEWALS_MAX: usize = 3;
 /// Sessions of whose queues it is known how much room there is. More are forgotten all at once, and looked at again by their next write.
 const ROOMS_MAX: usize = 100_000;
 
@@ -65,6 +68,8 @@ enum Meaning {
     Done,
     /// The sequence of a message of the write at `place`.
     Added { place: usize },
+    /// The sequences of a queue are where they should be.
+    Moved { group: usize },
     /// How long a queue is.
     Length { group: usize },
     /// How many messages of the write at `place` were not there yet, and how many of them fitted in.
@@ -80,6 +85,8 @@ enum Meaning {
 struct Wave {
     shards: HashMap<u16, (Vec<Cmd>, Vec<Meaning>)>,
     bytes: usize,
+    /// Something is added to queues: what is done depends on which Redis does it.
+    has_appends: bool,
 }
 
 /// The messages of a run that can be in a queue: the field that says when they expire, and the message.
@@ -95,7 +102,20 @@ impl Wave {
 
 impl Redis {
     pub(in crate::store) async fn write(&self, writes: Vec<Write>, now: Time) -> Result<Vec<Written>, StoreError> {
-        let mut groups = group(&writes);
+        for _ in 0..RENEWALS_MAX {
+            match self.write_once(&writes, now).await {
+                Err(NotWritten::Stale) => {}
+                Err(NotWritten::Failed(error)) => return Err(error),
+                Ok(written) => return Ok(written),
+            }
+        }
+        Err(StoreError::Unavailable)
+    }
+
+    async fn write_once(&self, writes: &[Write], now: Time) -> Result<Vec<Written>, NotWritten> {
+        let generation = self.sequences.begin(self.link.state().generation, now);
+        let mut groups = group(writes);
+        let mut is_begun = false;
         let mut written = vec![Written::Done; writes.len()];
         // By the address of the run, which `writes` keeps alive.
         let mut encoded: HashMap<usize, Encoded> = HashMap::new();
@@ -108,18 +128,18 @@ impl Redis {
         for (place, group) in groups.iter().enumerate() {
             let keys = self.keys.session(group.client_id);
             add_acknowledgements(&mut wave, &keys, group);
-            self.add_appends(&mut wave, &keys, place, group, &mut encoded, now);
+            self.add_appends(&mut wave, &keys, (place, group), &mut encoded, generation, now);
             if !has_appends {
                 add_received(&mut wave, &keys, group);
             }
             if wave.bytes >= WAVE_BYTES {
-                self.send(std::mem::take(&mut wave), &groups, &mut written).await?;
+                self.send(std::mem::take(&mut wave), &groups, generation, &mut is_begun, &mut written).await?;
             }
         }
-        self.send(std::mem::take(&mut wave), &groups, &mut written).await?;
+        self.send(std::mem::take(&mut wave), &groups, generation, &mut is_begun, &mut written).await?;
         if has_appends {
             groups.iter().for_each(|group| add_received(&mut wave, &self.keys.session(group.client_id), group));
-            self.send(wave, &groups, &mut written).await?;
+            self.send(wave, &groups, generation, &mut is_begun, &mut written).await?;
         }
         Ok(written)
     }
@@ -136,15 +156,21 @@ impl Redis {
         &self,
         wave: &mut Wave,
         keys: &SessionKeys,
-        group_place: usize,
-        group: &Group<'_>,
+        (group_place, group): (usize, &Group<'_>),
         encoded: &mut HashMap<usize, Encoded>,
+        generation: Generation,
         now: Time,
     ) {
         let queue = keys.queue();
         let messages: usize = group.appends.iter().map(|(_, run, _)| run.messages().len()).sum();
         if messages == 0 {
             return;
+        }
+        wave.has_appends = true;
+        if self.sequences.is_behind(group.client_id) {
+            let mut resync = Function::Resync.on(std::slice::from_ref(&queue));
+            resync.arg(generation.floor);
+            wave.add(keys, resync, Meaning::Moved { group: group_place });
         }
         let way = self.way(group.client_id, messages as u64);
         let is_plain = way != Way::Function;
@@ -197,22 +223,41 @@ impl Redis {
         append
     }
 
-    /// Sends a wave and notes what became of it.
-    async fn send(&self, wave: Wave, groups: &[Group<'_>], written: &mut [Written]) -> Result<(), StoreError> {
+    /// Sends a wave and notes what became of it. `is_begun`: something of the turn has been done, or may have been.
+    async fn send(
+        &self,
+        wave: Wave,
+        groups: &[Group<'_>],
+        generation: Generation,
+        is_begun: &mut bool,
+        written: &mut [Written],
+    ) -> Result<(), NotWritten> {
+        let has_appends = wave.has_appends;
         let mut sending = Vec::with_capacity(wave.shards.len());
         let mut meanings = Vec::with_capacity(wave.shards.len());
         for (shard, (commands, meaning)) in wave.shards {
-            sending.push(self.link.write(shard, commands));
+            sending.push(async move {
+                if has_appends {
+                    self.link.write_in(generation.number, shard, commands).await
+                } else {
+                    self.link.write(shard, commands).await
+                }
+            });
             meanings.push(meaning);
         }
         let replies = join_all(sending).await;
+        let is_nothing = |replies: &Result<_, LinkError>| replies.as_ref().is_err_and(|error| *error == LinkError::Stale);
+        if !*is_begun && !replies.is_empty() && replies.iter().all(is_nothing) {
+            return Err(NotWritten::Stale);
+        }
+        *is_begun = true;
         for (replies, meanings) in replies.into_iter().zip(meanings) {
             let replies = replies.map_err(failed)?;
             if replies.iter().any(|reply| reply.as_ref().is_err_and(functions::is_missing)) {
                 functions::load(&self.link).await.map_err(failed)?;
-                return Err(StoreError::Unavailable); // part of it is done
+                return Err(StoreError::Unavailable.into()); // part of it is done
             }
-            let mut reading = Reading { store: self, groups, written: &mut *written };
+            let mut reading = Reading { store: self, groups, generation, written: &mut *written };
             for (reply, meaning) in replies.into_iter().zip(meanings) {
                 reading.note(reply, meaning)?;
             }
@@ -251,10 +296,24 @@ impl Redis {
     }
 }
 
+/// Why a turn was not written.
+enum NotWritten {
+    /// Nothing of it was done: Redis has become another since it was made.
+    Stale,
+    Failed(StoreError),
+}
+
+impl From<StoreError> for NotWritten {
+    fn from(error: StoreError) -> NotWritten {
+        NotWritten::Failed(error)
+    }
+}
+
 /// The replies of one shard as they are read.
 struct Reading<'a, 'b> {
     store: &'a Redis,
     groups: &'a [Group<'b>],
+    generation: Generation,
     written: &'a mut [Written],
 }
 
@@ -269,6 +328,7 @@ impl Reading<'_, '_> {
             Meaning::Done => {}
             Meaning::Added { place } if reply == Value::Nil => self.written[place] = Written::NoSession,
             Meaning::Added { .. } => {}
+            Meaning::Moved { group } => self.store.sequences.note_moved(self.groups[group].client_id, self.generation),
             Meaning::Length { group } => self.store.note_length(self.groups[group].client_id, number(&reply)?),
             Meaning::Fitted { place, wanted } => match Reply::optional(reply)? {
                 None => self.written[place] = Written::NoSession,
@@ -304,7 +364,7 @@ impl Reading<'_, '_> {
             Meaning::Added { place } | Meaning::Once { place } => self.drop_messages(place, 1),
             Meaning::Fitted { place, wanted } => self.drop_messages(place, wanted),
             Meaning::Received { places } => self.say(&places, Written::StoreFull),
-            Meaning::Done | Meaning::Length { .. } => return Err(StoreError::Full),
+            Meaning::Done | Meaning::Moved { .. } | Meaning::Length { .. } => return Err(StoreError::Full),
         }
         Ok(())
     }

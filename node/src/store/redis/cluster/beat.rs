@@ -1,6 +1,6 @@
 //! Who lives: every node says so again and again, and one of the others cleans up after those that do not (REDIS.md 3.4).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use crate::store::StoreError;
 use crate::store::cluster::{Expelled, News, NodeId, RouteVersion};
 use crate::store::redis::link::apart::Blocking;
 use crate::store::redis::link::error::LinkError;
+use crate::time::Time;
 
 /// What one beat tells.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ struct Heard {
     born: String,
     /// How full the memory of Redis is, in promille.
     memory: u64,
+    /// By Redis's clock.
+    time: Time,
 }
 
 #[derive(Debug)]
@@ -91,6 +94,9 @@ impl Beat {
         let heard = self.say(join).await.inspect_err(|error| self.core.pulse.note(Some(error.clone())))?;
         self.core.pulse.note(None);
         self.core.pulse.note_memory(heard.memory);
+        if let Some(clock) = self.core.clock.get() {
+            clock.follow(heard.time, sent);
+        }
         if heard.is_listed {
             self.last = sent;
             self.core.promise.set_until(sent + self.core.settings.promise);
@@ -134,14 +140,13 @@ impl Beat {
         let settings = &self.core.settings;
         let silent = |member: &&Member| member.silent > settings.lease;
         let silent: Vec<_> = heard.members.iter().filter(silent).map(|member| member.node.clone()).collect();
+        let are_few = are_few(&heard.members, settings.lease);
         self.suspects.retain(|node, _| silent.contains(node));
         for node in &silent {
             self.suspects.entry(node.clone()).or_insert(now);
         }
 
         let is_steady = self.steady_since + settings.steady <= now;
-        // When most are silent, it is not they who are dead. Of two, one has no majority to ask.
-        let are_few = heard.members.len() <= 2 || silent.len() * 2 <= heard.members.len();
         let are_seen_twice = |since: &Instant| *since + settings.looks_apart <= now;
         let dead = self.suspects.iter().filter(|(_, since)| is_steady && are_few && are_seen_twice(since));
         let dead: Vec<_> = dead.map(|(node, _)| node.clone()).chain(heard.orphans.iter().cloned()).collect();
@@ -183,12 +188,27 @@ impl Core {
     }
 }
 
+/// Whether so few are silent that it is they who are dead. Of two, one has no majority to ask. A node that died twice before it was buried is one
+/// node: of each name the newest incarnation counts, which is the last in the order of their names.
+fn are_few(members: &[Member], lease: Duration) -> bool {
+    let mut nodes: BTreeMap<&str, &Member> = BTreeMap::new();
+    for member in members {
+        let newest = nodes.entry(member.node.name()).or_insert(member);
+        if newest.node < member.node {
+            *newest = member;
+        }
+    }
+    let silent = nodes.values().filter(|member| member.silent > lease).count();
+    nodes.len() <= 2 || silent * 2 <= nodes.len()
+}
+
 fn hear(reply: Value) -> Result<Heard, StoreError> {
-    let [listed, members, orphans, born, memory] =
-        <[Value; 5]>::try_from(reply::list(reply)?).map_err(|found| reply::unexpected(&Value::Array(found)))?;
+    let [listed, members, orphans, born, memory, time] =
+        <[Value; 6]>::try_from(reply::list(reply)?).map_err(|found| reply::unexpected(&Value::Array(found)))?;
     let members = reply::list(members)?.chunks(3).map(member).collect::<Result<Vec<_>, _>>()?;
     let orphans = reply::list(orphans)?.into_iter().map(node).collect::<Result<Vec<_>, _>>()?;
-    Ok(Heard { is_listed: listed == Value::Int(1), members, orphans, born: reply::text(born)?, memory: reply::number(&memory)? })
+    let (memory, time) = (reply::number(&memory)?, Time(reply::number(&time)?));
+    Ok(Heard { is_listed: listed == Value::Int(1), members, orphans, born: reply::text(born)?, memory, time })
 }
 
 fn member(parts: &[Value]) -> Result<Member, StoreError> {
@@ -199,4 +219,34 @@ fn member(parts: &[Value]) -> Result<Member, StoreError> {
 
 fn node(name: Value) -> Result<NodeId, StoreError> {
     Ok(NodeId::new(&reply::text(name)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(10);
+
+    fn may_be_buried(members: &[(&str, bool)]) -> bool {
+        let member = |(node, is_silent): &(&str, bool)| Member {
+            node: NodeId::new(node),
+            silent: if *is_silent { 2 * LEASE } else { Duration::ZERO },
+            applied: 0,
+        };
+        are_few(&members.iter().map(member).collect::<Vec<_>>(), LEASE)
+    }
+
+    #[test]
+    fn a_name_that_died_twice_is_one_dead_node() {
+        assert!(may_be_buried(&[("a.1", true), ("a.2", true), ("b.1", false)]));
+        assert!(may_be_buried(&[("a.1", true), ("a.2", true), ("a.3", false), ("b.1", false)]));
+        assert!(may_be_buried(&[("a.1", true), ("a.2", true), ("a.3", true), ("b.1", true), ("b.2", false), ("c.1", false)]));
+    }
+
+    #[test]
+    fn when_most_nodes_are_silent_it_is_not_they() {
+        assert!(!may_be_buried(&[("a.1", true), ("b.1", true), ("c.1", false)]));
+        assert!(!may_be_buried(&[("a.1", false), ("a.2", true), ("b.1", true), ("c.1", false)]), "only the newest of a name lives");
+        assert!(may_be_buried(&[("a.1", true), ("b.1", true), ("c.1", false), ("d.1", false)]));
+    }
 }

@@ -134,7 +134,8 @@ end
 
 -- Keys: hb, applied, dead, born. Arguments: node, '1' to join, the version of routes that it has applied or ''.
 -- Answers whether it is (still) listed; all members with the ms since their last beat and their versions; the dead whose claim has run out;
--- when this truth began ('': it has not, Redis came back empty); how much memory is used, in promille of what may be (0: there is no bound).
+-- when this truth began ('': it has not, Redis came back empty); how much memory is used, in promille of what may be (0: there is no bound);
+-- what time it is.
 local function beat(keys, args)
   local time = now()
   if args[2] == '1' then call('SET', keys[4], int(micros()), 'NX') end
@@ -154,7 +155,7 @@ local function beat(keys, args)
   local info = call('INFO', 'memory')
   local most = told(info, 'maxmemory')
   local used = most > 0 and math.floor(told(info, 'used_memory') * 1000 / most) or 0
-  return { listed and 1 or 0, members, orphans, call('GET', keys[4]) or '', used }
+  return { listed and 1 or 0, members, orphans, call('GET', keys[4]) or '', used, time }
 end
 
 -- Keys: hb, applied, dead. Arguments: node, lease in ms, how long the claim lasts in ms. Answers whether it is the caller's to clean up

@@ -1,7 +1,7 @@
 //! What the verbs and the tasks of a node share.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use redis::{Cmd, Value};
@@ -14,6 +14,7 @@ use super::keys::Keys;
 use super::peers::Peers;
 use super::posts::Outgoing;
 use super::settings::Settings;
+use crate::clock::Clock;
 use crate::store::StoreError;
 use crate::store::cluster::{News, NodeId, RouteVersion};
 use crate::store::redis::link::Link;
@@ -43,6 +44,8 @@ pub(super) struct Core {
     /// Of its own will.
     pub(super) has_left: AtomicBool,
     pub(super) pulse: Pulse,
+    /// What follows the clock of Redis.
+    pub(super) clock: OnceLock<Arc<Clock>>,
     pub(super) deaf: Deaf,
     /// A bell is owed to somebody, or will be.
     pub(super) owes_bells: Notify,

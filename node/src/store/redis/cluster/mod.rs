@@ -29,7 +29,7 @@ pub use asks::Answers;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
 use redis::{Cmd, cmd};
@@ -40,6 +40,7 @@ use tokio::time::{Instant, timeout};
 use self::core::{Core, MEMORY_FULL, Promise, Pulse, pause};
 use super::link::Link;
 use super::link::error::LinkError;
+use crate::clock::Clock;
 use crate::packet::connect::ClientId;
 use crate::session::state::Epoch;
 use crate::store::StoreError;
@@ -91,6 +92,7 @@ impl Cluster {
             promise: Promise::new(),
             has_left: AtomicBool::new(false),
             pulse: Pulse::default(),
+            clock: OnceLock::new(),
             deaf: Deaf::default(),
             owes_bells: Notify::new(),
         });
@@ -334,6 +336,14 @@ impl Cluster {
 
     pub(super) fn totals_key(&self) -> String {
         self.core().keys.totals()
+    }
+
+    /// From now on this clock follows the one of Redis: every beat tells it the time.
+    pub async fn lead(&self, clock: &Arc<Clock>) -> Result<(), StoreError> {
+        clock.set(self.time().await?);
+        // It is led once for each membership.
+        let _ = self.core().clock.set(clock.clone());
+        Ok(())
     }
 
     /// Posts at QoS 0 that were dropped here, because the outbox or the news were full.

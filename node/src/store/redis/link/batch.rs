@@ -18,19 +18,29 @@ pub(super) struct Group {
     bytes: usize,
     /// It is not sent any more after this.
     deadline: Instant,
+    /// It is sent to no later Redis than this.
+    generation: Option<u64>,
     answer: Answer,
 }
 
 impl Group {
-    pub(super) fn new(commands: Vec<Cmd>, deadline: Instant, answer: Answer) -> Group {
+    pub(super) fn new(commands: Vec<Cmd>, deadline: Instant, generation: Option<u64>, answer: Answer) -> Group {
         let bytes =
             commands.iter().flat_map(Cmd::args_iter).map(|argument| if let Arg::Simple(bytes) = argument { bytes.len() } else { 0 }).sum();
-        Group { commands, bytes, deadline, answer }
+        Group { commands, bytes, deadline, generation, answer }
     }
 
     /// Tells the caller that nothing of it was sent.
     pub(super) fn refuse(self) {
-        let _ = self.answer.send(Err(NotDone::Link(LinkError::Unavailable))); // a caller that has gone needs no answer
+        self.refuse_as(LinkError::Unavailable);
+    }
+
+    fn refuse_as(self, why: LinkError) {
+        let _ = self.answer.send(Err(NotDone::Link(why))); // a caller that has gone needs no answer
+    }
+
+    fn is_stale(&self, generation: u64) -> bool {
+        self.generation.is_some_and(|known| known != generation)
     }
 
     /// The same, because it has to go elsewhere.
@@ -85,6 +95,22 @@ impl Batch {
             self.commands -= group.commands.len();
             self.bytes -= group.bytes;
             group.refuse();
+        }
+    }
+
+    /// Lets go of the groups that were made for another Redis than this.
+    pub(super) fn refuse_stale(&mut self, generation: u64) {
+        if !self.groups.iter().any(|group| group.is_stale(generation)) {
+            return;
+        }
+        for group in std::mem::take(&mut self.groups) {
+            if group.is_stale(generation) {
+                self.commands -= group.commands.len();
+                self.bytes -= group.bytes;
+                group.refuse_as(LinkError::Stale);
+            } else {
+                self.groups.push_back(group);
+            }
         }
     }
 

@@ -10,6 +10,8 @@ use crate::store::StoreError;
 pub enum LinkError {
     /// Redis cannot be reached or serves nobody now; nothing was done.
     Unavailable,
+    /// Another Redis answers than when this was made, which has to be thought of again; nothing was done.
+    Stale,
     /// Redis is there but serves nobody now, and says why (`READONLY`, `NOREPLICAS`, `MISCONF`…); nothing was done.
     Refused(String),
     /// The connection was lost, or the deadline passed, after the commands were handed to it: they may have been done or not, or partly,
@@ -56,7 +58,7 @@ impl From<LinkError> for StoreError {
     fn from(error: LinkError) -> StoreError {
         match error {
             LinkError::Full => StoreError::Full,
-            LinkError::Unavailable | LinkError::Refused(_) | LinkError::Unknown | LinkError::NotReplicated | LinkError::Script(_) => {
+            LinkError::Unavailable | LinkError::Stale | LinkError::Refused(_) | LinkError::Unknown | LinkError::NotReplicated | LinkError::Script(_) => {
                 StoreError::Unavailable
             }
         }
@@ -67,6 +69,7 @@ impl fmt::Display for LinkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LinkError::Unavailable => f.write_str("Redis cannot be reached"),
+            LinkError::Stale => f.write_str("Redis was restarted or has another primary"),
             LinkError::Refused(text) => write!(f, "Redis serves nobody now: {text}"),
             LinkError::Unknown => f.write_str("Redis did not answer: it is not known what was done"),
             LinkError::NotReplicated => f.write_str("too few replicas of Redis have it"),

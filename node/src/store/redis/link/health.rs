@@ -82,6 +82,10 @@ impl Health {
         }
     }
 
+    pub(super) fn generation(&self) -> u64 {
+        self.state.borrow().generation
+    }
+
     pub(super) fn raise_generation(&self) {
         self.state.send_modify(|state| state.generation += 1);
     }

@@ -57,11 +57,12 @@ impl Lane {
     }
 
     /// From the moment it first waits for the reply, this goes on whether or not anybody waits for it.
-    pub(super) async fn write(&self, commands: Vec<Cmd>) -> Result<Answered, NotDone> {
+    /// With a generation: only while Redis is the one of that generation.
+    pub(super) async fn write(&self, commands: Vec<Cmd>, generation: Option<u64>) -> Result<Answered, NotDone> {
         let deadline = Instant::now() + self.target.settings().deadline;
         let (answer, answered) = oneshot::channel();
         match timeout_at(deadline, self.groups.reserve()).await {
-            Ok(Ok(place)) => place.send(Group::new(commands, deadline, answer)),
+            Ok(Ok(place)) => place.send(Group::new(commands, deadline, generation, answer)),
             Ok(Err(_)) => return Err(NotDone::Back(commands)),
             Err(_) => return Err(NotDone::Link(LinkError::Unavailable)),
         }
@@ -164,6 +165,8 @@ impl Runner {
 
     fn send(&self, mut batch: Batch, wire: &Wire) -> impl Future<Output = Sent> + use<> {
         batch.refuse_late(Instant::now());
+        // The generation was raised before this connection was handed over, if it leads to another Redis.
+        batch.refuse_stale(self.target.health.generation());
         let deadline = Instant::now() + self.target.settings().deadline;
         let mut redis = wire.redis.clone();
         let wait = self.target.settings().durability.wait();

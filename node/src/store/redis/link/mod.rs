@@ -92,7 +92,12 @@ impl Link {
     /// but not atomic. When the caller goes away after its first wait, they are done all the same; in a Cluster those that have to be
     /// sent again are not.
     pub async fn write(&self, shard: u16, commands: Vec<Cmd>) -> Result<Replies, LinkError> {
-        self.shared.nodes.write(shard, commands).await
+        self.shared.nodes.write(shard, commands, None).await
+    }
+
+    /// The same while Redis is the one of this generation, else [`LinkError::Stale`]: nothing was done then, and it may be made anew.
+    pub async fn write_in(&self, generation: u64, shard: u16, commands: Vec<Cmd>) -> Result<Replies, LinkError> {
+        self.shared.nodes.write(shard, commands, Some(generation)).await
     }
 
     /// A connection of its own for commands that block, to where this key is.

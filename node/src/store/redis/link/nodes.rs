@@ -145,10 +145,10 @@ impl Nodes {
         Step::Again
     }
 
-    pub(super) async fn write(&self, shard: u16, commands: Vec<Cmd>) -> Result<Replies, LinkError> {
+    pub(super) async fn write(&self, shard: u16, commands: Vec<Cmd>, generation: Option<u64>) -> Result<Replies, LinkError> {
         let map = self.map.load_full();
         if !map.is_cluster() {
-            return match map.primaries[0].lane(shard).write(commands).await {
+            return match map.primaries[0].lane(shard).write(commands, generation).await {
                 Ok(answered) => Ok(answered.replies),
                 Err(NotDone::Link(error)) => Err(error),
                 Err(NotDone::Back(_) | NotDone::Retired) => Err(LinkError::Unavailable),
@@ -164,7 +164,7 @@ impl Nodes {
             }
         }
         loop {
-            let sent = self.send(shard, todo, &mut replies, &mut held).await?;
+            let sent = self.send(shard, todo, generation, &mut replies, &mut held).await?;
             todo = sent;
             if todo.is_empty() || Instant::now() >= deadline {
                 break;
@@ -180,13 +180,14 @@ impl Nodes {
         &self,
         shard: u16,
         todo: Placed,
+        generation: Option<u64>,
         replies: &mut [Option<Result<Value, RedisError>>],
         held: &mut Held<'_>,
     ) -> Result<Placed, LinkError> {
         let (parts, mut again) = self.split(todo);
         let writing = parts.into_iter().map(|(primary, placed)| async move {
             let (places, commands): (Vec<_>, Vec<_>) = placed.into_iter().unzip();
-            let written = primary.lane(shard).write(commands).await;
+            let written = primary.lane(shard).write(commands, generation).await;
             (primary, places, written)
         });
         let (mut asks, mut failed) = (Vec::new(), None);
@@ -207,8 +208,11 @@ impl Nodes {
                 Err(NotDone::Link(error)) => failed = Some(error),
             }
         }
-        if let Some(error) = failed {
-            return Err(error);
+        match failed {
+            // Who asks again would do the rest twice.
+            Some(LinkError::Stale) if replies.iter().any(Option::is_some) => return Err(LinkError::Unavailable),
+            Some(error) => return Err(error),
+            None => {}
         }
         // One after the other: they are few, and their order matters.
         asks.sort_by_key(|(place, ..)| *place);
