@@ -65,7 +65,7 @@ def third_parties():
     if heard != "hi":
         raise SystemExit(f"mosquitto_sub heard {heard!r}")
     print("ok   mosquitto_pub and mosquitto_sub through the balancer")
-    answer = run("mosquitto_rr", "-p", port, "-V", "5", "-q", "1", "-t", "agents/calc/mcp", "-e", "try/answer", "-W", "10", "-m",
+    answer = run("mosquitto_rr", "-p", port, "-V", "5", "-q", "1", "-t", "agents/calculator/mcp", "-e", "try/answer", "-W", "10", "-m",
                  '{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28",'
                  '"io.modelcontextprotocol/clientCapabilities":{}}}}', check=False).strip()
     if '"add"' not in answer:
