@@ -1,5 +1,6 @@
 //! What every connection of this node shares: who is here, who subscribes to what, and the way of a message to all of them.
 
+mod batch;
 pub mod commit;
 mod debts;
 pub mod give;
@@ -13,6 +14,7 @@ mod once;
 mod outbox;
 pub mod reaper;
 pub mod replica;
+mod requests;
 pub mod roster;
 pub mod routes;
 mod screen;
@@ -318,7 +320,7 @@ impl Broker {
 
     /// Publishes a message of the Server itself, or one whose publisher is gone.
     pub async fn publish(&self, message: Message, now: Time) -> Result<(), StoreError> {
-        let mut batch = commit::Batch::default();
+        let mut batch = batch::Batch::default();
         let run = Arc::new(Run::from(message));
         self.stage(&mut RouteCache::default(), None, &run, &mut batch, now).await?;
         self.flush(&mut batch, &mut [], now).await

@@ -146,9 +146,12 @@ handlers!(A B C D F G);
 handlers!(A B C D F G H);
 handlers!(A B C D F G H I);
 
+/// What a handler is when its arguments are forgotten.
+type Call<E> = dyn Fn(&Context<'_>) -> Result<Running<<E as Event>::Answer>, Reason> + Send + Sync;
+
 /// A handler whose arguments are forgotten, so that many stand in one list.
 pub struct AnyHandler<E: Event> {
-    call: Box<dyn Fn(&Context<'_>) -> Result<Running<E::Answer>, Reason> + Send + Sync>,
+    call: Box<Call<E>>,
     missing: fn(&States) -> Option<String>,
 }
 
