@@ -1,16 +1,42 @@
-//! Every counter of a node, in one place.
+//! Every counter of a node, in one place: what is declared here is what `/metrics` shows.
+
+mod histogram;
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub use histogram::{Histogram, Seen};
+
 use crate::session::Counts;
 
+/// Makes the struct, and the list of its fields with their help: a counter cannot be left out of `/metrics`. An [`AtomicUsize`] goes up
+/// and down, an [`AtomicU64`] only up.
+macro_rules! counters {
+    ($(#[$about:meta])* pub struct Metrics { $($(#[doc = $help:literal])* pub $name:ident: $Type:ty,)* }) => {
+        $(#[$about])*
+        pub struct Metrics { $($(#[doc = $help])* pub $name: $Type,)* }
+
+        impl Metrics {
+            /// Every metric with its name, its help and its value.
+            pub fn all(&self) -> Vec<Metric<'_>> {
+                vec![$(Metric { field: stringify!($name), help: &[$($help),*], value: self.$name.value() },)*]
+            }
+        }
+    };
+}
+
+counters! {
 #[derive(Debug, Default)]
 pub struct Metrics {
+    /// Clients that are connected.
     pub connections: AtomicUsize,
+    /// The most Clients that were connected at a time.
     pub connections_highest: AtomicUsize,
+    /// Clients that have connected.
     pub connections_total: AtomicU64,
+    /// CONNECTs that were refused.
     pub connections_refused: AtomicU64,
+    /// Sockets that were accepted.
     pub sockets_total: AtomicU64,
     /// Sockets on which no CONNECT has been accepted yet.
     pub sockets_connecting: AtomicUsize,
@@ -26,19 +52,31 @@ pub struct Metrics {
     pub proxy_headers_failed: AtomicU64,
     /// QUIC connections that came to nothing.
     pub quic_failed: AtomicU64,
+    /// Bytes that came from Clients.
     pub bytes_received: AtomicU64,
+    /// Bytes that went to Clients.
     pub bytes_sent: AtomicU64,
-    /// Control Packets of any type.
+    /// Control Packets of any type that came from Clients.
     pub packets_received: AtomicU64,
+    /// Control Packets of any type that went to Clients.
     pub packets_sent: AtomicU64,
+    /// PUBLISH packets that came from Clients.
     pub publishes_received: AtomicU64,
-    /// Payloads only, as the next but one.
+    /// Bytes of payloads that came from Clients.
     pub publish_bytes_received: AtomicU64,
+    /// PUBLISH packets that went to Clients.
     pub publishes_sent: AtomicU64,
+    /// Bytes of payloads that went to Clients.
     pub publish_bytes_sent: AtomicU64,
+    /// Topic Filters that were subscribed to.
+    pub subscribes: AtomicU64,
+    /// Topic Filters that were unsubscribed from.
+    pub unsubscribes: AtomicU64,
+    /// Messages that expired before they were sent.
     pub messages_expired: AtomicU64,
     /// Sessions whose Session Expiry Interval has passed.
     pub sessions_expired: AtomicU64,
+    /// Messages that were larger than a Client takes.
     pub messages_too_large: AtomicU64,
     /// SUBACKs that left before all nodes were known to have the subscription.
     pub routes_unseen: AtomicU64,
@@ -46,15 +84,65 @@ pub struct Metrics {
     pub nodes_buried: AtomicU64,
     /// How often this node has lost its place in the cluster.
     pub memberships_lost: AtomicU64,
-    /// Lost because the mailbox of a slow Client was full.
+    /// Messages that were lost because the mailbox of a slow Client was full.
     pub messages_dropped_slow: AtomicU64,
-    /// Handlers of the embedding program that panicked, and those that took longer than they may.
+    /// Handlers of the embedding program that panicked.
     pub hook_panics: AtomicU64,
+    /// Handlers of the embedding program that took longer than they may.
     pub hook_timeouts: AtomicU64,
     /// Payloads that `on_subscribe` returned for a subscription with wildcards, so that there was no topic to publish them to.
     pub hook_payloads_without_topic: AtomicU64,
-    /// Not stored because a queue or the Store was full.
+    /// Messages that were not stored because a queue or the Store was full.
     pub messages_dropped_queue_full: AtomicU64,
+    /// Clients that this node sent away when it was drained.
+    pub clients_sent_away: AtomicU64,
+    /// Clients that were disconnected by the administration.
+    pub clients_kicked: AtomicU64,
+    /// From the last packet of a turn to the moment at which its acknowledgements may leave.
+    pub commit_seconds: Histogram,
+    /// One write to the Store, of all that a turn has for it.
+    pub store_write_seconds: Histogram,
+}
+}
+
+/// One metric as it is now.
+#[derive(Debug)]
+pub struct Metric<'a> {
+    /// Its name in [`Metrics`].
+    pub field: &'static str,
+    /// Lines of its documentation.
+    pub help: &'static [&'static str],
+    pub value: Value<'a>,
+}
+
+#[derive(Debug)]
+pub enum Value<'a> {
+    /// It only goes up.
+    Counter(u64),
+    Gauge(u64),
+    Histogram(&'a Histogram),
+}
+
+trait Reads {
+    fn value(&self) -> Value<'_>;
+}
+
+impl Reads for AtomicU64 {
+    fn value(&self) -> Value<'_> {
+        Value::Counter(self.load(Ordering::Relaxed))
+    }
+}
+
+impl Reads for AtomicUsize {
+    fn value(&self) -> Value<'_> {
+        Value::Gauge(self.load(Ordering::Relaxed) as u64)
+    }
+}
+
+impl Reads for Histogram {
+    fn value(&self) -> Value<'_> {
+        Value::Histogram(self)
+    }
 }
 
 impl Metrics {

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::packet::QoS;
+use crate::packet::subscribe::SubscriptionOptions;
 use crate::subscription::{Grant, Selector, Subscription};
 use crate::topic::filter::{ShareName, TopicFilter};
 use crate::topic::name::TopicName;
@@ -129,6 +130,33 @@ impl<K: Copy + Ord> Router<K> {
             }
         }
         existed
+    }
+
+    /// The subscription of this subscriber with this selector, without its Retain Handling, which is of no use once it is made.
+    pub fn subscription(&self, key: K, selector: &Selector) -> Option<Subscription> {
+        let subscribers = match selector.filter.has_wildcard() {
+            true => self.wildcard.get(&selector.filter)?,
+            false => self.exact.get(selector.filter.as_str())?,
+        };
+        let terms = match (&selector.share, subscribers) {
+            (None, Subscribers::One(only, terms)) if *only == key => *terms,
+            (None, Subscribers::Many(crowd)) => *crowd.direct.get(&key)?,
+            (Some(share), _) => {
+                let group = subscribers.groups().iter().find(|group| group.share == *share)?;
+                let grant = &group.members.iter().find(|member| member.key == key)?.grant;
+                let (id, retain_as_published) = (grant.ids.as_ref().and_then(|ids| ids.first().copied()), grant.retain_as_published);
+                let options = SubscriptionOptions { qos: grant.qos, retain_as_published, ..SubscriptionOptions::default() };
+                return Some(Subscription { selector: selector.clone(), options, id });
+            }
+            _ => return None,
+        };
+        let options = SubscriptionOptions {
+            qos: terms.qos(),
+            no_local: terms.no_local(),
+            retain_as_published: terms.retain_as_published(),
+            ..SubscriptionOptions::default()
+        };
+        Some(Subscription { selector: selector.clone(), options, id: terms.id() })
     }
 
     /// Who gets a message with this Topic Name.

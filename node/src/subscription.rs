@@ -24,6 +24,16 @@ impl Selector {
     }
 }
 
+/// As in a SUBSCRIBE.
+impl std::fmt::Display for Selector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.share {
+            Some(share) => write!(f, "$share/{}/{}", share.as_str(), self.filter.as_str()),
+            None => f.write_str(self.filter.as_str()),
+        }
+    }
+}
+
 /// One subscription of a Session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscription {

@@ -43,6 +43,9 @@ mod malformed;
 mod malformed_properties;
 mod neighbours;
 
+// What carries the bytes.
+mod transports;
+
 // Below the sockets: the Store's contract, and the link to Redis.
 mod redis_cluster;
 mod redis_link;

@@ -2,16 +2,20 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
-use std::sync::{OnceLock, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::JoinHandle;
 
-use mqttd::config::{self, Config, ListenUrl, StoreUrl};
+use mqttd::config::{self, Config, ListenUrl, Scheme, StoreUrl};
+use mqttd::hook::client::Transport;
+use mqttd::metrics::Metrics;
 use mqttd::node::Node;
 use mqttd::packet::Version;
 use mqttd::{Builder, Handle};
 use tokio::sync::oneshot;
 
+use crate::bridge::{self, Way};
 use crate::build::message;
+use crate::certificates;
 use crate::client::Client;
 use crate::connecting::Connecting;
 use crate::http::Admin;
@@ -20,6 +24,9 @@ use crate::unique;
 
 pub struct Broker {
     address: SocketAddr,
+    addresses: Vec<(Transport, SocketAddr)>,
+    shared: Option<Arc<mqttd::broker::Broker>>,
+    renew: Option<Arc<tokio::sync::Notify>>,
     admin: Option<SocketAddr>,
     running: Option<Running>,
 }
@@ -36,7 +43,10 @@ impl Broker {
         static SHARED: OnceLock<Broker> = OnceLock::new();
         SHARED.get_or_init(|| match std::env::var("MQTTD_TEST_TARGET") {
             Ok(target) => {
-                Broker { address: target.parse().expect("MQTTD_TEST_TARGET is an address and a port"), admin: None, running: None }
+                let address: SocketAddr = target.parse().expect("MQTTD_TEST_TARGET is an address and a port");
+                bridge::lead(address, Way::new(bridge::asked_for()));
+                let addresses = vec![(bridge::asked_for(), address)];
+                Broker { address, addresses, shared: None, renew: None, admin: None, running: None }
             }
             Err(_) => Broker::start(),
         })
@@ -49,7 +59,15 @@ impl Broker {
 
     /// A node of its own, with what `change` makes of the default configuration. It ends when this value is dropped.
     pub fn with(change: impl FnOnce(&mut Config)) -> Broker {
-        let mut config = Config { listen: vec![ListenUrl::tcp("127.0.0.1", 0)], admin: config::Admin::Off, ..Config::default() };
+        Broker::over(&[bridge::asked_for()], change)
+    }
+
+    /// As [`Broker::with`], listening over each of these transports; clients of the kit come over the first.
+    pub fn over(transports: &[Transport], change: impl FnOnce(&mut Config)) -> Broker {
+        let mut config =
+            Config { listen: transports.iter().copied().map(listen).collect(), admin: config::Admin::Off, ..Config::default() };
+        let (certificate, key) = certificates::localhost();
+        (config.tls.certificates, config.tls.keys) = (vec![certificate], vec![key]);
         if std::env::var("MQTTD_TEST_STORE").is_ok_and(|store| store == "redis") {
             let redis = Redis::shared().expect("MQTTD_TEST_STORE=redis needs a redis-server on the PATH");
             config.store.url = StoreUrl::Redis(redis.url());
@@ -77,13 +95,36 @@ impl Broker {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime starts");
             runtime.block_on(async {
                 let node = bind.await;
-                let admin = node.admin_addresses().first().copied();
-                bound.send((node.addresses()[0].1, admin, node.handle())).expect("somebody waits for the address");
+                let (addresses, admin) = (node.addresses().to_vec(), node.admin_addresses().first().copied());
+                let own = (node.broker().clone(), node.renew(), node.handle());
+                bound.send((addresses, admin, own)).expect("somebody waits for the address");
                 node.run_until(async { drop(stopped.await) }).await;
             });
         });
-        let (address, admin, handle) = address.recv().expect("the node has an address");
-        (Broker { address, admin, running: Some(Running { stop, thread }) }, handle)
+        let (addresses, admin, (shared, renew, handle)) = address.recv().expect("the node has an address");
+        for (transport, address) in &addresses {
+            bridge::lead(*address, Way::new(*transport));
+        }
+        let (address, running) = (addresses[0].1, Some(Running { stop, thread }));
+        (Broker { address, addresses, shared: Some(shared), renew: Some(renew), admin, running }, handle)
+    }
+
+    /// Where it listens over this transport.
+    #[track_caller]
+    pub fn address_of(&self, transport: Transport) -> SocketAddr {
+        self.addresses.iter().find(|(other, _)| *other == transport).expect("it listens over this transport").1
+    }
+
+    /// What a node of this process counts.
+    #[track_caller]
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.as_ref().expect("a node of this process").metrics
+    }
+
+    /// Makes it read its certificates again, as SIGHUP does.
+    #[track_caller]
+    pub fn renew(&self) {
+        self.renew.as_ref().expect("a node of this process").notify_one();
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -135,6 +176,18 @@ impl Drop for Broker {
             let _ = self.stop().join();
         }
     }
+}
+
+/// On this machine, on a port that the system picks.
+fn listen(transport: Transport) -> ListenUrl {
+    let scheme = match transport {
+        Transport::Tcp => Scheme::Tcp,
+        Transport::Tls => Scheme::Tls,
+        Transport::WebSocket => Scheme::Ws,
+        Transport::SecureWebSocket => Scheme::Wss,
+        Transport::Quic => Scheme::Quic,
+    };
+    ListenUrl::new(scheme, "127.0.0.1", 0)
 }
 
 /// A client of the shared broker, about to connect.

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -11,6 +11,7 @@ use mqttd::packet::connack::Connack;
 use mqttd::packet::publish::Publish;
 use mqttd::packet::{Packet, Version};
 
+use crate::bridge::Wire;
 use crate::hex;
 
 /// How long an expectation waits for what it names.
@@ -22,7 +23,7 @@ pub struct Client {
     pub id: String,
     /// The answer to CONNECT; `None` for a bare socket.
     pub connack: Option<Connack>,
-    stream: TcpStream,
+    stream: Wire,
     input: BytesMut,
     /// Packets that came while [`crate::flow`] waited for another one, in order.
     pub(crate) early: VecDeque<Packet>,
@@ -52,10 +53,13 @@ impl Client {
 
     /// As [`Client::open`], where there may be no broker.
     pub fn try_open(address: SocketAddr, version: Version) -> std::io::Result<Client> {
-        let stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        stream.set_write_timeout(Some(DEADLINE))?;
-        Ok(Client {
+        Ok(Client::on(Wire::connect(address)?, version))
+    }
+
+    /// On a stream that is open already.
+    pub fn on(stream: Wire, version: Version) -> Client {
+        stream.set_write_timeout(DEADLINE).expect("a write timeout can be set");
+        Client {
             version,
             id: String::new(),
             connack: None,
@@ -64,7 +68,7 @@ impl Client {
             early: VecDeque::new(),
             next_packet_id: 1,
             transcript: Vec::new(),
-        })
+        }
     }
 
     pub fn session_present(&self) -> bool {
@@ -184,7 +188,7 @@ impl Client {
             if left.is_zero() {
                 return Frame::Nothing;
             }
-            self.stream.set_read_timeout(Some(left)).expect("a read timeout can be set");
+            self.stream.set_read_timeout(left).expect("a read timeout can be set");
             let mut chunk = [0; 65_536];
             match self.stream.read(&mut chunk) {
                 Ok(0) => return Frame::Closed,

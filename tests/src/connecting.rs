@@ -9,6 +9,7 @@ use mqttd::packet::publish::PublishProperties;
 use mqttd::packet::reason::Reason;
 use mqttd::packet::{Packet, Version};
 
+use crate::bridge::Wire;
 use crate::build::{Message, text};
 use crate::client::{Came, Client};
 use crate::unique;
@@ -119,7 +120,13 @@ impl Connecting {
     /// Opens a connection and sends CONNECT; what the broker says to it is the test's matter.
     #[track_caller]
     pub fn send(&self) -> Client {
-        let mut client = Client::open(self.address, self.packet.version);
+        self.send_on(Wire::connect(self.address).expect("the broker accepts connections"))
+    }
+
+    /// As [`Connecting::send`], on a stream that is open already.
+    #[track_caller]
+    pub fn send_on(&self, stream: Wire) -> Client {
+        let mut client = Client::on(stream, self.packet.version);
         client.id = self.packet.client_id.to_string();
         client.send(self.packet());
         client
@@ -128,7 +135,17 @@ impl Connecting {
     /// Connects and is accepted.
     #[track_caller]
     pub fn connect(&self) -> Client {
-        let mut client = self.send();
+        self.accepted(self.send())
+    }
+
+    /// As [`Connecting::connect`], on a stream that is open already.
+    #[track_caller]
+    pub fn connect_on(&self, stream: Wire) -> Client {
+        self.accepted(self.send_on(stream))
+    }
+
+    #[track_caller]
+    fn accepted(&self, mut client: Client) -> Client {
         let connack = client.expect_connack();
         if connack.reason != Reason::SUCCESS {
             client.fail("CONNACK that accepts", &connack);

@@ -5,8 +5,10 @@
 
 #![allow(clippy::disallowed_methods, reason = "a test lives outside the broker and has the clock of everybody")]
 
+pub mod bridge;
 pub mod broker;
 pub mod build;
+pub mod certificates;
 pub mod client;
 pub mod cluster;
 pub mod connecting;

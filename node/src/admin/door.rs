@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::serve::Listener;
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -26,6 +27,10 @@ pub(super) struct Door {
     listener: TcpListener,
     places: Arc<Semaphore>,
 }
+
+/// Where a caller comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct From(pub SocketAddr);
 
 impl Door {
     pub(super) fn new(listener: TcpListener) -> Door {
@@ -56,6 +61,12 @@ impl Listener for Door {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
+    }
+}
+
+impl Connected<IncomingStream<'_, Door>> for From {
+    fn connect_info(stream: IncomingStream<'_, Door>) -> From {
+        From(*stream.remote_addr())
     }
 }
 

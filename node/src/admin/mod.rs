@@ -1,24 +1,48 @@
 //! What people and their tools ask a node over HTTP: probes, metrics, the REST API and the dashboard. It reads the broker and tells it what to
 //! do; it holds no state of its own, and no packet passes through it.
+//!
+//! What concerns all nodes is asked of all of them, by way of Redis ([`questions`]): any node answers for the cluster, and says who did not.
 
+mod access;
+mod api;
 mod door;
+mod events;
+mod page;
 mod probes;
+mod prometheus;
+mod questions;
+mod reply;
 
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
 use tokio::net::TcpListener;
 
 use crate::broker::Broker;
-use door::Door;
+use crate::time::Time;
+use door::{Door, From};
+use reply::Problem;
 
 /// What the room is told at its start.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The configured name of this node.
     pub node: String,
+    /// Whoever shows this one may ask for everything. Without one only programs on this machine may.
+    pub token: Option<String>,
     /// 0: no limit.
     pub connections_max: usize,
+    pub limits: Limits,
+}
+
+/// Bounds of the node that are shown, and kept by others.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub messages_max: usize,
+    pub subscriptions_per_client_max: usize,
+    pub mailbox_messages_max: usize,
 }
 
 /// What every answer is made from.
@@ -26,21 +50,35 @@ pub struct Settings {
 struct Desk {
     broker: Arc<Broker>,
     settings: Settings,
+    started: Time,
 }
 
-type Shared = axum::extract::State<Arc<Desk>>;
+type Shared = State<Arc<Desk>>;
 
-/// Answers on these listeners for as long as it is polled.
+/// Answers on these listeners, and what other nodes ask, for as long as it is polled.
 pub async fn run(listeners: Vec<TcpListener>, broker: Arc<Broker>, settings: Settings) {
-    let desk = Arc::new(Desk { broker, settings });
+    let started = broker.clock.now();
+    let desk = Arc::new(Desk { broker, settings, started });
     let mut doors = tokio::task::JoinSet::new();
     for listener in listeners {
-        let service = router(desk.clone());
-        doors.spawn(async move { axum::serve(Door::new(listener), service).await });
+        let service = router(desk.clone()).into_make_service_with_connect_info::<From>();
+        doors.spawn(async move { drop(axum::serve(Door::new(listener), service).await) });
     }
+    doors.spawn(questions::answer_others(desk));
     while doors.join_next().await.is_some() {}
 }
 
 fn router(desk: Arc<Desk>) -> Router {
-    Router::new().merge(probes::routes()).with_state(desk)
+    let guarded = api::routes().merge(events::routes()).fallback(nothing).method_not_allowed_fallback(not_so);
+    let guarded = guarded.layer(axum::middleware::from_fn_with_state(desk.clone(), access::guard));
+    let open = probes::routes().merge(prometheus::routes()).merge(page::routes());
+    open.nest("/api/v1", guarded).with_state(desk)
+}
+
+async fn nothing() -> Problem {
+    Problem::not_found("there is nothing at this path; /api-docs/openapi.json lists what there is")
+}
+
+async fn not_so() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "not with this method; /api-docs/openapi.json lists what there is")
 }

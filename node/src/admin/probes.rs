@@ -44,11 +44,16 @@ impl Desk {
         let health = self.broker.health();
         let stage = self.broker.life.stage();
         let check = |name, holds: bool, fault: &str| Check { name, fault: (!holds).then(|| fault.to_owned()) };
-        vec![
+        let away = health.store.last_error.as_deref().unwrap_or("it does not answer");
+        let mut checks = vec![
             check("running", stage == Stage::Running, stage.name()),
-            check("store", health.store.is_reachable(), "Redis does not answer"),
-            check("member", health.joined, "this node's place in the cluster is not sure"),
-        ]
+            check("store", health.store.is_reachable(), away),
+            check("member", health.joined, "this node is no member of the cluster now"),
+        ];
+        if !health.is_ready() && checks.iter().all(|check| check.fault.is_none()) {
+            checks.push(Check { name: "health", fault: Some(health.errors.join("; ")) });
+        }
+        checks
     }
 
     pub(super) fn is_ready(&self) -> bool {
@@ -96,21 +101,19 @@ pub(super) fn plain(code: StatusCode, text: String) -> Response {
 
 /// The seed's fields, each true at the moment of asking.
 async fn health(State(desk): Shared) -> Response {
-    let checks = desk.checks();
-    let mut errors: Vec<String> = checks.iter().filter_map(|check| Some(format!("{}: {}", check.name, check.fault.as_ref()?))).collect();
-    let health = desk.broker.health();
-    errors.extend(health.errors);
-    let uses_redis = desk.broker.store().is_shared();
+    let (health, stage, store) = (desk.broker.health(), desk.broker.life.stage(), desk.broker.store());
+    let mut errors = health.errors.clone();
+    errors.extend((stage > Stage::Running).then(|| format!("this node is {}", stage.name())));
     let body = json!({
         "status": if errors.is_empty() { "healthy" } else { "degraded" },
         "running": desk.broker.life.takes_connections(),
         "connections": desk.broker.metrics.connections.load(Relaxed),
         "max_connections": (desk.settings.connections_max > 0).then_some(desk.settings.connections_max),
-        "redis_connected": uses_redis && health.store.is_reachable(),
+        "redis_connected": store.is_shared() && health.store.is_reachable(),
         "errors": errors,
         "node": desk.settings.node,
-        "store": if uses_redis { "redis" } else { "memory" },
-        "stage": desk.broker.life.stage().name(),
+        "store": if store.is_shared() { "redis" } else { "memory" },
+        "stage": stage.name(),
     });
     ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }

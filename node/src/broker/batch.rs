@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use crate::broker::Broker;
 use crate::broker::mailbox::Pushed;
 use crate::broker::outbox::Outbox;
@@ -213,7 +215,9 @@ impl Broker {
         if writes.is_empty() {
             return Ok(());
         }
+        let begun = Instant::now();
         let written = self.store.write(writes, now).await?;
+        self.metrics.store_write_seconds.observe(begun.elapsed());
         for (written, origin) in written.into_iter().zip(origins) {
             if written == Written::StoreFull && outcomes.len() > origin {
                 outcomes[origin] = Outcome::Refused(Reason::QUOTA_EXCEEDED);

@@ -11,6 +11,7 @@ use crate::broker::{Broker, Member};
 use crate::hook::client::Client;
 use crate::hook::request::Asked;
 use crate::message::{Numbers, Run};
+use crate::metrics::Metrics;
 use crate::packet::connect::ClientId;
 use crate::packet::reason::Reason;
 use crate::packet::{PacketId, QoS};
@@ -240,6 +241,7 @@ impl Broker {
         });
         let subscribed = subscribed.collect();
         self.tell_subscribed(member, &granted).await?;
+        Metrics::add(&self.metrics.subscribes, granted.len() as u64);
         Ok(Outcome::Subscribed(subscribed))
     }
 
@@ -249,6 +251,7 @@ impl Broker {
             self.store.unsubscribe(&member.lease, &selectors).await?;
         }
         self.tell_unsubscribed(member, &selectors).await?;
+        Metrics::add(&self.metrics.unsubscribes, selectors.len() as u64);
         let reasons = requests.into_iter().map(|request| match request {
             Err(reason) => reason,
             Ok(selector) if self.table.unsubscribe(&member.subscriber, &selector) => Reason::SUCCESS,

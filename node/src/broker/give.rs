@@ -10,8 +10,7 @@ use crate::broker::routes::RouteCache;
 use crate::message::{Message, Run};
 use crate::packet::QoS;
 use crate::packet::connect::ClientId;
-use crate::packet::reason::Reason;
-use crate::session::{Fault, Outcome};
+use crate::session::Outcome;
 use crate::store::cluster::Post;
 use crate::store::{StoreError, Write, Written};
 use crate::subscription::Grant;
@@ -111,9 +110,7 @@ impl Broker {
     /// Ends the connection of a Client, on whatever node it is: Administrative action (0x98). False: no such Client is connected here, and
     /// there is no such Session elsewhere.
     pub async fn kick(&self, client_id: &ClientId) -> Result<bool, StoreError> {
-        const KICKED: Fault = Fault::new(Reason::ADMINISTRATIVE_ACTION, "the administration of this Server ended the connection");
-        if let Some(here) = self.roster.get(client_id).filter(|subscriber| subscriber.mailbox.is_online()) {
-            here.mailbox.kick(KICKED);
+        if self.kick_here(client_id) {
             return Ok(true);
         }
         let Some(cluster) = self.store.cluster() else { return Ok(false) };

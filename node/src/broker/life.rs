@@ -7,6 +7,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::broker::Broker;
 use crate::broker::roster::Subscriber;
+use crate::metrics::Metrics;
 use crate::packet::reason::Reason;
 use crate::session::Fault;
 use crate::time::Span;
@@ -155,6 +156,7 @@ impl Broker {
             }
             let now = if *self.life.hurry.borrow() { waiting.len() } else { handful.min(waiting.len()) };
             let told = waiting.split_off(waiting.len() - now);
+            Metrics::add(&self.metrics.clients_sent_away, told.len() as u64);
             told.iter().for_each(|subscriber| subscriber.mailbox.kick(self.farewell()));
         }
         let left = tokio::time::timeout(PATIENCE, async {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
+use crate::broker::presence::Presence;
 use crate::packet::reason::Reason;
 use crate::session::Fault;
 use crate::session::outbound::Delivery;
@@ -51,6 +52,8 @@ struct State {
     bytes: usize,
     news: bool,
     kicked: Option<Fault>,
+    /// Who the connection of this epoch is.
+    presence: Option<Arc<Presence>>,
     waker: Option<Waker>,
     /// Publishers that wait for room.
     waiting: Vec<Waker>,
@@ -121,6 +124,20 @@ impl Mailbox {
         drop(state);
         earlier.waiting.into_iter().for_each(Waker::wake);
         earlier.deliveries
+    }
+
+    /// Shows who the connection of this epoch is, until it has left.
+    pub fn show(&self, epoch: Epoch, presence: Arc<Presence>) {
+        let mut state = self.lock();
+        if state.epoch == epoch && self.is_online() {
+            state.presence = Some(presence);
+        }
+    }
+
+    /// Who is connected, and how many messages and bytes wait for it here.
+    pub fn presence(&self) -> Option<(Arc<Presence>, usize, usize)> {
+        let state = self.lock();
+        Some((state.presence.clone()?, state.messages, state.bytes))
     }
 
     pub fn push(&self, mut delivery: Delivery, bounds: Bounds) -> Pushed {

@@ -12,6 +12,7 @@ pub mod mailbox;
 pub mod membership;
 mod once;
 mod outbox;
+pub mod presence;
 pub mod reaper;
 pub mod replica;
 mod requests;

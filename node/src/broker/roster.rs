@@ -221,6 +221,11 @@ impl Roster {
             .collect()
     }
 
+    /// Everyone who is known, but for what stands for other nodes.
+    pub fn all(&self) -> Vec<Arc<Subscriber>> {
+        self.members.read().unwrap_or_else(PoisonError::into_inner).by_id.values().cloned().collect()
+    }
+
     /// Everyone who is connected now.
     pub fn online(&self) -> Vec<Arc<Subscriber>> {
         let members = self.members.read().unwrap_or_else(PoisonError::into_inner);

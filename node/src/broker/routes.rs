@@ -94,6 +94,12 @@ impl Table {
         existed
     }
 
+    /// What this subscriber asked for with these selectors, as far as the table has it: without Retain Handling.
+    pub fn terms(&self, key: Key, selectors: &[Selector]) -> Vec<Subscription> {
+        let router = self.router.read().unwrap_or_else(PoisonError::into_inner);
+        selectors.iter().filter_map(|selector| router.subscription(key, selector)).collect()
+    }
+
     pub fn shared_subscriptions(&self) -> usize {
         self.shared.load(Ordering::Relaxed)
     }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::future::Future;
+use std::path::Path;
 use std::time::Duration;
 
 use reqwest::{Client, Url};
@@ -9,6 +10,7 @@ use reqwest::{Client, Url};
 use super::Failure;
 use super::run::RunArguments;
 use crate::config::Admin;
+use crate::config::user::read_secret;
 
 /// Runs what waits, on this thread.
 pub(super) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
@@ -44,6 +46,16 @@ pub(super) fn own_node() -> Result<String, Failure> {
             host if host.contains(':') => format!("http://[{host}]:{port}"),
             host => format!("http://{host}:{port}"),
         }),
+    }
+}
+
+/// The token that the node with the same file and environment asks for.
+pub(super) fn own_token() -> Result<Option<String>, Failure> {
+    let api = RunArguments::default().load()?.config.api;
+    match (api.token, api.token_file) {
+        (Some(token), _) => Ok(Some(token.reveal().to_owned())),
+        (None, Some(file)) => read_secret(Path::new(&file)).map(Some).map_err(Failure::Usage),
+        (None, None) => Ok(None),
     }
 }
 

@@ -4,6 +4,7 @@ mod check;
 mod client;
 mod completions;
 mod config;
+mod control;
 mod healthcheck;
 mod http;
 mod log;
@@ -83,6 +84,14 @@ enum Command {
     /// Print what a shell needs to complete commands and flags
     #[command(after_help = completions::EXAMPLES)]
     Completions(completions::CompletionsArguments),
+    /// Show the nodes of the cluster and how they are
+    Status(control::StatusArguments),
+    /// List the clients that are connected
+    Clients(control::ClientsArguments),
+    /// Disconnect a client; its session stays, and it may come back
+    Kick(control::KickArguments),
+    /// Send the clients of a node away and let it take no more, until it ends
+    Drain(control::DrainArguments),
     /// Publish messages
     #[command(name = "pub", after_help = publish::EXAMPLES)]
     Publish(publish::PublishArguments),
@@ -108,6 +117,10 @@ impl Arguments {
             Command::Config => config::run(),
             Command::Healthcheck(arguments) => healthcheck::run(&arguments),
             Command::Completions(arguments) => completions::run(&arguments),
+            Command::Status(arguments) => control::status(&arguments),
+            Command::Clients(arguments) => control::clients(&arguments),
+            Command::Kick(arguments) => control::kick(&arguments),
+            Command::Drain(arguments) => control::drain(&arguments),
             Command::Publish(arguments) => publish::run(&arguments),
             Command::Subscribe(arguments) => subscribe::run(&arguments),
         }

@@ -272,6 +272,14 @@ keys! {
         server_reference: Option<String> = None, Allowed::Text, example "\"other.example:1883\"";
     }
 
+    /// The REST API and the dashboard, at the admin address.
+    [api] Api {
+        /// Whoever shows this token may ask and change everything. Without one only programs on the machine of the node may.
+        token: Option<Secret> = None, Allowed::Secret, example "\"a long random text\"";
+        /// The file that has the token, instead.
+        token_file: Option<String> = None, Allowed::Text, example "\"/run/secrets/mqttd-token\"";
+    }
+
     /// How a node ends, or is emptied: it is not ready, then takes no more connections, then sends its clients away, a few at a time.
     [drain] Drain {
         /// How long a node that is asked to end says that it is not ready and still takes connections, so that balancers learn of it.

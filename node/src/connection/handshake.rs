@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::framing::{FrameError, Framing};
 use super::{End, Entrance, Patience, RunningExchange};
+use crate::broker::presence::{Presence, Traffic};
 use crate::broker::{Broker, Member};
 use crate::hook::Progress;
 use crate::hook::client::{Client, Peer};
@@ -25,6 +26,7 @@ use crate::store::{Open, StoreError};
 /// A Client that is in.
 pub(super) struct Entered {
     pub client: Arc<Client>,
+    pub presence: Arc<Presence>,
     pub session: Box<Session>,
     pub member: Box<Member>,
     pub authentication: Option<Box<Authentication>>,
@@ -196,6 +198,7 @@ where
     let (member, state) = broker.open(&request.client_id, open, now).await.map_err(not_opened)?;
     tracing::info!(client_id = %request.client_id, peer = %client.peer.address, version = ?request.version, resumed = state.is_some(), "connected");
     let answered = authentication.as_ref().map(|(authentication, data)| (authentication.method.clone(), data.clone()));
+    let (resumed, expiry, has_will) = (state.is_some(), request.expiry, request.will.is_some());
     let entrance = Entrance { client: client.clone(), request: Box::new(request.clone()) };
     let mut session = Box::new(request.accept(state, answered, &broker.settings, now));
     let Some(mut member) = member else {
@@ -210,7 +213,9 @@ where
         return Err(Fault::new(Reason::PACKET_TOO_LARGE, "no CONNACK fits into the Maximum Packet Size of the Client").into());
     }
     let authentication = authentication.map(|(authentication, _)| Box::new(authentication));
-    Ok((Entered { client, session, member: Box::new(member), authentication, counted: Some(counted) }, entrance))
+    let presence = Arc::new(Presence { client: client.clone(), connected_at: now, resumed, expiry, has_will, traffic: Traffic::default() });
+    member.subscriber.mailbox.show(member.lease.epoch, presence.clone());
+    Ok((Entered { client, presence, session, member: Box::new(member), authentication, counted: Some(counted) }, entrance))
 }
 
 /// A Session for one more stream of a Client: with what the Client asked for in CONNECT, under a name that nobody can guess and take over.
@@ -227,7 +232,9 @@ pub(super) async fn enter_branch(entrance: Entrance, broker: &Arc<Broker>) -> Re
     // Nobody awaits this CONNACK.
     *session.outgoing() = Outgoing::default();
     session.take_counts();
-    Ok(Entered { client, session, member: Box::new(member), authentication: None, counted: None })
+    let presence =
+        Presence { client: client.clone(), connected_at: now, resumed: false, expiry: None, has_will: false, traffic: Traffic::default() };
+    Ok(Entered { client, presence: Arc::new(presence), session, member: Box::new(member), authentication: None, counted: None })
 }
 
 fn client(connect: &Connect, request: &Request, peer: &Arc<Peer>) -> Client {

@@ -19,6 +19,7 @@ use tokio::time::{Instant, Sleep};
 use crate::broker::commit::Committed;
 use crate::broker::life::sends_away;
 use crate::broker::mailbox::Mail;
+use crate::broker::presence::Presence;
 use crate::broker::roster::Subscriber;
 use crate::broker::{Broker, Member};
 use crate::hook::Exchange;
@@ -140,6 +141,7 @@ async fn unless_panic(turns: impl Future<Output = Result<(), End>>) -> Result<()
 struct Connection<S> {
     framing: Framing<S>,
     client: Arc<Client>,
+    presence: Arc<Presence>,
     session: Box<Session>,
     member: Box<Member>,
     broker: Arc<Broker>,
@@ -164,13 +166,14 @@ struct Connection<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn new(framing: Framing<S>, entered: handshake::Entered, broker: Arc<Broker>, patience: Patience) -> Connection<S> {
-        let handshake::Entered { client, session, member, authentication, counted } = entered;
+        let handshake::Entered { client, presence, session, member, authentication, counted } = entered;
         let timer = Box::pin(tokio::time::sleep_until(far(&broker)));
         let write_patience = patience.write;
         let (mail, held, stalled, deciding, greetings) = Default::default();
         Connection {
             framing,
             client,
+            presence,
             session,
             member,
             broker,
@@ -383,7 +386,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let commands = self.session.commands();
         let committed = match commands.is_empty() {
             true => Committed::default(),
-            false => Box::pin(self.broker.commit(&mut self.member, commands, now)).await?,
+            false => {
+                let begun = Instant::now();
+                let committed = Box::pin(self.broker.commit(&mut self.member, commands, now)).await?;
+                self.broker.metrics.commit_seconds.observe(begun.elapsed());
+                committed
+            }
         };
         if let Some(crowded) = committed.crowded {
             self.held = Some((crowded, now + HOLD));
@@ -401,7 +409,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Once a turn, when what it wrote has left.
     fn count(&mut self) {
-        self.broker.metrics.add_counts(self.session.take_counts());
+        let counts = self.session.take_counts();
+        self.presence.traffic.add(&counts, self.session.outgoing().len());
+        self.broker.metrics.add_counts(counts);
         self.framing.count(&self.broker.metrics);
     }
 

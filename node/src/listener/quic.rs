@@ -174,16 +174,21 @@ pub struct QuicStream {
     receive: RecvStream,
     /// Our side has ended; it is waited for that the Client has it all.
     ended: Option<Acknowledged>,
+    /// It has: nothing that it still says matters.
+    over: bool,
 }
 
 impl QuicStream {
     pub fn new(send: SendStream, receive: RecvStream) -> QuicStream {
-        QuicStream { send, receive, ended: None }
+        QuicStream { send, receive, ended: None, over: false }
     }
 }
 
 impl AsyncRead for QuicStream {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.over {
+            return Poll::Ready(Ok(()));
+        }
         AsyncRead::poll_read(Pin::new(&mut self.get_mut().receive), context, buffer)
     }
 }
@@ -232,7 +237,10 @@ impl AsyncWrite for QuicStream {
             }
         };
         // However it ended: there is nobody left to wait for.
-        let _ = ready!(ended.as_mut().poll(context));
+        if !this.over {
+            let _ = ready!(ended.as_mut().poll(context));
+            this.over = true;
+        }
         Poll::Ready(Ok(()))
     }
 }

@@ -54,6 +54,10 @@ impl<V> Default for Trie<V> {
 }
 
 impl<V> Trie<V> {
+    pub fn get(&self, filter: &TopicFilter) -> Option<&V> {
+        self.nodes[self.find(filter)? as usize].value.as_ref()
+    }
+
     pub fn get_mut(&mut self, filter: &TopicFilter) -> Option<&mut V> {
         let node = self.find(filter)?;
         self.nodes[node as usize].value.as_mut()

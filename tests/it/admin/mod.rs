@@ -1,4 +1,9 @@
 //! What people and their tools ask a node over HTTP, and how it lets go of its clients.
 
+mod access;
+mod api;
+mod cluster;
+mod control;
 mod drain;
+mod metrics;
 mod probes;

@@ -11,7 +11,7 @@ use mqttd_tests::*;
 use super::load::{self, Checker, Publisher};
 
 const TOPICS: usize = 3;
-const MESSAGES: usize = 4000;
+const MESSAGES: usize = 6000;
 const SUBSCRIBERS: usize = 6;
 
 /// Stays connected, wherever that is possible, until it has everything; its last connection goes to whoever joins it.
@@ -70,6 +70,7 @@ fn a_rolling_restart_loses_nothing() {
     assert_eq!(connected as usize, SUBSCRIBERS, "every client is back");
     let total: usize = ended.iter().map(|(checker, _)| checker.total()).sum();
     assert_eq!(total, TOPICS * MESSAGES * SUBSCRIBERS);
+    assert!(resumptions.iter().sum::<usize>() >= 3, "the restarts were under load: {resumptions:?}");
     println!("{total} messages, none lost; publishers resumed {resumptions:?} times");
     ended.into_iter().for_each(|(_, client)| client.disconnect());
     cluster.client(0, V5).connect().publish(message(&wills, "the end").qos(1));

@@ -10,6 +10,7 @@
 //!
 //! A node is a member while it beats. One that missed its lease is dead: another claims it, cleans up after it, and tells nobody else.
 
+mod asks;
 mod beat;
 mod bells;
 mod core;
@@ -23,6 +24,8 @@ mod posts;
 mod reply;
 mod routes;
 pub mod settings;
+
+pub use asks::Answers;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -59,6 +62,7 @@ pub struct Cluster {
 
 struct Shared {
     core: Arc<Core>,
+    asks: asks::Asks,
     /// They are aborted with it.
     _tasks: JoinSet<()>,
 }
@@ -103,7 +107,7 @@ impl Cluster {
         tasks.spawn(posts::receive(core.clone(), generation));
         tasks.spawn(bells::ring_late(core.clone()));
         tasks.spawn(posts::send(core.clone(), outgoing));
-        Ok((Cluster { shared: Arc::new(Shared { core, _tasks: tasks }) }, told))
+        Ok((Cluster { shared: Arc::new(Shared { core, asks: asks::Asks::default(), _tasks: tasks }) }, told))
     }
 
     fn core(&self) -> &Core {

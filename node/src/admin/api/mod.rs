@@ -1,0 +1,20 @@
+//! The REST API under `/api/v1`, in the shape of EMQX 5 where that has one: `{data, meta}` for pages, `{code, message}` for errors.
+
+mod clients;
+mod messages;
+mod nodes;
+mod retained;
+mod subscriptions;
+
+use std::sync::Arc;
+
+use axum::Router;
+
+pub(super) use nodes::all_nodes;
+
+use super::Desk;
+
+pub(super) fn routes() -> Router<Arc<Desk>> {
+    let rooms = [nodes::routes(), clients::routes(), subscriptions::routes(), messages::routes(), retained::routes()];
+    rooms.into_iter().fold(Router::new(), Router::merge)
+}

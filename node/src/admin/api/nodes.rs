@@ -1,0 +1,120 @@
+//! `nodes`, `stats`, `metrics`, `limits`: how the cluster is; and drain.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+use crate::admin::questions::{Question, Said};
+use crate::admin::reply::{Problem, Reply};
+use crate::admin::{Desk, Shared};
+
+pub(super) fn routes() -> Router<Arc<Desk>> {
+    Router::new()
+        .route("/nodes", get(nodes))
+        .route("/nodes/{id}", get(node))
+        .route("/nodes/{id}/drain", post(drain).delete(call_off))
+        .route("/stats", get(stats))
+        .route("/metrics", get(metrics))
+        .route("/limits", get(limits))
+}
+
+/// Every node, and those that did not answer as not reachable.
+pub(in crate::admin) async fn all_nodes(desk: &Desk) -> Vec<Value> {
+    let Said { mut answers, missing } = desk.ask_all(&Question::Node).await;
+    answers.extend(missing.iter().map(|node| json!({ "node": node, "node_status": "unreachable", "ready": false })));
+    answers.sort_by(|a, b| a["node"].as_str().cmp(&b["node"].as_str()));
+    answers
+}
+
+async fn nodes(State(desk): Shared) -> Reply {
+    let mut nodes = all_nodes(&desk).await;
+    for node in nodes.iter_mut().filter_map(Value::as_object_mut) {
+        node.remove("counters");
+    }
+    Ok(Json(json!({ "data": nodes })))
+}
+
+async fn node(State(desk): Shared, Path(id): Path<String>) -> Reply {
+    ask(&desk, &id, &Question::Node).await
+}
+
+/// The node lets go of its clients and takes no more, until it ends or `DELETE` calls it off. It answers when it has begun.
+async fn drain(State(desk): Shared, Path(id): Path<String>) -> Reply {
+    ask(&desk, &id, &Question::Drain { off: false }).await
+}
+
+async fn call_off(State(desk): Shared, Path(id): Path<String>) -> Reply {
+    ask(&desk, &id, &Question::Drain { off: true }).await
+}
+
+async fn ask(desk: &Desk, id: &str, question: &Question) -> Reply {
+    // Whoever talks to a node knows it without its name.
+    let id = if id == "self" { &desk.settings.node } else { id };
+    desk.ask_node(id, question).await.map(Json).ok_or_else(|| Problem::not_found(format!("no node {id:?} answers; GET nodes lists them")))
+}
+
+/// Sums over all nodes, and what the Store says.
+async fn stats(State(desk): Shared) -> Reply {
+    let nodes = all_nodes(&desk).await;
+    let sum = |field: &str| nodes.iter().filter_map(|node| node[field].as_u64()).sum::<u64>();
+    let store = desk.broker.store().stats().await?;
+    Ok(Json(json!({
+        "connections.count": sum("connections"),
+        "subscriptions.count": desk.broker.subscriptions(),
+        "retained.count": store.retained,
+        "mailbox.messages": sum("mailbox_messages"),
+        "mailbox.bytes": sum("mailbox_bytes"),
+        "clients.slow": sum("slow_clients"),
+        "nodes.count": nodes.len(),
+        "nodes.ready": nodes.iter().filter(|node| node["ready"] == true).count(),
+        "missing": nodes.iter().filter(|node| node["node_status"] == "unreachable").map(|node| &node["node"]).collect::<Vec<_>>(),
+    })))
+}
+
+/// The seed's names, for the whole cluster; and all counters, summed, under `counters`.
+async fn metrics(State(desk): Shared) -> Reply {
+    let (nodes, addresses) = tokio::join!(desk.ask_all(&Question::Node), desk.ask_all(&Question::Addresses));
+    let mut counters: BTreeMap<&str, u64> = BTreeMap::new();
+    for (name, value) in nodes.answers.iter().filter_map(|node| node["counters"].as_object()).flatten() {
+        *counters.entry(name).or_default() += value.as_u64().unwrap_or_default();
+    }
+    let mut per_ip: BTreeMap<&str, u64> = BTreeMap::new();
+    for (address, connections) in addresses.answers.iter().filter_map(Value::as_object).flatten() {
+        *per_ip.entry(address).or_default() += connections.as_u64().unwrap_or_default();
+    }
+    let count = |name: &str| counters.get(name).copied().unwrap_or_default();
+    let store = desk.broker.store().stats().await?;
+    Ok(Json(json!({
+        "total_connections": count("connections_total"),
+        "current_connections": count("connections"),
+        "total_messages_published": count("publishes_sent"),
+        "total_messages_received": count("publishes_received"),
+        "total_subscriptions": count("subscribes"),
+        "total_unsubscriptions": count("unsubscribes"),
+        "retained_messages_count": store.retained,
+        "active_subscriptions_count": desk.broker.subscriptions(),
+        "connections_per_ip": per_ip,
+        "counters": counters,
+        "missing": nodes.missing,
+    })))
+}
+
+/// What is announced to clients or held against them; 0 connections are no limit.
+async fn limits(State(desk): Shared) -> Reply {
+    let (settings, limits) = (&desk.broker.settings, desk.settings.limits);
+    Ok(Json(json!({
+        "connections_max": desk.settings.connections_max,
+        "packet_bytes_max": settings.packet_bytes_max,
+        "receive_maximum": settings.receive_maximum,
+        "inflight_max": settings.in_flight_max,
+        "maximum_qos": settings.maximum_qos as u8,
+        "topic_alias_maximum": settings.topic_alias_maximum,
+        "subscriptions_per_client_max": limits.subscriptions_per_client_max,
+        "mailbox_messages_max": limits.mailbox_messages_max,
+        "queue_messages_max": limits.messages_max,
+    })))
+}

@@ -1,0 +1,48 @@
+//! `events`: how the cluster is, every other second, as server-sent events. The dashboard lives on them.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::sse::{Event, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde_json::json;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::api::all_nodes;
+use super::questions::{Filter, Question};
+use super::{Desk, Shared};
+
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// Slow clients that are named.
+const SLOW_SHOWN: usize = 10;
+
+pub(super) fn routes() -> Router<Arc<Desk>> {
+    Router::new().route("/events", get(events))
+}
+
+async fn events(State(desk): Shared) -> Response {
+    let mut ticks = interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let stream = futures_util::stream::unfold((desk, ticks), |(desk, mut ticks)| async move {
+        ticks.tick().await;
+        let event = Event::default().event("state").data(desk.state().await.to_string());
+        Some((Ok::<_, Infallible>(event), (desk, ticks)))
+    });
+    ([(header::CACHE_CONTROL, "no-store"), (header::HeaderName::from_static("x-accel-buffering"), "no")], Sse::new(stream)).into_response()
+}
+
+impl Desk {
+    async fn state(&self) -> serde_json::Value {
+        let slow = Question::Clients { filter: Filter { slow: Some(true), ..Filter::default() }, reach: SLOW_SHOWN };
+        let (nodes, slow) = tokio::join!(all_nodes(self), self.ask_all(&slow));
+        let slow: Vec<_> = slow.answers.iter().filter_map(|answer| answer["data"].as_array()).flatten().take(SLOW_SHOWN).collect();
+        let retained = self.broker.store().stats().await.ok().map(|stats| stats.retained);
+        json!({ "self": self.settings.node, "at": self.broker.clock.now().0, "nodes": nodes, "slow": slow, "retained": retained })
+    }
+}

@@ -1,0 +1,118 @@
+//! What the administration shows of a connected client, and how it is found. The connection writes its own numbers; nobody else does, so
+//! that they cost no more than a store.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::broker::Broker;
+use crate::broker::roster::{Place, Subscriber};
+use crate::hook::client::Client;
+use crate::metrics::Metrics;
+use crate::packet::connect::ClientId;
+use crate::packet::reason::Reason;
+use crate::session::{Counts, Fault};
+use crate::subscription::{Selector, Subscription};
+use crate::time::{Span, Time};
+
+/// A Client as it is connected.
+#[derive(Debug)]
+pub struct Presence {
+    pub client: Arc<Client>,
+    pub connected_at: Time,
+    /// It took up a Session that was there.
+    pub resumed: bool,
+    /// How long the Session outlives the connection, as CONNECT had it; `None`: for ever.
+    pub expiry: Option<Span>,
+    pub has_will: bool,
+    pub traffic: Traffic,
+}
+
+/// What has passed since the connection began.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    pub publishes_received: AtomicU64,
+    pub publish_bytes_received: AtomicU64,
+    pub publishes_sent: AtomicU64,
+    pub publish_bytes_sent: AtomicU64,
+    /// Bytes that wait for the socket now.
+    pub outgoing_bytes: AtomicU64,
+}
+
+impl Traffic {
+    /// By the connection alone: what it adds to cannot change meanwhile.
+    pub fn add(&self, counts: &Counts, outgoing_bytes: usize) {
+        let add = |number: &AtomicU64, count: u64| {
+            if count > 0 {
+                number.store(number.load(Relaxed) + count, Relaxed);
+            }
+        };
+        add(&self.publishes_received, counts.publishes_received);
+        add(&self.publish_bytes_received, counts.publish_bytes_received);
+        add(&self.publishes_sent, counts.publishes_sent);
+        add(&self.publish_bytes_sent, counts.publish_bytes_sent);
+        self.outgoing_bytes.store(outgoing_bytes as u64, Relaxed);
+    }
+}
+
+/// A Client that is connected here, with what waits for it.
+#[derive(Debug)]
+pub struct Seen {
+    pub presence: Arc<Presence>,
+    pub subscriptions: usize,
+    pub mailbox_messages: usize,
+    pub mailbox_bytes: usize,
+}
+
+impl Broker {
+    /// Everyone who is connected here, in no order.
+    pub fn present(&self) -> Vec<Seen> {
+        self.roster.online().iter().filter_map(|subscriber| seen(subscriber)).collect()
+    }
+
+    pub fn present_as(&self, client_id: &ClientId) -> Option<Seen> {
+        seen(&*self.roster.get(client_id)?)
+    }
+
+    /// Disconnects a Client that is connected here. False: it is not.
+    pub fn kick_here(&self, client_id: &ClientId) -> bool {
+        let subscriber = self.roster.get(client_id).filter(|subscriber| subscriber.mailbox.is_online());
+        if let Some(subscriber) = &subscriber {
+            subscriber.mailbox.kick(Fault::new(Reason::ADMINISTRATIVE_ACTION, "disconnected by the administration"));
+            Metrics::add(&self.metrics.clients_kicked, 1);
+        }
+        subscriber.is_some()
+    }
+
+    /// What Sessions subscribe to whose connections are here, or of which only the others know where they are. Their Retain Handling is not known any more.
+    pub fn subscriptions_of(&self, client_id: &ClientId) -> Vec<Subscription> {
+        self.roster.get(client_id).map(|subscriber| self.of(&subscriber)).unwrap_or_default()
+    }
+
+    /// All subscriptions of Clients that are connected here, and of Sessions that were left here in memory.
+    pub fn all_subscriptions(&self) -> Vec<(ClientId, Subscription)> {
+        let is_cluster = self.store.cluster().is_some();
+        let here = |subscriber: &Arc<Subscriber>| subscriber.place == Place::Here && (!is_cluster || subscriber.mailbox.is_online());
+        let here = self.roster.all().into_iter().filter(here);
+        here.flat_map(|subscriber| self.of(&subscriber).into_iter().map(move |one| (subscriber.client_id.clone(), one))).collect()
+    }
+
+    fn of(&self, subscriber: &Subscriber) -> Vec<Subscription> {
+        let selectors: Vec<Selector> = subscriber.selectors().iter().flatten().cloned().collect();
+        self.table.terms(subscriber.key, &selectors)
+    }
+
+    /// Every Topic Filter of the routing table, of all nodes, in order; shared ones as they are subscribed to.
+    pub fn filters(&self) -> Vec<String> {
+        let mut filters = std::collections::BTreeSet::new();
+        for subscriber in self.roster.all() {
+            filters.extend(subscriber.selectors().iter().flatten().map(Selector::to_string));
+        }
+        filters.into_iter().collect()
+    }
+}
+
+fn seen(subscriber: &Subscriber) -> Option<Seen> {
+    let (presence, mailbox_messages, mailbox_bytes) = subscriber.mailbox.presence()?;
+    let subscriptions = subscriber.selectors().as_ref().map_or(0, std::collections::BTreeSet::len);
+    Some(Seen { presence, subscriptions, mailbox_messages, mailbox_bytes })
+}

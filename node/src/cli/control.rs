@@ -1,0 +1,248 @@
+//! `mqttd status`, `clients`, `kick`, `drain`: what the REST API of a node says and does, for people and scripts.
+
+use std::time::Duration;
+
+use clap::Args;
+use reqwest::{Method, Url};
+use serde_json::Value;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{Failure, http, print};
+use crate::config::user::read_secret;
+
+/// One request; a node waits for others for two seconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often a drain is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct Target {
+    /// The node to ask, as http://HOST:PORT or HOST:PORT [default: the node that this configuration makes]
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// The file with the token of the API [default: api.token or api.token_file of this configuration]
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<std::path::PathBuf>,
+    /// Print the JSON as it comes
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct StatusArguments {
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct ClientsArguments {
+    /// Only those with this in their Client Identifier
+    part: Option<String>,
+    /// How many are shown at most
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    limit: u16,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct KickArguments {
+    /// Its Client Identifier
+    id: String,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct DrainArguments {
+    /// The node to empty [default: the one that is asked]
+    node: Option<String>,
+    /// Call it off: the node takes clients again
+    #[arg(long)]
+    off: bool,
+    /// Do not wait until the node is empty
+    #[arg(long)]
+    no_wait: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// A node that is asked.
+struct Node {
+    base: Url,
+    token: Option<String>,
+    client: reqwest::Client,
+    json: bool,
+}
+
+impl Target {
+    fn node(&self) -> Result<Node, Failure> {
+        let base = http::parse(&match &self.url {
+            Some(url) => url.clone(),
+            None => http::own_node()?,
+        })?;
+        let token = match &self.token_file {
+            Some(file) => Some(read_secret(file).map_err(Failure::Usage)?),
+            None => http::own_token()?,
+        };
+        Ok(Node { base, token, client: http::client(PATIENCE)?, json: self.json })
+    }
+}
+
+impl Node {
+    /// The answer of `/api/v1/SEGMENTS`; each segment may have any characters. `None`: there is none, the node is gone.
+    async fn try_ask(&self, method: Method, segments: &[&str], query: &[(&str, &str)]) -> Result<Option<Value>, Failure> {
+        let mut url = self.base.clone();
+        url.path_segments_mut()
+            .map_err(|()| Failure::Usage(format!("{} has no paths", self.base)))?
+            .clear()
+            .extend(["api", "v1"])
+            .extend(segments);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let mut request = self.client.request(method, url.clone());
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        let answer = match request.send().await {
+            Ok(answer) => answer,
+            Err(error) if error.is_connect() => return Ok(None),
+            Err(error) => return Err(http::unreachable(&url, &error)),
+        };
+        let code = answer.status();
+        let text = answer.text().await.map_err(|error| http::unreachable(&url, &error))?;
+        let body: Value = serde_json::from_str(&text).unwrap_or_default();
+        if !code.is_success() {
+            let said = body["message"].as_str().map_or_else(|| format!("{url} answered {code}"), str::to_owned);
+            return Err(Failure::Runtime(said));
+        }
+        Ok(Some(body))
+    }
+
+    async fn ask(&self, method: Method, segments: &[&str], query: &[(&str, &str)]) -> Result<Value, Failure> {
+        let answer = self.try_ask(method, segments, query).await?;
+        answer.ok_or_else(|| Failure::Runtime(format!("nothing answers at {}: is the node running, and admin not off?", self.base)))
+    }
+
+    fn show(&self, answer: &Value, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        if self.json { print(&format!("{answer:#}\n")) } else { print(&text()) }
+    }
+}
+
+pub(super) fn status(arguments: &StatusArguments) -> Result<(), Failure> {
+    let node = arguments.target.node()?;
+    http::block_on(async {
+        let answer = node.ask(Method::GET, &["nodes"], &[]).await?;
+        node.show(&answer, || {
+            let mut rows = vec![["NODE", "STATUS", "CLIENTS", "WAITING", "STORE", "UP", "VERSION"].map(str::to_owned).to_vec()];
+            for one in answer["data"].as_array().into_iter().flatten() {
+                let status = if one["ready"] == true { "ready" } else { one["node_status"].as_str().unwrap_or_default() };
+                let store = if one["store_reachable"] == false { "does not answer" } else { one["store"].as_str().unwrap_or("?") };
+                let up = one["uptime"].as_u64().map_or_else(String::new, |ms| lasting(ms / 1000));
+                rows.push(vec![
+                    text(&one["node"]),
+                    status.into(),
+                    text(&one["connections"]),
+                    text(&one["mailbox_messages"]),
+                    store.into(),
+                    up,
+                    text(&one["version"]),
+                ]);
+                rows.extend(one["errors"].as_array().into_iter().flatten().map(|error| vec![String::new(), text(error)]));
+            }
+            table(&rows)
+        })
+    })
+}
+
+pub(super) fn clients(arguments: &ClientsArguments) -> Result<(), Failure> {
+    let node = arguments.target.node()?;
+    let limit = arguments.limit.to_string();
+    let mut query = vec![("limit", limit.as_str())];
+    query.extend(arguments.part.as_deref().map(|part| ("like_clientid", part)));
+    http::block_on(async {
+        let answer = node.ask(Method::GET, &["clients"], &query).await?;
+        node.show(&answer, || {
+            let mut rows = vec![["CLIENT", "NODE", "ADDRESS", "VERSION", "SUBSCRIPTIONS", "WAITING", "SINCE"].map(str::to_owned).to_vec()];
+            for one in answer["data"].as_array().into_iter().flatten() {
+                let address = format!("{}:{}", text(&one["ip_address"]), text(&one["port"]));
+                let version = match one["proto_ver"].as_u64() {
+                    Some(3) => "3.1",
+                    Some(4) => "3.1.1",
+                    _ => "5.0",
+                };
+                rows.push(vec![
+                    text(&one["clientid"]),
+                    text(&one["node"]),
+                    address,
+                    version.into(),
+                    text(&one["subscriptions_cnt"]),
+                    text(&one["mailbox_messages"]),
+                    text(&one["connected_at"]),
+                ]);
+            }
+            let (shown, count) = (rows.len() - 1, answer["meta"]["count"].as_u64().unwrap_or_default());
+            let more = if count > shown as u64 { format!("the first {shown} of {count}\n") } else { String::new() };
+            table(&rows) + &more
+        })
+    })
+}
+
+pub(super) fn kick(arguments: &KickArguments) -> Result<(), Failure> {
+    let node = arguments.target.node()?;
+    http::block_on(async { node.ask(Method::DELETE, &["clients", &arguments.id], &[]).await.map(drop) })
+}
+
+/// Comes back when the node is empty: a hook before its end can wait for that. When the node ends meanwhile, that is as good.
+pub(super) fn drain(arguments: &DrainArguments) -> Result<(), Failure> {
+    let node = arguments.target.node()?;
+    let name = arguments.node.as_deref().unwrap_or("self");
+    http::block_on(async {
+        let method = if arguments.off { Method::DELETE } else { Method::POST };
+        let mut answer = node.ask(method, &["nodes", name, "drain"], &[]).await?;
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !arguments.off && !arguments.no_wait && answer["node_status"] != "drained" {
+            looks.tick().await;
+            let Some(now) = node.try_ask(Method::GET, &["nodes", name], &[]).await? else { return Ok(()) };
+            if now["node_status"] == "running" && answer["node_status"] != "running" {
+                return Err(Failure::Runtime("the drain was called off".to_owned()));
+            }
+            answer = now;
+        }
+        node.show(&answer, String::new)
+    })
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
+fn lasting(seconds: u64) -> String {
+    match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, minutes) => format!("{minutes} min"),
+        (0, hours, minutes) => format!("{hours} h {minutes} min"),
+        (days, hours, _) => format!("{days} d {hours} h"),
+    }
+}
+
+/// Columns as wide as their widest cell. Control characters of a name that a client chose do nothing to the terminal.
+fn table(rows: &[Vec<String>]) -> String {
+    let clean = |cell: &String| cell.chars().map(|c| if c.is_control() { '?' } else { c }).collect::<String>();
+    let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(clean).collect()).collect();
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let width = |at: usize| rows.iter().filter(|row| row.len() == columns).map(|row| row[at].chars().count()).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
+    };
+    rows.iter().map(line).collect()
+}

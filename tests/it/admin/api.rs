@@ -1,0 +1,169 @@
+//! The REST API of one node.
+
+use mqttd_tests::cluster::until;
+use mqttd_tests::*;
+use serde_json::json;
+
+#[test]
+fn clients_are_listed_shown_and_kicked() {
+    let broker = Broker::administered(|_| {});
+    let admin = broker.admin();
+    let mut clients: Vec<Client> = (0..5).map(|number| broker.client(V5).id(&format!("c{number}")).durable().connect()).collect();
+    let other = broker.client(V3_1_1).id("other").keep_alive(30).will(message("w", "x")).connect();
+    clients[0].subscribe("a/+", 1);
+    let page = admin.get("/api/v1/clients?like_clientid=c&limit=2&page=2").json(200);
+    let ids: Vec<_> = page["data"].as_array().unwrap().iter().map(|client| client["clientid"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["c2", "c3"]);
+    assert_eq!(page["meta"], json!({ "page": 2, "limit": 2, "count": 5, "hasnext": true }));
+    assert_eq!(admin.get("/api/v1/clients?proto_ver=4").json(200)["data"][0]["clientid"], "other");
+    assert_eq!(admin.get("/api/v1/clients?ip_address=10.0.0.1").json(200)["meta"]["count"], 0);
+    let shown = admin.get("/api/v1/clients/other").json(200);
+    let rows = [
+        ("proto_ver", json!(4)),
+        ("keepalive", json!(30)),
+        ("has_will", json!(true)),
+        ("connected", json!(true)),
+        ("transport", json!("tcp")),
+    ];
+    for (field, expected) in rows {
+        assert_eq!(shown[field], expected, "{field} in {shown}");
+    }
+    assert_eq!(admin.get("/api/v1/clients/c0").json(200)["subscriptions_cnt"], 1);
+    let subscriptions = admin.get("/api/v1/clients/c0/subscriptions").json(200);
+    assert_eq!((&subscriptions[0]["topic"], &subscriptions[0]["qos"]), (&json!("a/+"), &json!(1)));
+    assert_eq!(admin.delete("/api/v1/clients/c0").code, 204);
+    clients[0].expect_disconnect(Reason::ADMINISTRATIVE_ACTION);
+    until("the client has left", || admin.get("/api/v1/clients/c0").code == 404);
+    assert_eq!(admin.delete("/api/v1/clients/c0").json(404)["code"], "NOT_FOUND");
+    drop(other);
+}
+
+#[test]
+fn subscriptions_and_topics_are_listed() {
+    let broker = Broker::administered(|_| {});
+    let admin = broker.admin();
+    let mut client = broker.client(V5).id("c").connect();
+    [("a/#", 0), ("a/b", 2), ("$share/g/x", 1)].iter().for_each(|(filter, qos)| client.subscribe(filter, *qos));
+    let topics = admin.get("/api/v1/topics").json(200);
+    assert_eq!(topics["data"], json!([{ "topic": "$share/g/x" }, { "topic": "a/#" }, { "topic": "a/b" }]));
+    let matching = admin.get("/api/v1/subscriptions?match_topic=a/b").json(200);
+    let found: Vec<_> =
+        matching["data"].as_array().unwrap().iter().map(|one| (one["topic"].as_str().unwrap(), one["qos"].as_u64().unwrap())).collect();
+    assert_eq!(found, [("a/#", 0), ("a/b", 2)]);
+    assert_eq!(admin.get("/api/v1/subscriptions?match_topic=a/%2B").json(400)["code"], "BAD_REQUEST");
+    let shared = admin.get("/api/v1/subscriptions?topic=$share/g/x").json(200);
+    assert_eq!((&shared["data"][0]["qos"], &shared["meta"]["count"]), (&json!(1), &json!(1)));
+}
+
+#[test]
+fn messages_are_published() {
+    let broker = Broker::administered(|_| {});
+    let admin = broker.admin();
+    let mut subscriber = broker.client(V5).connect();
+    subscriber.subscribe("t/#", 2);
+    admin.post("/api/v1/publish", json!({ "topic": "t/1", "payload": "hé", "qos": 1 })).json(200);
+    subscriber.receive(message("t/1", "hé").qos(1));
+    let properties =
+        json!({ "content_type": "text/x", "user_properties": { "a": "b" }, "correlation_data": "AAE=", "response_topic": "r" });
+    let body = json!({ "topic": "t/2", "payload": "AP8=", "payload_encoding": "base64", "retain": true, "properties": properties });
+    admin.post("/api/v1/publish", body).json(200);
+    let came = subscriber.next_publish();
+    let got = came.properties.expect("properties");
+    assert_eq!(
+        (&came.payload[..], got.content_type.as_deref(), got.correlation_data.as_deref()),
+        (&[0, 255][..], Some("text/x"), Some(&[0, 1][..]))
+    );
+    let ids = admin.post("/api/v1/publish/bulk", json!([{ "topic": "t/3", "payload": "a" }, { "topic": "t/4", "payload": "b" }])).json(200);
+    assert_eq!(ids.as_array().map(Vec::len), Some(2));
+    subscriber.receive(message("t/3", "a"));
+    subscriber.receive(message("t/4", "b"));
+    let bad = [
+        json!({ "topic": "t/#" }),
+        json!({ "topic": "$SYS/x" }),
+        json!({ "topic": "t", "qos": 3 }),
+        json!({ "topic": "t", "payload": "?", "payload_encoding": "base64" }),
+        json!({ "topic": "t", "nothing": 1 }),
+        json!({ "payload": "x" }),
+        json!({ "topic": "t", "properties": { "response_topic": "a/+" } }),
+    ];
+    for body in bad {
+        let answer = admin.post("/api/v1/publish", body.clone());
+        assert_eq!(answer.json(400)["code"], "BAD_REQUEST", "{body}");
+    }
+    // One bad message, and none of them is published.
+    assert_eq!(admin.post("/api/v1/publish/bulk", json!([{ "topic": "t/5" }, { "topic": "#" }])).code, 400);
+    subscriber.expect_nothing();
+}
+
+#[test]
+fn retained_messages_are_paged_shown_and_removed() {
+    let broker = Broker::administered(|config| config.protocol.sys_interval_s = 0);
+    let admin = broker.admin();
+    let mut publisher = broker.client(V5).connect();
+    for number in 0..7 {
+        publisher.publish(message(&format!("r/{number}"), format!("{number}")).qos(1).retain());
+    }
+    publisher.publish(message("other/a", "x").qos(1).retain());
+    let (mut topics, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = admin.get(&format!("/api/v1/mqtt/retainer/messages?topic=r/%23&limit=3{after}")).json(200);
+        topics.extend(page["data"].as_array().unwrap().iter().map(|one| one["topic"].as_str().unwrap().to_owned()));
+        match page["meta"]["next"].as_str() {
+            Some(next) => after = format!("&after={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(topics, (0..7).map(|number| format!("r/{number}")).collect::<Vec<_>>());
+    let shown = admin.get("/api/v1/mqtt/retainer/message/r/3").json(200);
+    assert_eq!((&shown["payload"], &shown["qos"]), (&json!("Mw=="), &json!(1)));
+    assert_eq!(admin.delete("/api/v1/mqtt/retainer/message/r/3").code, 204);
+    assert_eq!(admin.get("/api/v1/mqtt/retainer/message/r/3").code, 404);
+    assert_eq!(admin.delete("/api/v1/mqtt/retainer/message/r/%23").code, 400);
+    assert_eq!(admin.get("/api/v1/mqtt/retainer/message/other/a").json(200)["payload_bytes"], 1);
+}
+
+/// A drain that is called off: clients are sent away, nobody is taken, then everything is as before.
+#[test]
+fn a_node_is_emptied_and_filled_again() {
+    let broker = Broker::administered(|_| {});
+    let admin = broker.admin();
+    let mut client = broker.client(V5).connect();
+    admin.post("/api/v1/nodes/self/drain", json!({})).json(200);
+    client.expect_disconnect(Reason::SERVER_SHUTTING_DOWN);
+    drop(client);
+    until("the node is drained", || admin.get("/api/v1/nodes/self").json(200)["node_status"] == "drained");
+    broker.client(V5).refused(Reason::SERVER_UNAVAILABLE);
+    assert_eq!((admin.get("/readyz").code, admin.get("/livez").code), (503, 200));
+    assert_eq!(admin.delete("/api/v1/nodes/self/drain").json(200)["ready"], true);
+    broker.client(V5).connect().disconnect();
+    assert_eq!(admin.get("/api/v1/nodes/nobody").json(404)["code"], "NOT_FOUND");
+}
+
+#[test]
+fn what_is_asked_wrongly_is_told() {
+    let broker = Broker::administered(|_| {});
+    let admin = broker.admin();
+    for path in
+        ["clients?limit=0", "clients?page=0", "clients?limit=1001", "clients?page=9999999", "clients?page=x", "clients?ip_address=x"]
+    {
+        assert_eq!(admin.get(&format!("/api/v1/{path}")).json(400)["code"], "BAD_REQUEST", "{path}");
+    }
+    assert_eq!(admin.get("/api/v1/nowhere").json(404)["code"], "NOT_FOUND");
+    assert_eq!(admin.delete("/api/v1/nodes").json(405)["code"], "METHOD_NOT_ALLOWED");
+    for good in ["stats", "limits", "nodes", "metrics"] {
+        admin.get(&format!("/api/v1/{good}")).json(200);
+    }
+}
+
+/// The first event comes at once, and tells of every node.
+#[test]
+fn events_tell_how_it_is() {
+    use std::io::{BufRead, BufReader, Write};
+    let broker = Broker::administered(|_| {});
+    let mut stream = std::net::TcpStream::connect(broker.admin().address()).unwrap();
+    stream.write_all(b"GET /api/v1/events HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+    let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+    let data = lines.find_map(|line| Some(line.strip_prefix("data: ")?.to_owned())).expect("an event");
+    let state: serde_json::Value = serde_json::from_str(&data).expect("JSON");
+    assert_eq!((&state["nodes"][0]["node"], &state["nodes"][0]["ready"], &state["slow"]), (&json!("node"), &json!(true), &json!([])));
+}
