@@ -12,6 +12,7 @@ use redis::{Cmd, RedisError, Value, cmd};
 
 use super::functions::{self, Function};
 use super::keys::SessionKeys;
+use super::library;
 use super::link::error::LinkError;
 use super::reply::{Reply, number};
 use super::{Redis, encoding, failed};
@@ -208,7 +209,7 @@ impl Redis {
         let replies = join_all(sending).await;
         for (replies, meanings) in replies.into_iter().zip(meanings) {
             let replies = replies.map_err(failed)?;
-            if replies.iter().any(|reply| reply.as_ref().is_err_and(functions::is_missing)) {
+            if replies.iter().any(|reply| reply.as_ref().is_err_and(library::is_missing)) {
                 functions::load(&self.link).await.map_err(failed)?;
                 return Err(StoreError::Unavailable); // part of it is done
             }

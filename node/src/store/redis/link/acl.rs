@@ -37,6 +37,7 @@ const NEEDED: &[&str] = &[
     "XLEN K",
     "XRANGE K - +",
     "XREAD STREAMS K 0",
+    "XREVRANGE K + -",
     "XTRIM K MAXLEN 1",
     "ZADD K 1 m",
     "ZCARD K",
