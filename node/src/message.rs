@@ -11,6 +11,22 @@ use crate::packet::{QoS, Version};
 use crate::time::Time;
 use crate::topic::name::TopicName;
 
+/// What a Client may publish to a Topic Name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permit {
+    pub qos_max: QoS,
+    /// Whether RETAIN may be set.
+    pub retain: bool,
+}
+
+impl Permit {
+    pub const ALL: Permit = Permit { qos_max: QoS::ExactlyOnce, retain: true };
+
+    pub fn allows(self, qos: QoS, retain: bool) -> bool {
+        qos <= self.qos_max && (self.retain || !retain)
+    }
+}
+
 /// An Application Message on its way through the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {

@@ -2,12 +2,52 @@
 
 mod histogram;
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use histogram::{Histogram, Seen};
 
 use crate::session::Counts;
+
+/// What came of the questions who somebody is and what he may do.
+#[derive(Debug, Default)]
+pub struct AuthCounts {
+    /// Wrong passwords, tokens and proofs.
+    pub failed: Arc<AtomicU64>,
+    /// Not even looked at, because the address had failed too often.
+    pub held: Arc<AtomicU64>,
+    /// Not looked at, because too many waited already.
+    pub busy: Arc<AtomicU64>,
+    /// Whoever should say did not answer.
+    pub unanswered: Arc<AtomicU64>,
+    /// Clients that a ban keeps out or ends.
+    pub banned: Arc<AtomicU64>,
+    /// Publishes to a Topic Name that may not be; a run of them counts once.
+    pub publishes_denied: Arc<AtomicU64>,
+    pub subscriptions_denied: Arc<AtomicU64>,
+}
+
+macro_rules! counted {
+    ($($add:ident $counter:ident $metric:ident),*) => {
+        impl AuthCounts {
+            $(pub fn $add(&self) {
+                Metrics::add(&self.$counter, 1);
+            })*
+
+            /// These counts are from now on those of the metrics.
+            pub fn join(&self, metrics: &mut Metrics) {
+                $(metrics.$metric = self.$counter.clone();)*
+            }
+        }
+    };
+}
+
+counted!(
+    add_failed failed auth_failed, add_held held auth_held, add_busy busy auth_busy, add_unanswered unanswered auth_unanswered,
+    add_banned banned auth_banned, add_publish_denied publishes_denied publishes_denied,
+    add_subscription_denied subscriptions_denied subscriptions_denied
+);
 
 /// Makes the struct, and the list of its fields with their help: a counter cannot be left out of `/metrics`. An [`AtomicUsize`] goes up
 /// and down, an [`AtomicU64`] only up.
@@ -36,6 +76,32 @@ pub struct Metrics {
     pub connections_total: AtomicU64,
     /// CONNECTs that were refused.
     pub connections_refused: AtomicU64,
+    /// CONNECTs that were refused because as many come from that address as may.
+    pub connections_refused_address: AtomicU64,
+    /// CONNECTs that were refused because they come from that address too fast.
+    pub connections_refused_rate: AtomicU64,
+    /// How often a Client was read no further for a while, because it sent too fast.
+    pub rate_delays: AtomicU64,
+    /// Messages over the rate that were dropped or refused.
+    pub messages_over_rate: AtomicU64,
+    /// Subscriptions over the rate that were refused.
+    pub subscriptions_over_rate: AtomicU64,
+    /// Connections that ended because what the Client may do has changed.
+    pub connections_revoked: AtomicU64,
+    /// Wrong passwords, tokens and proofs.
+    pub auth_failed: Arc<AtomicU64>,
+    /// CONNECTs that were not even looked at, because their address had failed too often.
+    pub auth_held: Arc<AtomicU64>,
+    /// CONNECTs whose password was not looked at, because too many waited for that.
+    pub auth_busy: Arc<AtomicU64>,
+    /// CONNECTs that were refused because whoever should say did not answer.
+    pub auth_unanswered: Arc<AtomicU64>,
+    /// CONNECTs and Clients that a ban kept out or ended.
+    pub auth_banned: Arc<AtomicU64>,
+    /// Runs of messages to a Topic Name that their Client may not publish to.
+    pub publishes_denied: Arc<AtomicU64>,
+    /// Subscriptions that rules did not allow.
+    pub subscriptions_denied: Arc<AtomicU64>,
     /// Sockets that were accepted.
     pub sockets_total: AtomicU64,
     /// Sockets on which no CONNECT has been accepted yet.
@@ -102,6 +168,36 @@ pub struct Metrics {
     pub commit_seconds: Histogram,
     /// One write to the Store, of all that a turn has for it.
     pub store_write_seconds: Histogram,
+    /// Requests for workers, those that are refused included.
+    pub mcp_requests: AtomicU64,
+    /// Requests over a limit.
+    pub mcp_requests_refused: AtomicU64,
+    /// Requests of this node that wait for their answer.
+    pub mcp_in_flight: AtomicUsize,
+    /// Workers that live, of all nodes.
+    pub mcp_workers: AtomicUsize,
+    /// Answers to requests that were forwarded.
+    pub mcp_responses: AtomicU64,
+    /// Parts of answers to requests.
+    pub mcp_parts: AtomicU64,
+    /// Second answers, and those that came too late.
+    pub mcp_responses_unknown: AtomicU64,
+    /// Answers that were not readable.
+    pub mcp_responses_malformed: AtomicU64,
+    /// Answers that a node had begun to forward when it died: the requester may have them twice.
+    pub mcp_responses_repeated: AtomicU64,
+    /// Requests that were taken back.
+    pub mcp_cancelled: AtomicU64,
+    /// Error replies: no answer in time.
+    pub mcp_errors_timeout: AtomicU64,
+    /// Error replies: no worker answers the topic.
+    pub mcp_errors_no_worker: AtomicU64,
+    /// Error replies: the worker failed.
+    pub mcp_errors_worker_failed: AtomicU64,
+    /// Error replies: the request is too large.
+    pub mcp_errors_too_large: AtomicU64,
+    /// Error replies: it could not be answered.
+    pub mcp_errors_unavailable: AtomicU64,
 }
 }
 
@@ -128,6 +224,12 @@ trait Reads {
 }
 
 impl Reads for AtomicU64 {
+    fn value(&self) -> Value<'_> {
+        Value::Counter(self.load(Ordering::Relaxed))
+    }
+}
+
+impl Reads for Arc<AtomicU64> {
     fn value(&self) -> Value<'_> {
         Value::Counter(self.load(Ordering::Relaxed))
     }

@@ -1,5 +1,6 @@
 //! The node: puts the parts together, binds, runs, ends. The only room that reads the configuration.
 
+mod admission;
 pub mod builder;
 pub mod handle;
 mod listeners;
@@ -15,20 +16,22 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 
 use crate::admin;
+use crate::auth::doors::Doors;
 use crate::auth::guard::House;
 use crate::broker::mailbox::Bounds;
 use crate::broker::membership::Joined;
 use crate::broker::{self, Broker};
 use crate::clock::Clock;
+use crate::config::keys::OverRate;
 use crate::config::user::{Secret, read_secret};
 use crate::config::{self, Admin, Config, ListenUrl, StoreUrl};
 use crate::hook::client::Transport;
 use crate::hook::hooks::Hooks;
 use crate::listener::hall::Hall;
 use crate::listener::{self, Bound};
+use crate::mcp;
 use crate::node::handle::Handle;
 use crate::packet::QoS;
-use crate::packet::reason::Reason;
 use crate::session::settings::Settings;
 use crate::store::Store;
 use crate::store::memory::{self, Memory};
@@ -55,6 +58,9 @@ pub struct Node {
     hall: Arc<Hall>,
     renew: Arc<Notify>,
     sys_interval: Option<Duration>,
+    requests: mcp::Settings,
+    routes: mcp_worker_sdk::Routes,
+    auth: Doors,
     doors: Vec<TcpListener>,
     admin: admin::Settings,
     handle: Handle,
@@ -79,15 +85,16 @@ impl Node {
     /// An address that cannot be resolved or bound; a Store that cannot be relied on. One that cannot be reached is waited for while the node
     /// runs: until then it refuses Clients (0x88), and is not ready.
     pub async fn bind(config: &Config) -> io::Result<Node> {
-        Node::assemble(config, Hooks::default()).await
+        Node::assemble(config, Hooks::default(), mcp_worker_sdk::Routes::default()).await
     }
 
     /// As [`Node::bind`], with the functions of an embedding program.
-    async fn assemble(config: &Config, hooks: Hooks) -> io::Result<Node> {
+    async fn assemble(config: &Config, hooks: Hooks, routes: mcp_worker_sdk::Routes) -> io::Result<Node> {
         let doors = doors(&config.admin).await?;
-        let guard = Arc::new(House::new(house(config)?));
-        let mut broker = Broker::new(Arc::new(settings(config)), guard, store(config), broker_limits(config), Clock::start());
+        let house = Arc::new(House::new(admission::settings(config)?, admission::bounds(config)).map_err(io::Error::other)?);
+        let mut broker = Broker::new(Arc::new(settings(config)), house.clone(), store(config), broker_limits(config), Clock::start());
         broker.hooks = hooks;
+        house.counts.join(&mut broker.metrics);
         let broker = Arc::new(broker);
         let joined = match broker.join().await {
             Ok(joined) => joined,
@@ -112,15 +119,37 @@ impl Node {
             node: config.node.id.clone().unwrap_or_else(|| NAME_DEFAULT.to_owned()),
             connections_max: config.limits.connections_max,
         };
+        let auth = Doors::open(house, broker.clone()).await;
+        let requests = requests(config)?;
         let (ends, ended) = watch::channel(false);
         let (asked, connections_max) = (Arc::new(watch::Sender::new(false)), config.limits.connections_max);
         let handle = Handle { broker: broker.clone(), connections_max, asked, ended };
-        Ok(Node { broker, joined, listeners, addresses, hall, renew: Arc::default(), sys_interval, doors, admin, handle, ends })
+        Ok(Node {
+            broker,
+            joined,
+            listeners,
+            addresses,
+            hall,
+            renew: Arc::default(),
+            sys_interval,
+            auth,
+            doors,
+            admin,
+            handle,
+            ends,
+            requests,
+            routes,
+        })
     }
 
     /// Where the node listens, in the order of the configuration.
     pub fn addresses(&self) -> &[(Transport, SocketAddr)] {
         &self.addresses
+    }
+
+    /// Who may come in, and what they may do, while it runs.
+    pub fn auth(&self) -> &Doors {
+        &self.auth
     }
 
     /// Every time it is notified, all certificates are read again, also those whose files look as before.
@@ -163,9 +192,12 @@ impl Node {
         let (open, mut all_closed) = mpsc::channel::<()>(1);
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(broker::reaper::run(self.broker.clone()));
+        tasks.spawn(self.auth.clone().watch());
         if let Some(interval) = self.sys_interval {
             tasks.spawn(broker::sys::run(self.broker.clone(), interval));
         }
+        // Before the first connection: a request that nobody takes would be a message as any other.
+        let _requests = mcp::start(&self.broker, self.requests, self.routes);
         // Without doors too: other nodes ask this one.
         tasks.spawn(admin::run(self.doors, self.broker.clone(), self.admin));
         let house = listener::House { broker: self.broker.clone(), hall: self.hall, open };
@@ -240,6 +272,7 @@ fn settings(config: &Config) -> Settings {
         topic_alias_maximum: protocol.topic_alias_maximum,
         topic_alias_outbound_max: protocol.topic_alias_outbound_max,
         topic_levels_max: if limits.topic_levels_max == u16::MAX { usize::MAX } else { limits.topic_levels_max.into() },
+        topic_bytes_max: limits.topic_bytes_max.into(),
         client_id_bytes_max: limits.client_id_bytes_max.into(),
         maximum_qos: QoS::from_bits(protocol.maximum_qos).unwrap_or(QoS::ExactlyOnce),
         retain_available: protocol.retain_available,
@@ -264,7 +297,44 @@ fn broker_limits(config: &Config) -> broker::Limits {
         wills_wait: Span::seconds(config.drain.wills_wait_s),
         moved: config.drain.moved,
     };
-    broker::Limits { mailbox, subscriptions_per_client_max: config.limits.subscriptions_per_client_max, drain }
+    let limits = &config.limits;
+    broker::Limits {
+        rates: broker::Rates {
+            messages_per_second_max: limits.messages_per_second_max,
+            bytes_per_second_max: limits.bytes_per_second_max,
+            subscriptions_per_minute_max: limits.subscriptions_per_minute_max,
+            drops: limits.over_rate == OverRate::Drop,
+        },
+        addresses: broker::addresses::Limits {
+            connections_max: limits.connections_per_address_max,
+            connections_per_second_max: limits.connections_per_second_per_address_max,
+        },
+        mailbox,
+        subscriptions_per_client_max: limits.subscriptions_per_client_max,
+        drain,
+    }
+}
+
+fn requests(config: &Config) -> io::Result<mcp::Settings> {
+    let mcp = &config.mcp;
+    Ok(mcp::Settings {
+        request_filters: filters(&mcp.request_filters)?,
+        route_to_subscribers: mcp.route_to_subscribers,
+        lanes: redis::requests::Lanes { channel: mcp.delivery != "streams", stream: mcp.delivery != "pubsub" },
+        no_worker_is_error: mcp.no_worker == "error",
+        timeout: Span::seconds(mcp.timeout_s),
+        payload_bytes_max: mcp.payload_bytes_max,
+        bounds: mcp::waiting::Bounds {
+            in_flight_max: mcp.in_flight_max,
+            in_flight_per_client_max: mcp.in_flight_per_client_max,
+            rate_per_client_max: mcp.rate_per_client_max,
+        },
+    })
+}
+
+fn filters(texts: &[String]) -> io::Result<Vec<TopicFilter>> {
+    let filter = |text: &String| TopicFilter::new(text).ok_or_else(|| io::Error::other(format!("{text:?} is no Topic Filter")));
+    texts.iter().map(filter).collect()
 }
 
 fn store(config: &Config) -> Store {
@@ -320,18 +390,4 @@ fn limits(config: &Config) -> memory::Limits {
         retained_max: config.store.retained_max as u64,
         ..memory::Limits::default()
     }
-}
-
-fn house(config: &Config) -> io::Result<crate::auth::guard::Rules> {
-    let filters = |texts: &[String]| {
-        let filter = |text: &String| TopicFilter::new(text).ok_or_else(|| io::Error::other(format!("{text:?} is no Topic Filter")));
-        texts.iter().map(filter).collect::<io::Result<Vec<_>>>()
-    };
-    Ok(crate::auth::guard::Rules {
-        anonymous: config.auth.anonymous,
-        users: config.auth.users.0.iter().map(|user| (user.name.clone(), user.password.reveal().to_owned())).collect(),
-        deny_subscribe: filters(&config.access.deny_subscribe)?,
-        deny_subscribe_reason: Reason(config.access.deny_subscribe_code),
-        deny_publish: filters(&config.access.deny_publish)?,
-    })
 }

@@ -23,6 +23,13 @@ impl Span {
     }
 }
 
+impl Add for Span {
+    type Output = Span;
+    fn add(self, other: Span) -> Span {
+        Span(self.0.saturating_add(other.0))
+    }
+}
+
 impl Time {
     /// The span from `earlier` to `self`; zero when `earlier` is later.
     pub const fn since(self, earlier: Time) -> Span {

@@ -11,7 +11,7 @@ use mqttd_tests::*;
 
 static GUARDED: LazyLock<Broker> = LazyLock::new(|| {
     Broker::with(|config| {
-        config.auth.anonymous = false;
+        config.auth.anonymous = Some(false);
         config.auth.users.0 = vec![User { name: "ann".into(), password: Secret::new("pencil") }];
     })
 });

@@ -3,6 +3,9 @@
 
 #![allow(clippy::disallowed_methods, reason = "a test lives outside the broker and has the clock of everybody")]
 
+// Who may come in, what they may do, and how much.
+mod admission;
+
 // How a connection begins and ends: CONNECT, CONNACK, AUTH and user names, what is offered, Keep Alive, DISCONNECT.
 mod authentication;
 mod capabilities;
@@ -36,6 +39,8 @@ mod takeover;
 // A node that is a part of another program.
 mod embedding;
 mod examples;
+mod faults;
+mod options;
 
 // Bad input, large input, and that one client's fault is no other's.
 mod edges;
@@ -54,6 +59,9 @@ mod store;
 
 // Several nodes on one Redis, and what is left when some of it is killed.
 mod cluster;
+
+// Messages that ask for an answer, and the workers behind Redis that give it.
+mod requests;
 
 // Clients of other hands.
 mod rumqttc;

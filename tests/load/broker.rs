@@ -7,6 +7,10 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use mqttd::hook::client::Transport;
+use mqttd_tests::bridge::{self, Way};
+use mqttd_tests::certificates;
+
 const START: Duration = Duration::from_secs(10);
 
 /// What /proc counts CPU time in; 100 on every Linux that Rust's standard library runs on.
@@ -21,6 +25,9 @@ pub(crate) enum Kind {
 impl Kind {
     /// Ours, and the peer if it is installed.
     pub(crate) fn present() -> Vec<Kind> {
+        if bridge::asked_for() == Transport::Quic {
+            return vec![Kind::Ours]; // mosquitto has none
+        }
         let peer = Command::new("mosquitto").arg("-h").stdout(Stdio::null()).stderr(Stdio::null()).status();
         if peer.is_ok() { vec![Kind::Ours, Kind::Mosquitto] } else { vec![Kind::Ours] }
     }
@@ -59,6 +66,7 @@ impl Broker {
         let address = listener.local_addr().map_err(|error| error.to_string())?;
         drop(listener);
         let folder = std::env::temp_dir().join(format!("mqttd-load-{}-{}", std::process::id(), address.port()));
+        bridge::lead(address, Way::new(bridge::asked_for()));
         let process = spawn(kind, address.port(), &folder).map_err(|error| format!("{kind} does not start: {error}"))?;
         let mut broker = Broker { address, process, folder };
         broker.wait_until_it_listens()?;
@@ -118,12 +126,17 @@ fn spawn(kind: Kind, port: u16, folder: &PathBuf) -> std::io::Result<Child> {
     let mut command = match kind {
         Kind::Ours => {
             let mut command = Command::new(ours());
-            command.args(["--listen", &format!("tcp://127.0.0.1:{port}"), "--admin", "off"]);
+            command.args(["--listen", &format!("{}://127.0.0.1:{port}", bridge::asked_for().scheme()), "--admin", "off"]);
+            if bridge::asked_for() == Transport::Quic {
+                command.args(["--listen", &format!("tcp://127.0.0.1:{port}")]); // where it is seen that it has started
+            }
+            let (certificate, key) = certificates::localhost(folder);
+            command.args(["--tls-certificate", &certificate, "--tls-key", &key]).env_remove("MQTTD_TEST_TRANSPORT").env_remove("MQTTD");
             command
         }
         Kind::Mosquitto => {
             let configuration = folder.join("mosquitto.conf");
-            fs::write(&configuration, mosquitto_conf(port))?;
+            fs::write(&configuration, mosquitto_conf(port, folder))?;
             let mut command = Command::new("mosquitto");
             command.arg("-c").arg(configuration);
             command
@@ -139,9 +152,17 @@ fn ours() -> PathBuf {
 }
 
 /// Without its limits, which would drop messages, and without Nagle's algorithm, which would delay them.
-fn mosquitto_conf(port: u16) -> String {
+fn mosquitto_conf(port: u16, folder: &std::path::Path) -> String {
+    let (certificate, key) = certificates::localhost(folder);
+    let tls = format!("certfile {certificate}\nkeyfile {key}\n");
+    let more = match bridge::asked_for() {
+        Transport::Tls => tls,
+        Transport::WebSocket => "protocol websockets\n".to_owned(),
+        Transport::SecureWebSocket => format!("protocol websockets\n{tls}"),
+        Transport::Tcp | Transport::Quic => String::new(),
+    };
     format!(
-        "listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\nmax_queued_messages 0\n\
+        "listener {port} 127.0.0.1\n{more}allow_anonymous true\npersistence false\nset_tcp_nodelay true\nmax_queued_messages 0\n\
          max_inflight_messages 0\n"
     )
 }

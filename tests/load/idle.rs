@@ -1,7 +1,7 @@
 //! What a connection costs that does nothing: memory of the broker's process.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::thread;
 use std::time::Duration;
 
@@ -22,9 +22,9 @@ pub(crate) fn measure(broker: Broker, connections: usize) -> Result<f64, String>
     let clients = clients.map_err(|error| format!("not all of {connections} clients connect: {error}"))?;
     thread::sleep(SETTLE);
     let after = broker.resident_bytes()?;
-    for client in &clients {
-        client.set_nonblocking(true).map_err(|error| error.to_string())?;
-        match client.peek(&mut [0]) {
+    for mut client in clients {
+        client.set_nonblocking().map_err(|error| error.to_string())?;
+        match client.read(&mut [0]) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             other => return Err(format!("an idle connection did not stay: {other:?}")),
         }

@@ -51,5 +51,9 @@ fn help() {
     for scenario in scenario::all() {
         println!("  {:2}  {}", scenario.name, scenario.title);
     }
+    println!(
+        "\n$MQTTD_TEST_TRANSPORT is what carries it: tcp, tls, ws, wss or quic, of which mosquitto has all but the last. Other than tcp"
+    );
+    println!("takes the generator more than the brokers: what they spend, in CPU seconds, says more than messages per second.");
     println!("\n$MQTTD names the binary of ours; mosquitto is the one on the PATH.");
 }

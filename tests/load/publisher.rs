@@ -1,12 +1,12 @@
 //! One client that publishes as fast as its gate and its window let it.
 
 use std::io;
-use std::net;
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+
+use mqttd_tests::bridge::Wire;
 
 use crate::gate::Gate;
 use crate::wire::{self, Came, Input, Stamp, Template};
@@ -16,7 +16,8 @@ const BATCH_MAX: u64 = 512;
 
 pub(crate) struct Publisher {
     pub(crate) index: u32,
-    pub(crate) stream: net::TcpStream,
+    /// Until it runs.
+    pub(crate) stream: Option<Wire>,
     pub(crate) template: Template,
     pub(crate) qos: u8,
     /// Messages without their last acknowledgement.
@@ -45,7 +46,7 @@ impl Publisher {
     }
 
     async fn publish(&mut self, published: &mut Published) -> io::Result<()> {
-        let mut stream = TcpStream::from_std(self.stream.try_clone()?)?;
+        let mut stream = self.stream.take().ok_or(io::ErrorKind::NotConnected)?.into_tokio()?;
         let (mut input, mut out) = (Input::new(), Vec::new());
         loop {
             let changed = self.gate.changed();

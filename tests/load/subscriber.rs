@@ -1,13 +1,13 @@
 //! One client that receives, acknowledges, and keeps the books.
 
 use std::io;
-use std::net;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+
+use mqttd_tests::bridge::Wire;
 
 use crate::gate::Gate;
 use crate::scenario::{Pace, Traffic};
@@ -15,7 +15,8 @@ use crate::sequence::Sequence;
 use crate::wire::{self, Came, Input};
 
 pub(crate) struct Subscriber {
-    pub(crate) stream: net::TcpStream,
+    /// Until it runs.
+    pub(crate) stream: Option<Wire>,
     pub(crate) traffic: Traffic,
     /// Of all subscribers together, each message once for each of them.
     pub(crate) delivered: Arc<AtomicU64>,
@@ -42,7 +43,7 @@ impl Subscriber {
     }
 
     async fn receive(&mut self) -> io::Result<()> {
-        let mut stream = TcpStream::from_std(self.stream.try_clone()?)?;
+        let mut stream = self.stream.take().ok_or(io::ErrorKind::NotConnected)?.into_tokio()?;
         let (mut input, mut out) = (Input::new(), Vec::new());
         loop {
             match stream.read(input.room()).await? {

@@ -4,7 +4,6 @@
 
 use std::fmt;
 use std::io;
-use std::net;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -112,12 +111,12 @@ impl Field {
                 let mut stream = wire::connect(broker.address(), &format!("sub{index}"))?;
                 wire::subscribe(&mut stream, &traffic.topic(index), traffic.qos)?;
                 let (delivered, gate) = (delivered.clone(), gate.clone());
-                Ok(Subscriber { stream: unblocked(stream)?, traffic: *traffic, delivered, gate, clock, received: Received::default() })
+                Ok(Subscriber { stream: Some(stream), traffic: *traffic, delivered, gate, clock, received: Received::default() })
             })
             .collect();
         let publishers: io::Result<Vec<_>> = (0..traffic.publishers)
             .map(|index| {
-                let stream = unblocked(wire::connect(broker.address(), &format!("pub{index}"))?)?;
+                let stream = Some(wire::connect(broker.address(), &format!("pub{index}"))?);
                 let template = Template::new(&traffic.topic(index), traffic.qos, traffic.payload_bytes);
                 let window = if let Pace::Window(messages) = traffic.pace { messages } else { u64::from(u16::MAX) };
                 Ok(Publisher { index: index as u32, stream, template, qos: traffic.qos, window, gate: gate.clone(), clock })
@@ -175,11 +174,6 @@ impl Field {
         drop(broker);
         (published, self.subscribers.join().expect("no subscriber panics"))
     }
-}
-
-fn unblocked(stream: net::TcpStream) -> io::Result<net::TcpStream> {
-    stream.set_nonblocking(true)?;
-    Ok(stream)
 }
 
 /// Runs clients on this thread until all of them have ended.

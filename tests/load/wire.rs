@@ -1,8 +1,10 @@
 //! The little of MQTT 3.1.1 that a generator needs: packets encoded beforehand, and a buffer that finds the packets in what came.
 
 use std::io::{self, Error, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::Duration;
+
+use mqttd_tests::bridge::Wire;
 
 pub(crate) const PUBLISH: u8 = 0x30;
 pub(crate) const PUBACK: u8 = 0x40;
@@ -16,10 +18,9 @@ const READ_BYTES: usize = 64 * 1024;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A client that is connected, without Keep Alive.
-pub(crate) fn connect(address: SocketAddr, client_id: &str) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+pub(crate) fn connect(address: SocketAddr, client_id: &str) -> io::Result<Wire> {
+    let mut stream = Wire::connect(address)?;
+    stream.set_read_timeout(PATIENCE)?;
     let mut packet = vec![0x10, 12 + client_id.len() as u8, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0];
     text(&mut packet, client_id);
     stream.write_all(&packet)?;
@@ -29,7 +30,7 @@ pub(crate) fn connect(address: SocketAddr, client_id: &str) -> io::Result<TcpStr
 }
 
 /// Subscribes the client, and waits until that holds.
-pub(crate) fn subscribe(stream: &mut TcpStream, filter: &str, qos: u8) -> io::Result<()> {
+pub(crate) fn subscribe(stream: &mut Wire, filter: &str, qos: u8) -> io::Result<()> {
     let mut packet = vec![0x82, 5 + filter.len() as u8, 0, 1];
     text(&mut packet, filter);
     packet.push(qos);

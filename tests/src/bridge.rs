@@ -76,6 +76,11 @@ pub enum Wire {
     Pair(UnixStream),
 }
 
+/// A byte stream in both directions.
+pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
+
 macro_rules! either {
     ($wire:expr, $stream:ident => $call:expr) => {
         match $wire {
@@ -102,6 +107,19 @@ impl Wire {
 
     pub fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
         either!(self, stream => stream.set_read_timeout(Some(timeout)))
+    }
+
+    pub fn set_nonblocking(&self) -> io::Result<()> {
+        either!(self, stream => stream.set_nonblocking(true))
+    }
+
+    /// As a stream of the runtime that this is called in.
+    pub fn into_tokio(self) -> io::Result<Box<dyn Duplex>> {
+        self.set_nonblocking()?;
+        Ok(match self {
+            Wire::Tcp(stream) => Box::new(TcpStream::from_std(stream)?),
+            Wire::Pair(stream) => Box::new(tokio::net::UnixStream::from_std(stream)?),
+        })
     }
 
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {

@@ -13,9 +13,10 @@ use mqttd::packet::Version;
 use mqttd::{Builder, Handle};
 use tokio::sync::oneshot;
 
+use crate::auth::Auth;
 use crate::bridge::{self, Way};
 use crate::build::message;
-use crate::certificates;
+use crate::certificates::{self, Folder};
 use crate::client::Client;
 use crate::connecting::Connecting;
 use crate::http::Admin;
@@ -28,7 +29,10 @@ pub struct Broker {
     shared: Option<Arc<mqttd::broker::Broker>>,
     renew: Option<Arc<tokio::sync::Notify>>,
     admin: Option<SocketAddr>,
+    /// Where its certificates are.
+    folder: Option<Folder>,
     running: Option<Running>,
+    auth: Option<Auth>,
 }
 
 struct Running {
@@ -46,7 +50,7 @@ impl Broker {
                 let address: SocketAddr = target.parse().expect("MQTTD_TEST_TARGET is an address and a port");
                 bridge::lead(address, Way::new(bridge::asked_for()));
                 let addresses = vec![(bridge::asked_for(), address)];
-                Broker { address, addresses, shared: None, renew: None, admin: None, running: None }
+                Broker { address, addresses, shared: None, renew: None, admin: None, auth: None, folder: None, running: None }
             }
             Err(_) => Broker::start(),
         })
@@ -66,15 +70,21 @@ impl Broker {
     pub fn over(transports: &[Transport], change: impl FnOnce(&mut Config)) -> Broker {
         let mut config =
             Config { listen: transports.iter().copied().map(listen).collect(), admin: config::Admin::Off, ..Config::default() };
-        let (certificate, key) = certificates::localhost();
-        (config.tls.certificates, config.tls.keys) = (vec![certificate], vec![key]);
         if std::env::var("MQTTD_TEST_STORE").is_ok_and(|store| store == "redis") {
             let redis = Redis::shared().expect("MQTTD_TEST_STORE=redis needs a redis-server on the PATH");
             config.store.url = StoreUrl::Redis(redis.url());
             config.store.prefix = unique("test");
         }
         change(&mut config);
-        Broker::of(async move { Node::bind(&config).await.expect("the node binds") }).0
+        let urls = config.listen.iter().chain(config.listener.0.iter().map(|listener| &listener.url));
+        let folder = (config.tls.certificates.is_empty() && urls.into_iter().any(|url| url.scheme.is_tls())).then(|| Folder::new("tls"));
+        if let Some(folder) = &folder {
+            let (certificate, key) = certificates::localhost(folder.path());
+            (config.tls.certificates, config.tls.keys) = (vec![certificate], vec![key]);
+        }
+        let (mut broker, _) = Broker::of(async move { Node::bind(&config).await.expect("the node binds") });
+        broker.folder = folder;
+        broker
     }
 
     /// A node that is a part of this program, on a port of its own, with the hooks of its builder.
@@ -96,17 +106,17 @@ impl Broker {
             runtime.block_on(async {
                 let node = bind.await;
                 let (addresses, admin) = (node.addresses().to_vec(), node.admin_addresses().first().copied());
-                let own = (node.broker().clone(), node.renew(), node.handle());
+                let own = (node.broker().clone(), node.renew(), node.handle(), Auth::new(node.auth().clone()));
                 bound.send((addresses, admin, own)).expect("somebody waits for the address");
                 node.run_until(async { drop(stopped.await) }).await;
             });
         });
-        let (addresses, admin, (shared, renew, handle)) = address.recv().expect("the node has an address");
+        let (addresses, admin, (shared, renew, handle, auth)) = address.recv().expect("the node has an address");
         for (transport, address) in &addresses {
             bridge::lead(*address, Way::new(*transport));
         }
         let (address, running) = (addresses[0].1, Some(Running { stop, thread }));
-        (Broker { address, addresses, shared: Some(shared), renew: Some(renew), admin, running }, handle)
+        (Broker { address, addresses, shared: Some(shared), renew: Some(renew), admin, auth: Some(auth), folder: None, running }, handle)
     }
 
     /// Where it listens over this transport.
@@ -129,6 +139,12 @@ impl Broker {
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Who may come in and what they may do, to be changed while it runs; and its metrics.
+    #[track_caller]
+    pub fn auth(&self) -> &Auth {
+        self.auth.as_ref().expect("a node of this process")
     }
 
     /// A node whose administration answers, with what `change` makes of the configuration.

@@ -92,16 +92,15 @@ impl Drop for Folder {
     }
 }
 
-/// The files of a server for `localhost` and `127.0.0.1`, the same for a whole run: certificate and key.
-pub fn localhost() -> (String, String) {
-    static FILES: OnceLock<(Folder, String, String)> = OnceLock::new();
-    let (_, certificate, key) = FILES.get_or_init(|| {
-        let folder = Folder::new("tls");
-        let Certificate { pem, key } = Authority::shared().server(&["localhost", "127.0.0.1", "::1"]);
-        let (certificate, key) = (folder.file("server.pem", &pem), folder.file("server.key", &key));
-        (folder, certificate, key)
-    });
-    (certificate.clone(), key.clone())
+/// The files of a server for `localhost` and `127.0.0.1`, which clients of the kit trust: certificate and key.
+pub fn localhost(folder: &Path) -> (String, String) {
+    let Certificate { pem, key } = Authority::shared().server(&["localhost", "127.0.0.1", "::1"]);
+    let write = |name: &str, text: &str| {
+        let path = folder.join(name);
+        std::fs::write(&path, text).expect("the folder can be written to");
+        path.display().to_string()
+    };
+    (write("server.pem", &pem), write("server.key", &key))
 }
 
 /// What a client trusts and shows.

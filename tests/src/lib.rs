@@ -5,6 +5,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "a test lives outside the broker and has the clock of everybody")]
 
+pub mod auth;
 pub mod bridge;
 pub mod broker;
 pub mod build;

@@ -102,8 +102,8 @@ function show(state) {
   live(worst, `${state.self}: ${ready} of ${nodes.length} ${nodes.length === 1 ? "node" : "nodes"} ready`);
   tiles([
     ["Clients connected", number(sum("connections"))],
-    ["Received per second", rates ? number(rates.in) : "–"],
-    ["Sent per second", rates ? number(rates.out) : "–"],
+    ["Received per s", rates ? number(rates.in) : "–"],
+    ["Sent per s", rates ? number(rates.out) : "–"],
     ["Waiting in memory", number(sum("mailbox_messages"))],
     ["Subscriptions", number(self.subscriptions || 0)],
     ["Retained", state.retained == null ? "–" : number(state.retained)],
@@ -147,7 +147,7 @@ function tiles(all) {
 function chart() {
   if (history.length < 2) return;
   const top = Math.max(1, ...history.map((point) => Math.max(point.in, point.out)));
-  const x = (at) => (600 * (POINTS - history.length + at)) / (POINTS - 1);
+  const x = (at) => (600 * at) / (history.length - 1);
   const y = (value) => 136 - (128 * value) / top;
   const line = (field) => history.map((point, at) => `${at ? "L" : "M"}${x(at).toFixed(1)} ${y(point[field]).toFixed(1)}`).join("");
   const svg = by("chart");
@@ -179,7 +179,7 @@ function drawNode(node, most, rate) {
   }
   const facts = [
     ["Clients", number(node.connections)],
-    ["Received / sent per second", rate ? `${number(rate.in)} / ${number(rate.out)}` : "–"],
+    ["Received / sent per s", rate ? `${number(rate.in)} / ${number(rate.out)}` : "–"],
     ["Waiting in memory", `${number(node.mailbox_messages)} (${bytes(node.mailbox_bytes)})`],
     [node.store === "redis" ? "Redis" : "Store", node.store === "redis" ? (node.store_reachable ? "answers" : "does not answer") : "in memory"],
     ["Up", lasting(node.uptime)],

@@ -90,6 +90,22 @@ impl<T: DeserializeOwned, S: Send + Sync> axum::extract::FromRequest<S> for Body
     }
 }
 
+/// What has to be written as a JSON object: by itself a struct could be a list of its fields too.
+pub(super) struct Object<T>(pub T);
+
+impl<T: Default> Default for Object<T> {
+    fn default() -> Object<T> {
+        Object(T::default())
+    }
+}
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Object<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Object<T>, D::Error> {
+        let object = serde_json::Map::deserialize(deserializer)?;
+        T::deserialize(Value::Object(object)).map(Object).map_err(serde::de::Error::custom)
+    }
+}
+
 /// `page` and `limit`; the first page is 1.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 pub(super) struct Paging {

@@ -1,117 +1,188 @@
-//! Who may come in and what they may do, by the configuration of this node.
+//! Keeps the rules of the house: who may come in, and what they may do.
 
-use crate::auth::Credentials;
-use crate::auth::scram::{self, Denied};
-use crate::hook::client::{Client, Peer};
-use crate::hook::{Exchange, Guard, Progress};
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+use bytestring::ByteString;
+
+use super::bans::Bans;
+use super::failures::Failures;
+use super::hashing::Hashing;
+use super::policy::{Policy, Settings};
+use super::rules::{Action, Rules};
+use super::scram;
+use super::scram_exchange::Scram;
+use crate::clock::Clock;
+use crate::hook::client::{Client, Peer, Proof};
+use crate::hook::{Admitted, Answer, Exchange, Guard, Recipient};
+use crate::message::Permit;
+use crate::metrics::AuthCounts;
+use crate::packet::QoS;
 use crate::packet::connect::{ClientId, Connect};
 use crate::packet::reason::Reason;
 use crate::subscription::Selector;
 use crate::topic::filter::TopicFilter;
 use crate::topic::name::TopicName;
-use std::sync::Arc;
 
-/// The rules as the configuration gives them.
-#[derive(Debug)]
-pub struct Rules {
-    /// Clients without a User Name come in.
-    pub anonymous: bool,
-    /// User names and passwords.
-    pub users: Vec<(String, String)>,
-    pub deny_subscribe: Vec<TopicFilter>,
-    /// The Reason Code of a denied subscription.
-    pub deny_subscribe_reason: Reason,
-    pub deny_publish: Vec<TopicFilter>,
+/// How much of the node may be spent on strangers.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    pub hashes_at_once: usize,
+    /// Wrong passwords of an address in [`WINDOW`](super::failures::WINDOW); zero is no bound.
+    pub failures_per_address_max: u32,
 }
 
-/// Keeps the rules of the house.
 pub struct House {
-    anonymous: bool,
-    credentials: Arc<Credentials>,
+    pub(super) policy: ArcSwap<Policy>,
+    /// Those of the file, then those of Redis.
+    pub(super) rules: ArcSwap<Access>,
+    pub(super) bans: ArcSwap<Bans>,
+    /// Users of Redis whose password is another by now, with the stamp of the old one.
+    pub(super) outdated: ArcSwap<HashSet<(ByteString, u64)>>,
+    pub(super) hashing: Hashing,
+    pub(super) failures: Arc<Failures>,
+    pub(super) clock: Arc<Clock>,
+    /// Everything was read once that says who may not come in.
+    pub(super) is_ready: AtomicBool,
+    pub counts: Arc<AuthCounts>,
+}
+
+/// What may be done, ready to be asked on the path of packets.
+#[derive(Debug, Default)]
+pub(super) struct Access {
+    rules: Rules,
     deny_subscribe: Vec<TopicFilter>,
-    deny_subscribe_reason: Reason,
+    deny_subscribe_reason: Option<Reason>,
     deny_publish: Vec<TopicFilter>,
 }
 
-impl std::fmt::Debug for House {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("House").field("anonymous", &self.anonymous).finish_non_exhaustive()
+impl Access {
+    pub(super) fn new(settings: &Settings, rules: Rules) -> Access {
+        let (deny_subscribe, deny_publish) = (settings.deny_subscribe.clone(), settings.deny_publish.clone());
+        Access { rules, deny_subscribe, deny_subscribe_reason: Some(settings.deny_subscribe_reason), deny_publish }
     }
 }
 
 impl House {
-    pub fn new(rules: Rules) -> House {
-        let salt = || *uuid::Uuid::new_v4().as_bytes();
-        let credentials = Arc::new(Credentials::new(rules.users, salt));
-        let Rules { anonymous, deny_subscribe, deny_subscribe_reason, deny_publish, .. } = rules;
-        House { anonymous, credentials, deny_subscribe, deny_subscribe_reason, deny_publish }
+    /// Reads the files that the settings name. The error says what is wrong with which.
+    pub fn new(settings: Settings, bounds: Bounds) -> Result<House, String> {
+        let policy = Policy::read(settings)?;
+        Ok(House {
+            rules: ArcSwap::from_pointee(Access::new(&policy.settings, policy.rules.clone())),
+            policy: ArcSwap::from_pointee(policy),
+            bans: ArcSwap::default(),
+            outdated: ArcSwap::default(),
+            hashing: Hashing::new(bounds.hashes_at_once),
+            failures: Arc::new(Failures::new(bounds.failures_per_address_max)),
+            clock: Arc::new(Clock::start()),
+            is_ready: AtomicBool::new(false),
+            counts: Arc::default(),
+        })
+    }
+
+    /// Whether Clients come in that nobody vouches for.
+    pub fn admits_anonymous(&self) -> bool {
+        self.policy.load().anonymous()
+    }
+
+    /// What there is to be believed by, in the order in which it is asked.
+    pub fn mechanisms(&self) -> Vec<&'static str> {
+        self.policy.load().mechanisms().map(super::policy::Mechanism::name).collect()
+    }
+
+    pub(super) fn is_held(&self, address: IpAddr) -> bool {
+        let held = self.failures.is_held(address, self.clock.now());
+        if held {
+            self.counts.add_held();
+        }
+        held
     }
 }
 
 impl Guard for House {
-    fn connect(&self, connect: &Connect, peer: &Peer) -> Result<(), Reason> {
-        let anonymous = peer.listener.anonymous.unwrap_or(self.anonymous);
-        match &connect.user_name {
-            None if anonymous => Ok(()),
-            None => Err(Reason::NOT_AUTHORIZED),
-            // Without any user on record a name is only a name, as in other brokers that let everybody in.
-            Some(_) if anonymous && self.credentials.is_empty() => Ok(()),
-            Some(name) if self.credentials.check_password(name, connect.password.as_deref().unwrap_or_default()) => Ok(()),
-            Some(_) => Err(Reason::BAD_USER_NAME_OR_PASSWORD),
+    fn connect<'a>(&'a self, connect: &'a Connect, client_id: &'a ClientId, peer: &'a Peer) -> Answer<'a, Result<Admitted, Reason>> {
+        Box::pin(self.admit(connect, client_id, peer))
+    }
+
+    fn authentication(&self, method: &str, peer: &Peer) -> Option<Box<dyn Exchange>> {
+        let policy = self.policy.load_full();
+        let offered = method == scram::METHOD && !policy.credentials.is_empty();
+        let scram = || Scram::new(policy, peer.address.ip(), self.failures.clone(), self.clock.clone(), self.counts.clone());
+        offered.then(|| Box::new(scram()) as Box<dyn Exchange>)
+    }
+
+    fn shut_out(&self, client: &Client) -> Option<Reason> {
+        if !self.is_ready.load(Ordering::Relaxed) {
+            return Some(Reason::SERVER_UNAVAILABLE);
         }
+        if self.bans.load().hold(client, self.clock.now()) {
+            self.counts.add_banned();
+            return Some(Reason::BANNED);
+        }
+        (!self.still_proven(client)).then_some(Reason::NOT_AUTHORIZED)
     }
 
-    fn connect_takes_time(&self, connect: &Connect) -> bool {
-        connect.user_name.is_some() && !self.credentials.is_empty()
+    fn publish(&self, client: &Client, topic: &TopicName) -> Result<Permit, Reason> {
+        let access = self.rules.load();
+        if access.deny_publish.iter().any(|filter| filter.matches(topic)) {
+            self.counts.add_publish_denied();
+            return Err(Reason::NOT_AUTHORIZED);
+        }
+        if access.rules.is_empty() {
+            return Ok(Permit::ALL);
+        }
+        let decision = access.rules.topic(Recipient::of(client), Action::Publish, topic);
+        if !decision.allowed {
+            self.counts.add_publish_denied();
+            return Err(Reason::NOT_AUTHORIZED);
+        }
+        Ok(Permit { qos_max: decision.qos_max, retain: decision.retain })
     }
 
-    fn authentication(&self, method: &str) -> Option<Box<dyn Exchange>> {
-        let offered = method == scram::METHOD && !self.credentials.is_empty();
-        offered.then(|| Box::new(Scram { credentials: self.credentials.clone(), user: None, running: None }) as Box<dyn Exchange>)
+    fn receive(&self, recipient: Recipient<'_>, topic: &TopicName) -> bool {
+        let access = self.rules.load();
+        let denied = access.deny_subscribe.iter().any(|filter| filter.matches(topic));
+        !denied && (access.rules.is_empty() || access.rules.topic(recipient, Action::Subscribe, topic).allowed)
     }
 
-    fn publish(&self, _client: &Client, topic: &TopicName) -> Option<Reason> {
-        self.deny_publish.iter().any(|filter| filter.matches(topic)).then_some(Reason::NOT_AUTHORIZED)
-    }
-
-    fn receive(&self, _client_id: &ClientId, topic: &TopicName) -> bool {
-        !self.deny_subscribe.iter().any(|filter| filter.matches(topic))
-    }
-
-    fn subscribe(&self, _client_id: &ClientId, selector: &Selector) -> Option<Reason> {
-        self.deny_subscribe.iter().any(|denied| denied.covers(&selector.filter)).then_some(self.deny_subscribe_reason)
+    fn subscribe(&self, client: &Client, selector: &Selector) -> Result<QoS, Reason> {
+        let access = self.rules.load();
+        if access.deny_subscribe.iter().any(|denied| denied.covers(&selector.filter)) {
+            self.counts.add_subscription_denied();
+            return Err(access.deny_subscribe_reason.unwrap_or(Reason::NOT_AUTHORIZED));
+        }
+        if access.rules.is_empty() {
+            return Ok(QoS::ExactlyOnce);
+        }
+        let decision = access.rules.filter(Recipient::of(client), &selector.filter);
+        if !decision.allowed {
+            self.counts.add_subscription_denied();
+            return Err(Reason::NOT_AUTHORIZED);
+        }
+        Ok(decision.qos_max)
     }
 }
 
-/// SCRAM-SHA-256 as an enhanced authentication.
-struct Scram {
-    credentials: Arc<Credentials>,
-    /// Who was accepted: the Client may authenticate again, but not as somebody else.
-    user: Option<String>,
-    running: Option<scram::Exchange>,
+impl House {
+    /// Whether what the Client was believed by is still on record as it was.
+    fn still_proven(&self, client: &Client) -> bool {
+        let Proof { by, stamp } = client.proof;
+        let Some(user) = client.user.as_ref() else { return true };
+        let policy = self.policy.load();
+        match by {
+            "users" => policy.user_stamp(user) == Some(stamp),
+            "password_file" => policy.file_users.get(&user[..]).map(super::password::Verifier::stamp) == Some(stamp),
+            "redis" => !self.outdated.load().contains(&(user.clone(), stamp)),
+            _ => true,
+        }
+    }
 }
 
-impl Exchange for Scram {
-    fn restart(&mut self) {
-        self.running = None;
-    }
-
-    fn step(&mut self, data: &[u8]) -> Result<Progress, Reason> {
-        match self.running.take() {
-            None => {
-                let nonce = uuid::Uuid::new_v4().simple().to_string();
-                let (exchange, challenge) = scram::Exchange::begin(&self.credentials, data, &nonce).map_err(Denied::reason)?;
-                self.running = Some(exchange);
-                Ok(Progress::Continue(challenge))
-            }
-            Some(exchange) => {
-                let (user, last) = exchange.finish(data).map_err(Denied::reason)?;
-                if self.user.as_ref().is_some_and(|known| *known != user) {
-                    return Err(Reason::NOT_AUTHORIZED);
-                }
-                self.user = Some(user);
-                Ok(Progress::Done(last))
-            }
-        }
+impl std::fmt::Debug for House {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("House").field("policy", &self.policy.load()).finish_non_exhaustive()
     }
 }

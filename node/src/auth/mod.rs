@@ -1,14 +1,30 @@
-//! Who may enter: user names and what is kept of their passwords.
+//! Who may come in, and what they may do.
+//!
+//! [`guard`] answers the broker; it asks the mechanisms in their order (`chain`), each in a file of its own, and [`rules`] for what may be
+//! done. What the files say is one [`policy`], which is replaced as a whole. This file holds the users of the configuration.
 //!
 //! A password is turned into a SCRAM-SHA-256 verifier (RFC 5802 section 3, RFC 7677) as soon as it is
 //! read, and only the verifier stays. It serves both ways in: the User Name and Password of a CONNECT
 //! ([`Credentials::check_password`]) and enhanced authentication with AUTH packets ([`scram`]).
 //!
-//! This room is pure: salts and nonces are handed in. It does not run SASLprep (RFC 4013): names and
+//! This file is pure: salts and nonces are handed in. It does not run SASLprep (RFC 4013): names and
 //! passwords are compared as the bytes that were sent, which makes no difference for printable ASCII.
 
+pub mod bans;
+mod chain;
+pub mod doors;
+pub mod failures;
 pub mod guard;
+pub mod hashing;
+pub mod http;
+pub mod jwt;
+pub mod password;
+pub mod password_file;
+pub mod policy;
+pub mod rules;
 pub mod scram;
+mod scram_exchange;
+pub mod shared;
 
 use std::collections::HashMap;
 
@@ -53,6 +69,11 @@ impl Credentials {
     pub fn new(users: impl IntoIterator<Item = (String, String)>, mut salt: impl FnMut() -> [u8; 16]) -> Credentials {
         let users = users.into_iter().map(|(user, password)| (user, Verifier::new(password.as_bytes(), salt()))).collect();
         Credentials { users, decoy_secret: salt() }
+    }
+
+    /// Whether there is a user of this name.
+    pub fn has(&self, user: &str) -> bool {
+        self.users.contains_key(user)
     }
 
     /// Whether there is no user at all, and so nobody whom a check would let in.

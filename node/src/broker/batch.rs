@@ -4,20 +4,20 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::broker::Broker;
 use crate::broker::mailbox::Pushed;
 use crate::broker::outbox::Outbox;
 use crate::broker::roster::{Place, Subscriber};
+use crate::broker::{Broker, once};
 use crate::fault;
 use crate::hook::request::{Asked, Refusal};
-use crate::message::{InRun, Message, Number, Run};
+use crate::message::{Number, Run};
 use crate::metrics::Metrics;
+use crate::packet::QoS;
 use crate::packet::connect::ClientId;
 use crate::packet::reason::Reason;
-use crate::packet::{PacketId, QoS};
 use crate::session::outbound::Delivery;
 use crate::session::{Fault, Outcome};
-use crate::store::{Lease, Pending, StoreError, Write, Written};
+use crate::store::{StoreError, Write, Written};
 use crate::subscription::{Grant, ShareGroup};
 use crate::time::Time;
 
@@ -30,10 +30,10 @@ pub(super) struct Batch {
     /// What the Client is on record with, in its order: written when everything else is done, for a message on record is not routed again.
     pub(super) records: Vec<(Write, usize)>,
     /// What is kept as pending before anybody gets anything.
-    pub(super) pending: Vec<Kept>,
+    pub(super) pending: Vec<once::Kept>,
     /// Whose turn it was for messages that have a number.
-    turns: Vec<(Number, Arc<ShareGroup>, ClientId)>,
-    deliveries: Vec<(Arc<Subscriber>, Delivery)>,
+    pub(super) turns: Vec<(Number, Arc<ShareGroup>, ClientId)>,
+    pub(super) deliveries: Vec<(Arc<Subscriber>, Delivery)>,
     rings: Vec<Arc<Subscriber>>,
     /// What other nodes are to have.
     pub(super) outbox: Outbox,
@@ -42,28 +42,6 @@ pub(super) struct Batch {
     /// Whoever has so much mail that the publisher should wait a moment.
     pub(super) crowded: Option<Arc<Subscriber>>,
 }
-
-/// A message that is kept as pending.
-#[derive(Debug)]
-pub(super) struct Kept {
-    of: Lease,
-    pub(super) packet_id: PacketId,
-    pub(super) pending: Pending,
-    origin: usize,
-}
-/// What those here have not had of a run.
-struct Fresh {
-    run: Arc<Run>,
-    group: Option<Arc<ShareGroup>>,
-    left: Option<Arc<Run>>,
-}
-
-impl Fresh {
-    fn is_of(&self, delivery: &Delivery) -> bool {
-        Arc::ptr_eq(&self.run, &delivery.run) && self.group == delivery.grant.group
-    }
-}
-
 impl Batch {
     pub(super) fn write(&mut self, write: Write, origin: usize) {
         self.writes.push(write);
@@ -73,23 +51,6 @@ impl Batch {
     /// How much there is that outlives this node.
     pub(super) fn reach(&self) -> usize {
         self.writes.len() + self.outbox.len()
-    }
-
-    /// Puts QoS 2 messages of a run on record as received. `leaves`: somebody gets them who does not end with this node.
-    pub(super) fn receive(&mut self, of: &Lease, received: &[PacketId], run: &Arc<Run>, leaves: bool, origin: usize) {
-        let turns = std::mem::take(&mut self.turns);
-        let exactly_once = (0..).zip(run.messages()).filter(|(_, message)| message.qos == QoS::ExactlyOnce);
-        for (&packet_id, (index, _)) in received.iter().zip(exactly_once) {
-            if !leaves {
-                self.records.push((Write::Receive { of: of.clone(), packet_id, pending: None }, origin));
-                continue;
-            }
-            let mut pending = Pending { message: InRun { run: run.clone(), index }, turns: Vec::new() };
-            let number = pending.number();
-            let own = turns.iter().filter(|turn| turn.0 == number);
-            pending.turns.extend(own.map(|(_, group, client_id)| (group.clone(), client_id.clone())));
-            self.pending.push(Kept { of: of.clone(), packet_id, pending, origin });
-        }
     }
 
     pub(super) fn note_turn(&mut self, number: Number, group: &Arc<ShareGroup>, member: &ClientId) {
@@ -151,58 +112,6 @@ impl Broker {
         }
         let (records, origins) = std::mem::take(&mut batch.records).into_iter().unzip();
         self.write(records, origins, outcomes, now).await
-    }
-
-    /// What is pending is in the Store before anybody gets the message. Where a full Store has no room for it, it is put on record afterwards,
-    /// as it was received: then who is cut off between delivers twice rather than not at all.
-    async fn keep_pending(&self, batch: &mut Batch, now: Time) -> Result<(), StoreError> {
-        if batch.pending.is_empty() {
-            return Ok(());
-        }
-        let mut writes = Vec::with_capacity(batch.pending.len());
-        let mut kept = Vec::with_capacity(batch.pending.len());
-        for Kept { of, packet_id, pending, origin } in batch.pending.drain(..) {
-            kept.push((of.clone(), packet_id, origin));
-            writes.push(Write::Receive { of, packet_id, pending: Some(Box::new(pending)) });
-        }
-        for (written, (of, packet_id, origin)) in self.store.write(writes, now).await?.into_iter().zip(kept) {
-            match written {
-                // Another connection has the Session by now, and the Client will tell that one.
-                Written::NoSession => return Err(StoreError::Unavailable),
-                Written::StoreFull => batch.records.push((Write::Receive { of, packet_id, pending: None }, origin)),
-                Written::Done | Written::QueueFull => {}
-            }
-        }
-        fault::point("publish.pending");
-        Ok(())
-    }
-
-    /// Puts what is for Sessions here into their mailboxes. What is given back is of share groups whose member has left, or has no room.
-    fn push_all(&self, batch: &mut Batch) -> Vec<(Message, Arc<ShareGroup>)> {
-        let mut left = Vec::new();
-        let mut last: Option<Fresh> = None;
-        for (subscriber, mut delivery) in batch.deliveries.drain(..) {
-            if delivery.run.numbers().is_some() {
-                // All who get a run get it here, one after the other.
-                let same = last.take().filter(|last| last.is_of(&delivery));
-                let fresh = last.insert(same.unwrap_or_else(|| {
-                    let (run, group) = (delivery.run.clone(), delivery.grant.group.clone());
-                    let left = self.seen.fresh(&run, group.as_ref());
-                    Fresh { run, group, left }
-                }));
-                let Some(left) = fresh.left.clone() else { continue };
-                delivery.run = left;
-            }
-            let shared: Vec<_> = if subscriber.is_durable() { Vec::new() } else { super::shared(&delivery).collect() };
-            match self.push(&subscriber, delivery) {
-                Pushed::Crowded => batch.crowded = Some(subscriber),
-                Pushed::Offline | Pushed::Full => {
-                    left.extend(shared.into_iter().map(|(message, group)| (message.message().clone(), group)));
-                }
-                Pushed::Taken => {}
-            }
-        }
-        left
     }
 
     pub(super) async fn write(

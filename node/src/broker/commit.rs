@@ -8,9 +8,10 @@ use crate::broker::roster::{Place, Subscriber};
 use crate::broker::routes::RouteCache;
 use crate::broker::screen::Screened;
 use crate::broker::{Broker, Member};
+use crate::hook::Recipient;
 use crate::hook::client::Client;
 use crate::hook::request::Asked;
-use crate::message::{Numbers, Run};
+use crate::message::{InRun, Numbers, Run};
 use crate::metrics::Metrics;
 use crate::packet::connect::ClientId;
 use crate::packet::reason::Reason;
@@ -154,18 +155,6 @@ impl Broker {
         }
     }
 
-    /// As [`Broker::flush`], for a connection that may have something pending.
-    async fn flush_of(&self, member: &mut Member, batch: &mut Batch, outcomes: &mut [Outcome], now: Time) -> Result<(), StoreError> {
-        if batch.pending.is_empty() {
-            return self.flush(batch, outcomes, now).await;
-        }
-        let kept: Vec<_> = batch.pending.iter().map(|kept| (kept.packet_id, kept.pending.number())).collect();
-        member.unsettled.begin();
-        self.flush(batch, outcomes, now).await?;
-        member.unsettled.end(kept);
-        Ok(())
-    }
-
     /// Retains what is to be retained, then finds who gets the run. The order makes sure that a subscription that comes meanwhile
     /// gets the message one way or the other.
     pub(super) async fn stage(
@@ -220,10 +209,13 @@ impl Broker {
         let count = member.subscriber.selectors().as_ref().map_or(0, |known| known.len());
         let mut room = self.subscriptions_per_client_max.saturating_sub(count);
         let replaces = |selector: &Selector| member.subscriber.selectors().as_ref().is_some_and(|known| known.contains(selector));
-        let mut admit = |subscription: Subscription| {
-            if let Some(reason) = self.guard.subscribe(&member.lease.client_id, &subscription.selector) {
-                return Err(reason);
+        let (now, mut subscribing) = (self.clock.now(), member.subscribing);
+        let mut admit = |mut subscription: Subscription| {
+            if subscribing.as_mut().is_some_and(|bucket| !bucket.take(now)) {
+                Metrics::add(&self.metrics.subscriptions_over_rate, 1);
+                return Err(Reason::QUOTA_EXCEEDED);
             }
+            subscription.options.qos = subscription.options.qos.min(self.guard.subscribe(&member.client, &subscription.selector)?);
             if room == 0 && !replaces(&subscription.selector) {
                 return Err(Reason::QUOTA_EXCEEDED);
             }
@@ -231,6 +223,7 @@ impl Broker {
             Ok(subscription)
         };
         let requests: Vec<_> = requests.into_iter().map(|request| request.and_then(&mut admit)).collect();
+        member.subscribing = subscribing;
         let granted: Vec<_> = requests.iter().flatten().cloned().collect();
         if member.subscriber.is_durable() {
             self.store.subscribe(&member.lease, &granted).await?;
@@ -245,7 +238,7 @@ impl Broker {
         Ok(Outcome::Subscribed(subscribed))
     }
 
-    async fn unsubscribe(&self, member: &mut Member, requests: Vec<Result<Selector, Reason>>) -> Result<Outcome, StoreError> {
+    pub(super) async fn unsubscribe(&self, member: &mut Member, requests: Vec<Result<Selector, Reason>>) -> Result<Outcome, StoreError> {
         let selectors: Vec<_> = requests.iter().flatten().cloned().collect();
         if member.subscriber.is_durable() {
             self.store.unsubscribe(&member.lease, &selectors).await?;
@@ -264,11 +257,13 @@ impl Broker {
     pub async fn read_queue(&self, member: &Member, client: &Arc<Client>, session: &mut Session, now: Time) -> Result<(), StoreError> {
         let Some((after, limit)) = session.store_read() else { return Ok(()) };
         let stored = self.store.read(&member.lease, after, limit, now).await?;
+        let may = |message: &InRun| self.guard.receive(Recipient::of(client), &message.message().topic);
         if self.hooks.asks_for_deliver() {
-            let (screened, asked) = self.screen_stored(client, stored, limit).await;
+            let (mut screened, asked) = self.screen_stored(client, stored, limit).await;
+            screened.iter_mut().for_each(|(_, message, _)| *message = message.take().filter(may));
             session.deliver_stored(screened.into_iter(), asked, now);
         } else {
-            let stored = stored.into_iter().map(|Stored { sequence, message, grant }| (sequence, Some(message), grant));
+            let stored = stored.into_iter().map(|Stored { sequence, message, grant }| (sequence, Some(message).filter(may), grant));
             session.deliver_stored(stored, limit, now);
         }
         Ok(())
@@ -286,7 +281,7 @@ impl Broker {
                 break;
             }
             last = Some(run.topic().clone());
-            if !self.guard.receive(&member.lease.client_id, run.topic()) {
+            if !self.guard.receive(Recipient::of(&member.client), run.topic()) {
                 continue;
             }
             if session.is_durable() && run.highest_qos().min(grant.qos) > QoS::AtMostOnce {

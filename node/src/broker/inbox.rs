@@ -141,7 +141,8 @@ impl Broker {
         let Post { run, to, publisher } = post;
         let Some(run) = self.seen.fresh(&run, to.as_ref().and_then(|(_, grant)| grant.group.as_ref())) else { return };
         if let Some((client_id, grant)) = to {
-            let subscriber = self.roster.get(&client_id);
+            // Whoever chose it may not have known its User Name.
+            let subscriber = self.roster.get(&client_id).filter(|chosen| chosen.may_receive(run.topic(), self.guard.as_ref()));
             let pushed = subscriber
                 .map_or(Pushed::Offline, |subscriber| self.push(&subscriber, Delivery { run: run.clone(), grant: grant.clone() }));
             if matches!(pushed, Pushed::Offline | Pushed::Full) {

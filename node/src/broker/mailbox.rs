@@ -51,6 +51,7 @@ struct State {
     messages: usize,
     bytes: usize,
     news: bool,
+    reconsider: bool,
     kicked: Option<Fault>,
     /// Who the connection of this epoch is.
     presence: Option<Arc<Presence>>,
@@ -73,6 +74,8 @@ pub struct Mail {
     pub deliveries: VecDeque<Delivery>,
     /// The Store has something new in the queue of this Session.
     pub news: bool,
+    /// What this Client may do has changed.
+    pub reconsider: bool,
     /// The connection must end.
     pub kicked: Option<Fault>,
 }
@@ -197,6 +200,11 @@ impl Mailbox {
         self.tell(|state| state.news = true);
     }
 
+    /// Says that what the Client may do has changed.
+    pub fn reconsider(&self) {
+        self.tell(|state| state.reconsider = true);
+    }
+
     /// Ends the connection that has the mailbox.
     pub fn kick(&self, fault: Fault) {
         self.tell(|state| state.kicked = Some(fault));
@@ -231,7 +239,7 @@ impl Mailbox {
     /// Ready when there is something for the connection of this epoch. `open` is false while it can take no deliveries.
     pub fn poll_ready(&self, epoch: Epoch, open: bool, context: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
-        if state.epoch != epoch || state.kicked.is_some() || state.news || (open && !state.deliveries.is_empty()) {
+        if state.epoch != epoch || state.kicked.is_some() || state.news || state.reconsider || (open && !state.deliveries.is_empty()) {
             return Poll::Ready(());
         }
         if !state.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
@@ -246,7 +254,12 @@ impl Mailbox {
         if state.epoch != epoch {
             return Mail { kicked: Some(TAKEN_OVER), ..Mail::default() };
         }
-        let mut mail = Mail { news: std::mem::take(&mut state.news), kicked: state.kicked, ..Mail::default() };
+        let mut mail = Mail {
+            news: std::mem::take(&mut state.news),
+            reconsider: std::mem::take(&mut state.reconsider),
+            kicked: state.kicked,
+            ..Mail::default()
+        };
         if open {
             mail.deliveries = std::mem::take(&mut state.deliveries);
             (state.messages, state.bytes, state.hopeless) = (0, 0, false);

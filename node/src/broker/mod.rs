@@ -1,5 +1,6 @@
 //! What every connection of this node shares: who is here, who subscribes to what, and the way of a message to all of them.
 
+pub mod addresses;
 mod batch;
 pub mod commit;
 mod debts;
@@ -13,7 +14,9 @@ pub mod membership;
 mod once;
 mod outbox;
 pub mod presence;
+pub mod rate;
 pub mod reaper;
+mod reconsider;
 pub mod replica;
 mod requests;
 pub mod roster;
@@ -76,6 +79,9 @@ pub struct Broker {
     seen: once::Seen,
     mailbox: Bounds,
     subscriptions_per_client_max: usize,
+    pub rates: Rates,
+    /// Who is connected from where.
+    pub addresses: Arc<addresses::Addresses>,
     /// Who answers requests, if anybody does; set once, when the node is put together.
     pub requests: OnceLock<Arc<dyn Requests>>,
     /// Wakes the reaper when something may be due earlier than it thought.
@@ -85,9 +91,21 @@ pub struct Broker {
     pub life: life::Life,
 }
 
+/// How fast one Client may go; zero is no bound.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rates {
+    pub messages_per_second_max: u32,
+    pub bytes_per_second_max: u64,
+    pub subscriptions_per_minute_max: u32,
+    /// Messages over the rate are dropped or refused, not delayed.
+    pub drops: bool,
+}
+
 /// The bounds of one node that are no matter of the protocol.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    pub rates: Rates,
+    pub addresses: addresses::Limits,
     pub mailbox: Bounds,
     pub subscriptions_per_client_max: usize,
     pub drain: life::Settings,
@@ -96,11 +114,13 @@ pub struct Limits {
 /// A connection in its Session: what it needs to publish, and to give the Session back.
 #[derive(Debug)]
 pub struct Member {
+    /// Who it is, for those who ask.
+    pub client: Arc<Client>,
     pub subscriber: Arc<Subscriber>,
     pub lease: Lease,
-    /// Who it is, for those who ask; `None` where there is no connection.
-    pub client: Option<Arc<Client>>,
     cache: RouteCache,
+    /// How many more subscriptions it may make now.
+    subscribing: Option<rate::Bucket>,
     /// What the other nodes of a cluster were told that this Session wants.
     wants: BTreeMap<TopicFilter, interest::Want>,
     has_will: bool,
@@ -126,6 +146,8 @@ impl Broker {
             seen: once::Seen::default(),
             mailbox: limits.mailbox,
             subscriptions_per_client_max: limits.subscriptions_per_client_max,
+            rates: limits.rates,
+            addresses: Arc::new(addresses::Addresses::new(limits.addresses)),
             requests: OnceLock::new(),
             due: Notify::new(),
             forgotten: AtomicBool::new(false),
@@ -142,8 +164,14 @@ impl Broker {
     }
 
     /// Opens the Session of a connection: one atomic step in the Store, then this node's roster. No member: a later connection was faster
-    /// and has taken the Session over.
-    pub async fn open(&self, client_id: &ClientId, open: Open, now: Time) -> Result<(Option<Member>, Option<State>), StoreError> {
+    /// and has taken the Session over. `client_id` names the Session; it is another than the Client's own for a stream beside its first.
+    pub async fn open(
+        &self,
+        client: &Arc<Client>,
+        client_id: &ClientId,
+        open: Open,
+        now: Time,
+    ) -> Result<(Option<Member>, Option<State>), StoreError> {
         self.promise().await?;
         self.ask_to_leave(client_id).await;
         let close = Close { keep_will: false, will_waits: Span(0), expiry: open.expiry, sent: 0 };
@@ -169,7 +197,7 @@ impl Broker {
         };
         let state = opened.state.take();
         let durable = lasting || state.is_some();
-        let entered = self.roster.enter(client_id, opened.epoch, state.is_some(), durable);
+        let entered = self.roster.enter(client, client_id, opened.epoch, state.is_some(), durable);
         entered.iter().for_each(|entered| entered.subscriber.mailbox.kick_before(opening.heard()));
         drop(opening);
         if let Some(ended) = entered.as_ref().and_then(|entered| entered.ended.as_ref()) {
@@ -178,6 +206,8 @@ impl Broker {
         let mut is_new = false;
         if let (Some(entered), Some(state)) = (&entered, &state) {
             is_new = self.restore(&entered.subscriber, &state.subscriptions);
+            // The rules may have changed while it was away.
+            entered.subscriber.mailbox.reconsider();
         }
         fault::point("open.opened");
         let before = Lease { client_id: client_id.clone(), epoch: opened.before.unwrap_or_default() };
@@ -191,9 +221,11 @@ impl Broker {
             self.depart(lease, Lives::On, !opened.ended.is_empty()).await;
             return Ok((None, state));
         };
+        let client = client.clone();
+        let subscribing = rate::Bucket::new(self.rates.subscriptions_per_minute_max.into(), Span::seconds(60), now);
         let (cache, wants) = Default::default();
         let unsettled = once::Unsettled::new(opened.epoch);
-        let mut member = Member { subscriber: entered.subscriber, lease, client: None, cache, wants, has_will, will, unsettled };
+        let mut member = Member { client, subscriber: entered.subscriber, lease, cache, subscribing, wants, has_will, will, unsettled };
         let arrived = match self.finish(client_id, std::mem::take(&mut opened.pending), now).await {
             Ok(()) => self.arrive(&mut member, cluster, &opened, state.as_ref().map(|state| (state, is_new))).await,
             error => error,
@@ -276,7 +308,7 @@ impl Broker {
         self.settle(member, now).await;
         let closed = self.store.close(&lease, close.clone(), now).await;
         fault::point("close.closed");
-        let left = member.subscriber.mailbox.detach(lease.epoch);
+        let left = member.subscriber.leave(lease.epoch);
         self.count_left(member);
         // A Session that is not durable ends here, even when it was taken over or the Store does not answer.
         let ended = !durable || closed.as_ref().is_ok_and(|closed| closed.ended);

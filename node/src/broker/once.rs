@@ -9,13 +9,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::broker::batch::Batch;
+use crate::broker::mailbox::Pushed;
 use crate::broker::routes::RouteCache;
 use crate::broker::{Broker, Member};
 use crate::fault;
-use crate::message::{Number, Numbers, Run};
+use crate::message::{InRun, Message, Number, Numbers, Run};
 use crate::packet::connect::ClientId;
 use crate::packet::{PacketId, QoS};
-use crate::store::{Pending, StoreError, Write};
+use crate::session::Outcome;
+use crate::store::{Lease, Pending, StoreError, Write, Written};
 use crate::subscription::ShareGroup;
 use crate::time::Time;
 
@@ -53,6 +55,18 @@ impl Seen {
     }
 }
 
+/// A run by one of its ways, and what of it has not been here.
+type Fresh = (Arc<Run>, Option<Arc<ShareGroup>>, Option<Arc<Run>>);
+
+/// A message that is kept as pending.
+#[derive(Debug)]
+pub(super) struct Kept {
+    of: Lease,
+    packet_id: PacketId,
+    pending: Pending,
+    origin: usize,
+}
+
 /// What a publisher has pending.
 #[derive(Debug, Default)]
 pub(super) struct Unsettled {
@@ -72,7 +86,7 @@ impl Unsettled {
 
     /// Numbers for the QoS 2 messages of a run. They go with the time, so that the Store can tell which are old.
     pub(super) fn number(&mut self, run: &Run, now: Time) -> Vec<Number> {
-        let mut number = |message: &crate::message::Message| match message.qos {
+        let mut number = |message: &Message| match message.qos {
             QoS::ExactlyOnce => {
                 self.last = (self.last + 1).max(now.0.saturating_mul(1000));
                 self.last
@@ -100,7 +114,99 @@ impl Unsettled {
     }
 }
 
+impl Batch {
+    /// Puts QoS 2 messages of a run on record as received. `leaves`: somebody gets them who does not end with this node.
+    pub(super) fn receive(&mut self, of: &Lease, received: &[PacketId], run: &Arc<Run>, leaves: bool, origin: usize) {
+        let turns = std::mem::take(&mut self.turns);
+        let exactly_once = (0..).zip(run.messages()).filter(|(_, message)| message.qos == QoS::ExactlyOnce);
+        for (&packet_id, (index, _)) in received.iter().zip(exactly_once) {
+            if !leaves {
+                self.records.push((Write::Receive { of: of.clone(), packet_id, pending: None }, origin));
+                continue;
+            }
+            let mut pending = Pending { message: InRun { run: run.clone(), index }, turns: Vec::new() };
+            let number = pending.number();
+            let own = turns.iter().filter(|turn| turn.0 == number);
+            pending.turns.extend(own.map(|(_, group, client_id)| (group.clone(), client_id.clone())));
+            self.pending.push(Kept { of: of.clone(), packet_id, pending, origin });
+        }
+    }
+}
+
 impl Broker {
+    /// As [`Broker::flush`], for a connection that may have something pending.
+    pub(super) async fn flush_of(
+        &self,
+        member: &mut Member,
+        batch: &mut Batch,
+        outcomes: &mut [Outcome],
+        now: Time,
+    ) -> Result<(), StoreError> {
+        if batch.pending.is_empty() {
+            return self.flush(batch, outcomes, now).await;
+        }
+        let kept: Vec<_> = batch.pending.iter().map(|kept| (kept.packet_id, kept.pending.number())).collect();
+        member.unsettled.begin();
+        self.flush(batch, outcomes, now).await?;
+        member.unsettled.end(kept);
+        Ok(())
+    }
+
+    /// What is pending is in the Store before anybody gets the message. Where a full Store has no room for it, it is put on record afterwards,
+    /// as it was received: then who is cut off between delivers twice rather than not at all.
+    pub(super) async fn keep_pending(&self, batch: &mut Batch, now: Time) -> Result<(), StoreError> {
+        if batch.pending.is_empty() {
+            return Ok(());
+        }
+        let mut writes = Vec::with_capacity(batch.pending.len());
+        let mut kept = Vec::with_capacity(batch.pending.len());
+        for Kept { of, packet_id, pending, origin } in batch.pending.drain(..) {
+            kept.push((of.clone(), packet_id, origin));
+            writes.push(Write::Receive { of, packet_id, pending: Some(Box::new(pending)) });
+        }
+        for (written, (of, packet_id, origin)) in self.store.write(writes, now).await?.into_iter().zip(kept) {
+            match written {
+                // Another connection has the Session by now, and the Client will tell that one.
+                Written::NoSession => return Err(StoreError::Unavailable),
+                Written::StoreFull => batch.records.push((Write::Receive { of, packet_id, pending: None }, origin)),
+                Written::Done | Written::QueueFull => {}
+            }
+        }
+        fault::point("publish.pending");
+        Ok(())
+    }
+
+    /// Puts what is for Sessions here into their mailboxes. What is given back is of share groups whose member has left, or has no room.
+    pub(super) fn push_all(&self, batch: &mut Batch) -> Vec<(Message, Arc<ShareGroup>)> {
+        let mut left = Vec::new();
+        let mut last: Option<Fresh> = None;
+        for (subscriber, mut delivery) in batch.deliveries.drain(..) {
+            if delivery.run.numbers().is_some() {
+                // All who get a run get it here, one after the other.
+                let is_same = |(run, group, _): &&Fresh| Arc::ptr_eq(run, &delivery.run) && *group == delivery.grant.group;
+                let fresh = match last.as_ref().filter(is_same) {
+                    Some((_, _, fresh)) => fresh.clone(),
+                    None => {
+                        let fresh = self.seen.fresh(&delivery.run, delivery.grant.group.as_ref());
+                        last = Some((delivery.run.clone(), delivery.grant.group.clone(), fresh.clone()));
+                        fresh
+                    }
+                };
+                let Some(fresh) = fresh else { continue };
+                delivery.run = fresh;
+            }
+            let shared: Vec<_> = if subscriber.is_durable() { Vec::new() } else { super::shared(&delivery).collect() };
+            match self.push(&subscriber, delivery) {
+                Pushed::Crowded => batch.crowded = Some(subscriber),
+                Pushed::Offline | Pushed::Full => {
+                    left.extend(shared.into_iter().map(|(message, group)| (message.message().clone(), group)));
+                }
+                Pushed::Taken => {}
+            }
+        }
+        left
+    }
+
     /// The connection ends: what was handed to everybody is not pending any more. That it cannot be told costs nothing but that it is handed
     /// out again, and passed over.
     pub(super) async fn settle(&self, member: &mut Member, now: Time) {
@@ -144,7 +250,6 @@ impl Broker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Message;
 
     fn run(numbers: &[Number]) -> Arc<Run> {
         let topic = crate::topic::name::TopicName::new("t".into()).unwrap();

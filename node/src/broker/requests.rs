@@ -11,7 +11,8 @@ use crate::topic::name::TopicName;
 impl Broker {
     /// The requests of a run that are taken, and whether each is routed too. Why the run is refused: a request is a run of its own.
     pub(super) fn admit(&self, member: &Member, run: &Run, now: Time) -> Result<Vec<(Asked, bool)>, Reason> {
-        let (Some(requests), Some(client)) = (self.requests.get(), &member.client) else { return Ok(Vec::new()) };
+        let Some(requests) = self.requests.get() else { return Ok(Vec::new()) };
+        let client = &member.client;
         let mut taken = Vec::new();
         for message in run.messages().iter().filter(|message| request::concerns(message)) {
             match requests.admit(client, message, now) {
@@ -33,7 +34,7 @@ impl Broker {
         if topic.is_system() {
             return Err(Reason::NOT_AUTHORIZED);
         }
-        self.guard.publish(client, &topic).map_or(Ok(()), Err)
+        self.guard.publish(client, &topic).map(drop)
     }
 
     /// Gives requests to whoever answers them.

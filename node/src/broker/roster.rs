@@ -1,14 +1,20 @@
 //! The Sessions that this node knows, by Client Identifier and by the key under which the router has them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use bytestring::ByteString;
+
 use crate::broker::mailbox::Mailbox;
+use crate::hook::client::Client;
+use crate::hook::{Guard, KnownUser, Recipient};
 use crate::packet::connect::ClientId;
+use crate::session::outbound::Delivery;
 use crate::session::state::Epoch;
 use crate::store::cluster::NodeId;
 use crate::subscription::Selector;
+use crate::topic::name::TopicName;
 
 /// Stands for a subscriber in the routing table: four bytes there, whatever the length of the Client Identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,13 +38,61 @@ pub struct Subscriber {
     pub client_id: ClientId,
     pub place: Place,
     pub mailbox: Mailbox,
+    owner: Mutex<Owner>,
     /// Messages above QoS 0 go to its queue in the Store.
     durable: AtomicBool,
     /// `None`: the Session has ended, and subscribes to nothing any more.
     selectors: Mutex<Option<BTreeSet<Selector>>>,
 }
 
+/// Whose Session it is, as far as this node knows.
+#[derive(Debug, Default)]
+enum Owner {
+    #[default]
+    Unknown,
+    Here(Arc<Client>),
+    /// It was here, and had this User Name.
+    Left(Option<ByteString>),
+}
+
 impl Subscriber {
+    /// Who is connected.
+    pub fn client(&self) -> Option<Arc<Client>> {
+        match &*self.owner() {
+            Owner::Here(client) => Some(client.clone()),
+            _ => None,
+        }
+    }
+
+    /// Whether its messages of this Topic Name are its to have. What stands for a node has its own guard there.
+    pub fn may_receive(&self, topic: &TopicName, guard: &dyn Guard) -> bool {
+        if matches!(self.place, Place::Node(_)) {
+            return true;
+        }
+        let owner = self.owner();
+        let user = match &*owner {
+            Owner::Unknown => KnownUser::No,
+            Owner::Here(client) => return guard.receive(Recipient::of(client), topic),
+            Owner::Left(user) => KnownUser::Yes(user.as_deref()),
+        };
+        guard.receive(Recipient { client_id: &self.client_id, user }, topic)
+    }
+
+    /// The connection of this epoch has ended; what it did not take is returned.
+    pub fn leave(&self, epoch: Epoch) -> VecDeque<Delivery> {
+        let mut owner = self.owner();
+        if self.mailbox.epoch() == epoch
+            && let Owner::Here(client) = &*owner
+        {
+            *owner = Owner::Left(client.user.clone());
+        }
+        self.mailbox.detach(epoch)
+    }
+
+    fn owner(&self) -> std::sync::MutexGuard<'_, Owner> {
+        self.owner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub fn is_durable(&self) -> bool {
         self.durable.load(Ordering::Relaxed)
     }
@@ -107,7 +161,7 @@ pub struct Entered {
 
 impl Roster {
     /// Enters a connection that the Store gave this epoch. `None` when a later connection is there already.
-    pub fn enter(&self, client_id: &ClientId, epoch: Epoch, resumed: bool, durable: bool) -> Option<Entered> {
+    pub fn enter(&self, client: &Arc<Client>, client_id: &ClientId, epoch: Epoch, resumed: bool, durable: bool) -> Option<Entered> {
         let mut members = self.write();
         let known = members.by_id.get(client_id).cloned();
         if let Some(subscriber) = known.as_ref().filter(|known| known.place == Place::Here) {
@@ -116,10 +170,12 @@ impl Roster {
             }
             if resumed {
                 subscriber.durable.store(durable, Ordering::Relaxed);
+                *subscriber.owner() = Owner::Here(client.clone());
                 return Some(Entered { subscriber: subscriber.clone(), ended: None });
             }
         }
         let subscriber = members.add(client_id.clone(), Place::Here, durable);
+        *subscriber.owner() = Owner::Here(client.clone());
         subscriber.mailbox.attach(epoch);
         Some(Entered { subscriber, ended: known })
     }
@@ -238,7 +294,7 @@ impl Members {
     fn add(&mut self, client_id: ClientId, place: Place, durable: bool) -> Arc<Subscriber> {
         let key = self.free.pop().unwrap_or(self.by_key.len() as u32);
         let (mailbox, durable, selectors) = (Mailbox::default(), durable.into(), Mutex::new(Some(BTreeSet::new())));
-        let subscriber = Arc::new(Subscriber { key: Key(key), client_id, place, mailbox, durable, selectors });
+        let subscriber = Arc::new(Subscriber { key: Key(key), client_id, place, mailbox, owner: Mutex::default(), durable, selectors });
         let at = key as usize;
         if at == self.by_key.len() {
             self.by_key.push(None);

@@ -86,6 +86,11 @@ impl Table {
         self.generation.fetch_add(1, Ordering::Release);
     }
 
+    /// What the guard said is not to be remembered any more.
+    pub fn ask_again(&self) {
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
     fn remove(&self, key: Key, selector: &Selector) -> bool {
         let existed = self.write().unsubscribe(key, selector);
         if existed && selector.share.is_some() {
@@ -134,9 +139,9 @@ impl Table {
         let mut direct = roster.resolve(route.direct.into_iter(), |target| target.key, |target, subscriber| (subscriber, target));
         let mut groups: Vec<_> = route.groups.into_iter().map(|group| group_route(&group, roster)).collect();
         drop(router);
-        direct.retain(|(subscriber, _)| guard.receive(&subscriber.client_id, topic));
+        direct.retain(|(subscriber, _)| subscriber.may_receive(topic, guard));
         for group in &mut groups {
-            group.members.retain(|(subscriber, _)| guard.receive(&subscriber.client_id, topic));
+            group.members.retain(|(subscriber, _)| subscriber.may_receive(topic, guard));
         }
         Routes { direct, groups }
     }

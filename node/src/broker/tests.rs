@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::mailbox::Bounds;
-use super::{Broker, Limits, Member};
+use super::{Broker, Limits, Member, Rates};
 use crate::clock::Clock;
-use crate::hook::client::{Client, Peer};
-use crate::hook::{Exchange, Guard};
-use crate::message::{Message, Run};
+use crate::hook::client::{Client, Peer, Proof};
+use crate::hook::{Admitted, Answer, Exchange, Guard, Recipient};
+use crate::message::{Message, Permit, Run};
 use crate::packet::connect::{ClientId, Connect, ConnectProperties};
 use crate::packet::reason::Reason;
 use crate::packet::subscribe::{Subscribe, SubscriptionOptions};
@@ -26,28 +26,28 @@ use crate::topic::name::TopicName;
 struct Open24Hours;
 
 impl Guard for Open24Hours {
-    fn connect(&self, _: &Connect, _: &Peer) -> Result<(), Reason> {
-        Ok(())
+    fn connect<'a>(&'a self, _: &'a Connect, _: &'a ClientId, _: &'a Peer) -> Answer<'a, Result<Admitted, Reason>> {
+        Box::pin(std::future::ready(Ok(Admitted::default())))
     }
 
-    fn connect_takes_time(&self, _: &Connect) -> bool {
-        false
-    }
-
-    fn authentication(&self, _: &str) -> Option<Box<dyn Exchange>> {
+    fn shut_out(&self, _: &Client) -> Option<Reason> {
         None
     }
 
-    fn publish(&self, _: &Client, _: &TopicName) -> Option<Reason> {
+    fn authentication(&self, _: &str, _: &Peer) -> Option<Box<dyn Exchange>> {
         None
     }
 
-    fn receive(&self, _: &ClientId, _: &TopicName) -> bool {
+    fn publish(&self, _: &Client, _: &TopicName) -> Result<Permit, Reason> {
+        Ok(Permit::ALL)
+    }
+
+    fn receive(&self, _: Recipient<'_>, _: &TopicName) -> bool {
         true
     }
 
-    fn subscribe(&self, _: &ClientId, _: &Selector) -> Option<Reason> {
-        None
+    fn subscribe(&self, _: &Client, _: &Selector) -> Result<QoS, Reason> {
+        Ok(QoS::ExactlyOnce)
     }
 }
 
@@ -55,6 +55,8 @@ pub(crate) fn broker(store: memory::Limits) -> Broker {
     let limits = Limits {
         mailbox: Bounds { messages_max: 1000, bytes_max: 1 << 24 },
         subscriptions_per_client_max: 2,
+        rates: Rates::default(),
+        addresses: Default::default(),
         drain: crate::broker::life::Settings::default(),
     };
     Broker::new(Arc::default(), Arc::new(Open24Hours), Store::Memory(Memory::new(store)), limits, Clock::start())
@@ -62,6 +64,18 @@ pub(crate) fn broker(store: memory::Limits) -> Broker {
 
 pub(crate) fn is_online(broker: &Broker, client_id: &str) -> bool {
     broker.roster.get(&ClientId::new(client_id)).is_some_and(|subscriber| subscriber.mailbox.is_online())
+}
+
+fn client(request: &Request) -> Arc<Client> {
+    Arc::new(Client {
+        id: request.client_id.clone(),
+        user: None,
+        peer: Arc::new(Peer::tcp(([127, 0, 0, 1], 1).into())),
+        version: Version::V5,
+        proof: Proof::default(),
+        keep_alive_s: 0,
+        clean_start: request.clean_start,
+    })
 }
 
 async fn connect(broker: &Broker, client_id: &str, expiry_s: u32) -> (Member, Session, Option<State>) {
@@ -77,7 +91,7 @@ async fn connect(broker: &Broker, client_id: &str, expiry_s: u32) -> (Member, Se
     };
     let request = Request::new(&connect, &broker.settings, || unreachable!("it has one")).unwrap();
     let open = Open { clean_start: request.clean_start, expiry: request.expiry, will: None };
-    let (member, state) = broker.open(&request.client_id, open, broker.clock.now()).await.unwrap();
+    let (member, state) = broker.open(&client(&request), &request.client_id, open, broker.clock.now()).await.unwrap();
     let member = member.expect("nobody was faster");
     let session = request.accept(state.clone(), None, &Arc::new(Settings::default()), broker.clock.now());
     (member, session, state)
@@ -169,7 +183,7 @@ async fn large_retained_messages_come_as_the_socket_takes_them() {
     let (mut member, mut session, _) = connect(&broker, "c", 0).await;
     let filters = vec![("a/#".into(), SubscriptionOptions::default())];
     let subscribe = Subscribe { packet_id: PacketId::MIN, subscription_id: None, user_properties: Vec::new(), filters };
-    session.handle(Packet::Subscribe(Box::new(subscribe)), |_| None, broker.clock.now()).unwrap();
+    session.handle(Packet::Subscribe(Box::new(subscribe)), |_| Ok(Permit::ALL), broker.clock.now()).unwrap();
     let committed = broker.commit(&mut member, session.commands(), broker.clock.now()).await.unwrap();
     let _refused = session.settle(committed.outcomes);
     let (mut written, mut pages) = (0, 0);
@@ -186,5 +200,5 @@ async fn large_retained_messages_come_as_the_socket_takes_them() {
 fn someone() -> Arc<crate::hook::client::Client> {
     let peer = Arc::new(crate::hook::client::Peer::tcp(std::net::SocketAddr::from(([127, 0, 0, 1], 1))));
     let (id, version) = (ClientId::new("c"), crate::packet::Version::V5);
-    Arc::new(crate::hook::client::Client { id, user: None, peer, version, keep_alive_s: 0, clean_start: true })
+    Arc::new(crate::hook::client::Client { id, user: None, peer, version, proof: Default::default(), keep_alive_s: 0, clean_start: true })
 }

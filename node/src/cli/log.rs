@@ -20,16 +20,35 @@ pub(super) fn filter(loaded: &Effective) -> Result<EnvFilter, Failure> {
     EnvFilter::builder().parse(text).map_err(|error| refused(&format!("{error}; allowed: a level, or parts as info,mqttd::session=debug")))
 }
 
-pub(super) fn start(loaded: &Effective) -> Result<(), Failure> {
+/// The log that runs.
+pub(super) struct Log(Box<dyn Fn(EnvFilter) + Send>);
+
+impl Log {
+    /// Another filter holds from now on.
+    pub(super) fn set(&self, filter: EnvFilter) {
+        (self.0)(filter);
+    }
+}
+
+pub(super) fn start(loaded: &Effective) -> Result<Log, Failure> {
     let filter = filter(loaded)?;
     let terminal = std::io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt().with_writer(std::io::stderr);
     let as_text = match loaded.config.log.format {
         LogFormat::Auto => terminal,
         LogFormat::Text => true,
         LogFormat::Json => false,
     };
     let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let started = if as_text { lines.with_ansi(color).with_target(false).try_init() } else { lines.json().flatten_event(true).try_init() };
+    macro_rules! start {
+        ($lines:expr) => {{
+            let lines = $lines.with_env_filter(filter).with_filter_reloading();
+            let handle = lines.reload_handle();
+            // Refused only when nobody logs any more.
+            let set: Box<dyn Fn(EnvFilter) + Send> = Box::new(move |filter| drop(handle.reload(filter)));
+            lines.try_init().map(|()| Log(set))
+        }};
+    }
+    let started = if as_text { start!(lines.with_ansi(color).with_target(false)) } else { start!(lines.json().flatten_event(true)) };
     started.map_err(|error| Failure::Runtime(format!("the log: {error}")))
 }

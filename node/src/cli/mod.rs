@@ -1,5 +1,6 @@
 //! The command line: what may be written there, and the one place that turns an outcome into an exit code.
 
+mod acl;
 mod check;
 mod client;
 mod completions;
@@ -8,7 +9,9 @@ mod control;
 mod healthcheck;
 mod http;
 mod log;
+mod passwd;
 mod publish;
+mod reload;
 mod run;
 mod signals;
 mod subscribe;
@@ -29,6 +32,14 @@ pub(crate) enum Failure {
     Usage(String),
     /// Something went wrong while it ran: exit code 1.
     Runtime(String),
+}
+
+impl Failure {
+    fn text(&self) -> &str {
+        match self {
+            Failure::Usage(text) | Failure::Runtime(text) => text,
+        }
+    }
 }
 
 impl From<ConfigErrors> for Failure {
@@ -81,6 +92,11 @@ enum Command {
     Config,
     /// Ask a node whether it is ready: exit code 0 when it is, 1 when not
     Healthcheck(healthcheck::HealthcheckArguments),
+    /// Set or remove the password of a user in a password file
+    #[command(after_help = passwd::EXAMPLES)]
+    Passwd(passwd::PasswdArguments),
+    /// Try rules: may this client do that?
+    Acl(acl::AclArguments),
     /// Print what a shell needs to complete commands and flags
     #[command(after_help = completions::EXAMPLES)]
     Completions(completions::CompletionsArguments),
@@ -116,6 +132,8 @@ impl Arguments {
             Command::Check(arguments) => check::run(&arguments),
             Command::Config => config::run(),
             Command::Healthcheck(arguments) => healthcheck::run(&arguments),
+            Command::Passwd(arguments) => passwd::run(&arguments),
+            Command::Acl(arguments) => acl::run(&arguments),
             Command::Completions(arguments) => completions::run(&arguments),
             Command::Status(arguments) => control::status(&arguments),
             Command::Clients(arguments) => control::clients(&arguments),

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use clap::{ArgAction, Args};
 use tracing::{info, warn};
 
+use super::reload::Reload;
 use super::signals::Signals;
 use super::{Failure, log};
+use crate::auth::guard::House;
 use crate::config::environment::FILE_VARIABLE;
 use crate::config::{Config, Effective, Flag, Sources};
 use crate::fault;
@@ -46,6 +48,9 @@ pub(super) struct RunArguments {
     /// The name of this node
     #[arg(long, value_name = "ID")]
     node_id: Option<String>,
+    /// For testing clients: do wrong what this file says, in the format of curl's test server
+    #[arg(long, value_name = "FILE")]
+    faults: Option<String>,
     /// What is logged: error, warn, info, debug, trace, off [default: info]
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
@@ -67,7 +72,8 @@ impl RunArguments {
             (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
         };
         let environment = std::env::vars_os().map(text).collect();
-        Ok(Config::load(&Sources { file, environment, flags: self.flags() })?)
+        let drop_ins = file.as_deref().map(drop_ins).transpose()?.unwrap_or_default();
+        Ok(Config::load(&Sources { file, drop_ins, environment, flags: self.flags() })?)
     }
 
     pub(super) fn flags(&self) -> Vec<Flag> {
@@ -85,6 +91,7 @@ impl RunArguments {
             ("--store", "store.url", self.store.clone()),
             ("--admin", "admin", self.admin.clone()),
             ("--node-id", "node.id", self.node_id.clone()),
+            ("--faults", "faults.file", self.faults.clone()),
             ("--log", "log.filter", self.log.clone()),
             ("--log-format", "log.format", self.log_format.clone()),
             ("-v", "log.filter", level),
@@ -98,21 +105,36 @@ impl RunArguments {
     }
 }
 
+/// The files `conf.d/*.toml` beside the configuration file, by name: each over those before it.
+fn drop_ins(file: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let folder = file.parent().unwrap_or(Path::new("")).join("conf.d");
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Failure::Usage(format!("{}: {error}", folder.display()))),
+    };
+    let mut files: Vec<PathBuf> =
+        entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|it| it == "toml")).collect();
+    files.sort();
+    Ok(files)
+}
+
 pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let loaded = arguments.load()?;
-    log::start(&loaded)?;
+    let log = log::start(&loaded)?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if loaded.config.runtime.worker_threads > 0 {
         runtime.worker_threads(loaded.config.runtime.worker_threads);
     }
     let runtime = runtime.thread_name("mqttd").enable_all().build().map_err(|error| Failure::Runtime(format!("the threads: {error}")))?;
-    runtime.block_on(serve(&loaded.config))
+    let config = loaded.config.clone();
+    runtime.block_on(serve(&config, Reload { arguments: arguments.clone(), loaded, log }))
 }
 
 /// Names a place at which this process ends itself, in debug builds (`fault.rs`). For tests.
 const FAULT_POINT: &str = "FAULT_POINT";
 
-async fn serve(config: &Config) -> Result<(), Failure> {
+async fn serve(config: &Config, mut reload: Reload) -> Result<(), Failure> {
     if let Ok(point) = std::env::var(FAULT_POINT) {
         fault::arm(&point);
     }
@@ -120,7 +142,7 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     // Before the ports are open: whoever sees a port open may send the signal.
     let mut signals = Signals::catch()?;
     let node = Node::bind(config).await.map_err(|error| failed("cannot start", &error))?;
-    announce(config, node.addresses());
+    announce(config, node.auth().house(), node.addresses());
     for address in node.admin_addresses() {
         info!("the administration answers on http://{address}");
     }
@@ -128,7 +150,7 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     let mut hangups = Signals::hangups()?;
     tokio::spawn(async move {
         while hangups.recv().await.is_some() {
-            info!("SIGHUP: reading certificates again");
+            reload.again();
             renew.notify_one();
         }
     });
@@ -150,19 +172,20 @@ async fn serve(config: &Config) -> Result<(), Failure> {
 }
 
 /// What listens where, who may come in, and what to try next.
-fn announce(config: &Config, addresses: &[(Transport, SocketAddr)]) {
+fn announce(config: &Config, house: &House, addresses: &[(Transport, SocketAddr)]) {
     info!(version = env!("CARGO_PKG_VERSION"), store = %config.store.url, "mqttd");
     for (transport, address) in addresses {
         info!("listening on {}://{address}", transport.scheme());
     }
     let reachable = addresses.iter().any(|(_, address)| !address.ip().is_loopback());
-    match (config.auth.anonymous, reachable) {
-        (true, true) => warn!("ANYONE who reaches this machine may connect. To change it: auth.anonymous = false and [[auth.users]]"),
+    let named = house.mechanisms().join(", ");
+    match (house.admits_anonymous(), reachable) {
+        (true, true) => warn!(
+            "ANYONE who reaches this machine may connect. To change it: auth.password_file, made by `mqttd passwd`, or auth.anonymous = false"
+        ),
         (true, false) => info!("anonymous clients are allowed, from this machine only"),
-        (false, _) => match config.auth.users.0.len() {
-            0 => warn!("nobody can come in: auth.anonymous is false and there are no [[auth.users]]"),
-            users => info!("only the {users} users of [[auth.users]] may come in"),
-        },
+        (false, _) if named.is_empty() => warn!("nobody can come in: auth.anonymous is false and section [auth] says nothing else"),
+        (false, _) => info!("who may come in is said by: {named}"),
     }
     let Some((_, address)) = addresses.iter().find(|(transport, _)| *transport == Transport::Tcp) else { return };
     info!("try: mqttd sub{0} -t 'hello/#' -v    and: mqttd pub{0} -t hello/world -m hi", reach(*address, "-H"));

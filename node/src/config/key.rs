@@ -105,7 +105,7 @@ impl Key {
 
     /// A key that can hold a secret: its variable may end in `_FILE` and name a file instead, and it is never printed as it is.
     pub fn is_secret(&self) -> bool {
-        matches!(self.allowed, Allowed::Users | Allowed::Secret) || self.name == "url"
+        matches!(self.allowed, Allowed::Users | Allowed::Secret) || self.name.ends_with("url")
     }
 
     pub fn apply(&self, config: &mut Config, value: &Value) -> Result<(), Refusal> {

@@ -108,6 +108,28 @@ impl Setting for LogFormat {
     }
 }
 
+/// What becomes of messages that a Client sends too fast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OverRate {
+    Delay,
+    Drop,
+}
+
+impl Setting for OverRate {
+    fn read(value: &Value) -> Result<OverRate, Refusal> {
+        match value {
+            Value::Text(text) if text == "delay" => Ok(OverRate::Delay),
+            Value::Text(text) if text == "drop" => Ok(OverRate::Drop),
+            _ => Err(Refusal::NotAllowed),
+        }
+    }
+
+    fn write(&self) -> Option<Value> {
+        let text = if *self == OverRate::Delay { "delay" } else { "drop" };
+        Some(Value::Text(text.to_owned()))
+    }
+}
+
 keys! {
     {
         /// Where clients come in. `tcp://:1883` listens on all addresses of this machine; `tls://:8883`, `wss://:8084/mqtt` and
@@ -208,6 +230,10 @@ keys! {
     [limits] Limits {
         /// Network Connections at a time; 0 is no limit.
         connections_max: usize = 1_000_000, Allowed::Number(0, COUNT_MAX);
+        /// Network Connections from one address (of IPv6: one /64) at a time; more are told Connection rate exceeded. 0 is no limit.
+        connections_per_address_max: usize = 0, Allowed::Number(0, COUNT_MAX);
+        /// New connections from one address in a second; more are told the same. 0 is no limit.
+        connections_per_second_per_address_max: u32 = 0, Allowed::Number(0, 1_000_000);
         /// Connections that have not said CONNECT yet. Above half of it they have a second for it; at the bound new ones are closed.
         connecting_max: usize = 20_000, Allowed::Number(1, COUNT_MAX);
         /// How long a new connection may take to send its CONNECT, with all that comes before it: TLS, WebSocket, PROXY header.
@@ -216,6 +242,17 @@ keys! {
         packet_bytes_max: u32 = 1_048_576, Allowed::Number(256, 268_435_455);
         /// Levels of a Topic Name or Topic Filter; 65,535 is the standard's own limit.
         topic_levels_max: u16 = 65_535, Allowed::Number(1, 65_535);
+        /// Bytes of a Topic Name or Topic Filter.
+        topic_bytes_max: u16 = 65_535, Allowed::Number(1, 65_535);
+        /// Messages that one client may publish in a second; so many may come at once. 0 is no limit.
+        messages_per_second_max: u32 = 0, Allowed::Number(0, 1_000_000_000);
+        /// Bytes that one client may send in a second. 0 is no limit.
+        bytes_per_second_max: u64 = 0, Allowed::Number(0, BYTES_MAX);
+        /// What becomes of messages over the rate: delay reads no further until it is kept; drop drops QoS 0 and refuses the rest (Quota
+        /// exceeded), except that QoS 1 and 2 of 3.1.1 clients are delayed, for there is no word for a refusal.
+        over_rate: OverRate = OverRate::Delay, Allowed::Choice(&["delay", "drop"]);
+        /// Topic Filters that one client may subscribe to in a minute; more are refused (Quota exceeded). 0 is no limit.
+        subscriptions_per_minute_max: u32 = 0, Allowed::Number(0, 1_000_000_000);
         /// Bytes of a Client Identifier.
         client_id_bytes_max: u16 = 65_535, Allowed::Number(23, 65_535);
         /// Subscriptions of one session.
@@ -294,21 +331,95 @@ keys! {
 
     /// Who may come in.
     [auth] Auth {
-        /// Clients without a User Name come in. With false only the users below do.
-        anonymous: bool = true, Allowed::Flag;
+        /// Clients that nobody vouches for come in. Not set: as long as nothing else is set in this section.
+        anonymous: Option<bool> = None, Allowed::Flag, example "false";
+        /// What a Client can be believed by, in the order in which it is asked. The first that knows it decides; what is not set is passed over.
+        order: Vec<String> = ["certificate", "jwt", "users", "password_file", "redis", "http"].map(str::to_owned).to_vec(),
+            Allowed::Forms("certificate, jwt, users, password_file, redis, http");
         /// Users, for User Name and Password and for SCRAM-SHA-256. Also as tables [[auth.users]] with the same keys.
         /// A relative password_file is looked for beside this file.
         users: Users = Users::default(), Allowed::Users, example "[{ name = \"ann\", password_file = \"ann.password\" }]";
+        /// A file of `NAME:HASH` lines, as `mqttd passwd` and mosquitto_passwd write it.
+        password_file: Option<String> = None, Allowed::File, example "\"/etc/mqttd/passwords\"";
+        /// The Redis of users (`HSET mqttd:{auth}:users NAME HASH`) and rules (`SET mqttd:{auth}:rules TEXT`), with the prefix of store.prefix. Whoever
+        /// changes them says so: `HINCRBY mqttd:{auth}:version users 1`, or `rules`.
+        redis_url: Option<String> = None, Allowed::Form("redis://HOST:PORT"), example "\"redis://127.0.0.1:6379\"";
+        /// The name in a Client's certificate is its User Name.
+        certificate_user: bool = false, Allowed::Flag;
+        /// JSON Web Tokens as passwords: a public key in PEM, a JWK Set, or a shared secret of at least 32 bytes. They must have the claim exp.
+        jwt_key_file: Option<String> = None, Allowed::File, example "\"/etc/mqttd/jwks.json\"";
+        /// What the claim aud must say.
+        jwt_audience: Option<String> = None, Allowed::Text, example "\"mqtt\"";
+        /// What the claim iss must say.
+        jwt_issuer: Option<String> = None, Allowed::Text, example "\"https://id.example\"";
+        /// The claim that names the user. A User Name, if there is one, must be the same.
+        jwt_user_claim: String = "sub".to_owned(), Allowed::Text;
+        /// The claim that must be the Client Identifier. Not set: it may be any.
+        jwt_client_id_claim: Option<String> = None, Allowed::Text, example "\"client_id\"";
+        /// Who is asked by a POST with client_id, user, password, address, and answers {"result": "allow", "deny" or "ignore"}. Without an answer
+        /// nobody comes in.
+        http_url: Option<String> = None, Allowed::Form("http://HOST/PATH or https://HOST/PATH"), example "\"http://127.0.0.1:9000/mqtt\"";
+        /// How long it may take to answer.
+        http_timeout_ms: u32 = 3000, Allowed::Number(10, 60_000);
+        /// How many are asked about at a time; more wait.
+        http_at_once_max: usize = 64, Allowed::Number(1, 10_000);
+        /// Passwords that are hashed at a time, each on a core of its own and with about 19 MiB; 0 is half of the cores.
+        hashes_at_once_max: usize = 0, Allowed::Number(0, 1024);
+        /// Wrong passwords from one address in a minute; then nothing more is heard from it in that minute (Connection rate exceeded). 0 is no limit.
+        failures_per_address_max: u32 = 30, Allowed::Number(0, 1_000_000);
     }
 
     /// What clients may do.
     [access] Access {
+        /// A file of ordered rules, as deploy/rules.acl shows. As soon as there is one rule, what none allows is denied.
+        rules_file: Option<String> = None, Allowed::File, example "\"/etc/mqttd/rules.acl\"";
         /// Topic Filters no client may subscribe to, nor to any part of them (Not authorized).
         deny_subscribe: Vec<String> = Vec::new(), Allowed::Filters;
         /// The Reason Code for it: 135 says Not authorized, 128 does not say why.
         deny_subscribe_code: u8 = 135, Allowed::Number(128, 135);
         /// Topics no client may publish to, as Topic Filters (Not authorized).
         deny_publish: Vec<String> = Vec::new(), Allowed::Filters;
+    }
+
+    /// What a broker must never do, for those who test clients. Never in production: each connection with faults is a warning in the log.
+    [faults] Faults {
+        /// A file in the format of curl's test server: version, PUBLISH-before-SUBACK, short-PUBLISH, error-CONNACK, excessive-remaining, Testnum.
+        /// It is read again for every connection, and adds to what stands here. The flag is --faults FILE.
+        file: Option<String> = None, Allowed::Text, example "\"mqttd.config\"";
+        /// Clients of any other Protocol Level are refused.
+        version: Option<u8> = None, Allowed::Number(0, 255), example "5";
+        /// The first PUBLISH that a subscription brings goes before its SUBACK.
+        publish_before_suback: bool = false, Allowed::Flag;
+        /// A PUBLISH lacks its last two bytes, which its Remaining Length counts.
+        short_publish: bool = false, Allowed::Flag;
+        /// What CONNACK says, before the connection ends; a 5.0 client gets the Reason Code for the Connect Return codes 1 to 5.
+        error_connack: Option<u8> = None, Allowed::Number(0, 255), example "3";
+        /// The Remaining Length of a PUBLISH has five bytes.
+        excessive_remaining: bool = false, Allowed::Flag;
+        /// A number for the log.
+        testnum: Option<u32> = None, Allowed::Number(0, 4_294_967_295), example "1190";
+    }
+
+    /// Requests: messages with a Response Topic that workers answer by way of Redis.
+    [mcp] Mcp {
+        /// Topics whose requests go to workers, as Topic Filters; none is none. Narrow it to what your workers answer.
+        request_filters: Vec<String> = vec!["#".to_owned()], Allowed::Filters;
+        /// Requests also go to the subscribers of their topics.
+        route_to_subscribers: bool = true, Allowed::Flag;
+        /// How workers hear of requests: by the channel (pubsub), by the stream (streams), or by both.
+        delivery: String = "both".to_owned(), Allowed::Choice(&["both", "pubsub", "streams"]);
+        /// What happens when no worker is there: the requester is told at once (error), or its request waits (wait).
+        no_worker: String = "error".to_owned(), Allowed::Choice(&["error", "wait"]);
+        /// When a requester is told that nobody answered; a shorter Message Expiry Interval comes first.
+        timeout_s: u32 = 300, Allowed::Number(1, 86_400);
+        /// The payload of a request; a larger one is answered with an error.
+        payload_bytes_max: usize = MIB, Allowed::Number(1, BYTES_MAX);
+        /// Requests of this node that wait for their answer; beyond it, Quota exceeded (0x97).
+        in_flight_max: usize = 100_000, Allowed::Number(1, COUNT_MAX);
+        /// The same of one client.
+        in_flight_per_client_max: usize = 1000, Allowed::Number(1, COUNT_MAX);
+        /// Requests of one client in a second; beyond it, Quota exceeded (0x97). 0 is no limit.
+        rate_per_client_max: u32 = 0, Allowed::Number(0, 1_000_000);
     }
 
     /// The threads that do the work.

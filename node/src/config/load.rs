@@ -13,6 +13,8 @@ use super::{environment, file};
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     pub file: Option<PathBuf>,
+    /// Files over that one, each over those before it.
+    pub drop_ins: Vec<PathBuf>,
     /// The variables of the process; those that do not begin with `MQTTD_` are passed over.
     pub environment: Vec<(String, String)>,
     pub flags: Vec<Flag>,
@@ -77,6 +79,7 @@ impl Config {
     pub fn load(sources: &Sources) -> Result<Effective, ConfigErrors> {
         let mut errors = Vec::new();
         let mut given = sources.file.as_deref().map(|path| file::read(path, &mut errors)).unwrap_or_default();
+        sources.drop_ins.iter().for_each(|path| given.extend(file::read(path, &mut errors)));
         given.extend(environment::read(&sources.environment, &mut errors));
         given.extend(flags(&sources.flags));
 

@@ -4,8 +4,9 @@ use super::key::Key;
 use super::keys::KEYS;
 
 /// Names that people bring along from other brokers and from older versions.
-const KNOWN_ELSEWHERE: [(&str, &str); 22] = [
+const KNOWN_ELSEWHERE: [(&str, &str); 28] = [
     ("allow_anonymous", "auth.anonymous"),
+    ("acl_file", "access.rules_file"),
     ("bind", "listen"),
     ("cafile", "tls.client_ca"),
     ("certfile", "tls.certificates"),
@@ -15,10 +16,15 @@ const KNOWN_ELSEWHERE: [(&str, &str); 22] = [
     ("keyfile", "tls.keys"),
     ("listeners", "listen"),
     ("max_connections", "limits.connections_max"),
+    ("max_connections_per_ip", "limits.connections_per_address_max"),
+    ("max_messages_per_second", "limits.messages_per_second_max"),
+    ("max_subscriptions_per_minute", "limits.subscriptions_per_minute_max"),
     ("max_inflight_messages", "session.inflight_max"),
     ("max_keepalive", "protocol.keep_alive_max_s"),
     ("max_packet_size", "limits.packet_bytes_max"),
     ("max_queued_messages", "session.queue_messages_max"),
+    ("use_identity_as_username", "auth.certificate_user"),
+    ("use_subject_as_username", "auth.certificate_user"),
     ("persistent_client_expiration", "session.v3_expiry_s"),
     ("port", "listen"),
     ("quic_certfile", "tls.certificates"),

@@ -31,6 +31,7 @@ fn load(file: &str, variables: &[&str], flags: &[(&'static str, &'static str, &s
     let scratch = Scratch::new(file);
     let variable = |text: &&str| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
     let sources = Sources {
+        drop_ins: Vec::new(),
         file: Some(scratch.0.clone()),
         environment: variables.iter().filter_map(variable).collect(),
         flags: flags.iter().map(|(flag, key, value)| Flag { flag, key, value: (*value).to_owned() }).collect(),
@@ -244,6 +245,22 @@ fn listen_urls() {
     for text in ["", "tcp://", "tcp://h:x", "tcp://h:70000", "tcp://::1:1883", "tcp://[h]:1", "http://h:1", "tcp://h:1/x", "tcp://a b:1"] {
         assert!(text.parse::<ListenUrl>().is_err(), "{text:?}");
     }
+}
+
+#[test]
+fn a_later_file_wins() {
+    let folder = std::env::temp_dir().join(format!("mqttd-conf.d-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = |name: &str, text: &str| {
+        std::fs::write(folder.join(name), text).unwrap();
+        folder.join(name)
+    };
+    let first = file("mqttd.toml", "[limits]\nconnections_max = 1\npacket_bytes_max = 1000\n");
+    let drop_ins = vec![file("10.toml", "[limits]\nconnections_max = 2\n"), file("20.toml", "limits.connections_max = 3\n")];
+    let loaded = Config::load(&Sources { file: Some(first), drop_ins, ..Sources::default() }).unwrap();
+    assert_eq!((loaded.config.limits.connections_max, loaded.config.limits.packet_bytes_max), (3, 1000));
+    assert!(loaded.origin("limits.connections_max").to_string().ends_with("20.toml:1"));
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]

@@ -112,7 +112,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub(super) fn ask_subscribe(&mut self, subscribe: Subscribe, now: Time) -> Result<(), End> {
         let asked = |(text, options): &(ByteString, SubscriptionOptions)| {
             let selector = Selector::parse(text)?;
-            self.broker.guard.subscribe(&self.client.id, &selector).is_none().then_some((selector, *options))
+            self.broker.guard.subscribe(&self.client, &selector).is_ok().then_some((selector, *options))
         };
         let mut welcoming = Welcoming::new(subscribe.filters.iter().map(asked).collect());
         match welcoming.poll(&self.broker.hooks, &self.client, &mut Context::from_waker(Waker::noop())) {

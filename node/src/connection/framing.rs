@@ -72,6 +72,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
         self.batch.first().or(self.partial.first()).copied()
     }
 
+    /// The first byte of the next frame, unless only its beginning has come.
+    pub fn first_byte_of_batch(&self) -> Option<u8> {
+        matches!(crate::packet::frame(&self.batch, self.packet_bytes_max), Ok(Some(_))).then(|| self.batch[0])
+    }
+
     /// Whether a frame may be there without reading.
     pub fn has_batch(&self) -> bool {
         !self.batch.is_empty()

@@ -8,11 +8,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::framing::{FrameError, Framing};
 use super::{End, Entrance, Patience, RunningExchange};
+use crate::broker::addresses::Beyond;
 use crate::broker::presence::{Presence, Traffic};
 use crate::broker::{Broker, Member};
-use crate::hook::Progress;
 use crate::hook::client::{Client, Peer};
 use crate::hook::hooks::Refused;
+use crate::hook::{Admitted, Progress};
+use crate::message::Message;
 use crate::metrics::Metrics;
 use crate::packet::auth::Auth;
 use crate::packet::connect::{ClientId, Connect};
@@ -55,6 +57,7 @@ impl Drop for Counted {
 pub(super) async fn enter<S>(
     framing: &mut Framing<S>,
     peer: Arc<Peer>,
+    beyond: Option<Beyond>,
     broker: &Arc<Broker>,
     patience: Patience,
 ) -> Option<(Entered, Entrance)>
@@ -62,7 +65,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut asker = Asker { version: Version::V3_1_1, packet_bytes_max: u32::MAX, problem_information: true };
-    let introduced = tokio::time::timeout(patience.connect, introduce(framing, &peer, broker, patience, &mut asker)).await;
+    let introduced = tokio::time::timeout(patience.connect, introduce(framing, &peer, beyond, broker, patience, &mut asker)).await;
     let Ok(introduced) = introduced else {
         Metrics::add(&broker.metrics.connects_late, 1);
         tracing::debug!(peer = %peer.address, "no CONNECT in time");
@@ -149,6 +152,7 @@ struct Introduced {
 async fn introduce<S>(
     framing: &mut Framing<S>,
     peer: &Arc<Peer>,
+    beyond: Option<Beyond>,
     broker: &Arc<Broker>,
     patience: Patience,
     asker: &mut Asker,
@@ -162,20 +166,34 @@ where
     if !broker.life.takes_connections() {
         return Err(not_taken(broker.farewell()).into());
     }
+    check_address(beyond, broker)?;
     let counted = count(broker, patience)?;
     let assign = || ClientId::new(&format!("mqttd-{}", uuid::Uuid::now_v7().simple()));
     let request = Request::new(&connect, &broker.settings, assign)?;
-    let authentication = authenticate(framing, &mut connect, peer, broker).await?;
-    let client = Arc::new(client(&connect, &request, peer));
+    let unproven = client(&connect, &request, peer, Admitted { user: connect.user_name.clone(), ..Admitted::default() });
+    if let Some(reason) = broker.guard.shut_out(&unproven) {
+        return Err(Fault::new(reason, "the Client is shut out").into());
+    }
+    let (admitted, authentication) = authenticate(framing, &mut connect, &request.client_id, peer, broker).await?;
+    let client = Arc::new(client(&connect, &request, peer, admitted));
+    // Whom it turned out to be may be shut out too.
+    if let Some(reason) = broker.guard.shut_out(&client).filter(|_| client.user != unproven.user) {
+        return Err(Fault::new(reason, "the Client is shut out").into());
+    }
     // A will is a publish: what the Client may not say now it may not say at its end either.
-    let denied = request.will.as_ref().and_then(|will| broker.guard.publish(&client, &will.message.topic));
-    if let Some(reason) = denied {
-        return Err(Fault::new(reason, "the Client may not publish to its Will Topic").into());
+    if let Some(will) = &request.will {
+        may_leave(&client, &will.message, broker)?;
     }
     if broker.hooks.asks_for_connect() {
         admit(&client, connect.password.as_ref(), broker).await?;
     }
     Ok(Introduced { client, request, authentication, counted })
+}
+
+fn may_leave(client: &Client, will: &Message, broker: &Broker) -> Result<(), Fault> {
+    let permit = broker.guard.publish(client, &will.topic);
+    let allowed = permit.and_then(|permit| if permit.allows(will.qos, will.retain) { Ok(()) } else { Err(Reason::NOT_AUTHORIZED) });
+    allowed.map_err(|reason| Fault::new(reason, "the Client may not publish to its Will Topic"))
 }
 
 /// What the embedding program says to a Client that was believed.
@@ -195,7 +213,7 @@ where
     let Introduced { client, request, authentication, counted } = introduced;
     let now = broker.clock.now();
     let open = Open { clean_start: request.clean_start, expiry: request.expiry, will: request.will.clone() };
-    let (member, state) = broker.open(&request.client_id, open, now).await.map_err(not_opened)?;
+    let (member, state) = broker.open(&client, &request.client_id, open, now).await.map_err(not_opened)?;
     tracing::info!(client_id = %request.client_id, peer = %client.peer.address, version = ?request.version, resumed = state.is_some(), "connected");
     let answered = authentication.as_ref().map(|(authentication, data)| (authentication.method.clone(), data.clone()));
     let (resumed, expiry, has_will) = (state.is_some(), request.expiry, request.will.is_some());
@@ -207,7 +225,6 @@ where
         let _ = tokio::time::timeout(super::LINGER, finish(framing, session.outgoing())).await;
         return Err(End::Client("taken over before it was in"));
     };
-    member.client = Some(client.clone());
     if session.outgoing().is_empty() {
         broker.close(&mut member, &mut session, Default::default(), false, now).await?;
         return Err(Fault::new(Reason::PACKET_TOO_LARGE, "no CONNACK fits into the Maximum Packet Size of the Client").into());
@@ -225,9 +242,8 @@ pub(super) async fn enter_branch(entrance: Entrance, broker: &Arc<Broker>) -> Re
     let request = request.branch(client_id);
     let now = broker.clock.now();
     let open = Open { clean_start: true, expiry: request.expiry, will: None };
-    let (member, _) = broker.open(&request.client_id, open, now).await.map_err(not_opened)?;
-    let mut member = member.ok_or(End::Client("taken over before it was in"))?;
-    member.client = Some(client.clone());
+    let (member, _) = broker.open(&client, &request.client_id, open, now).await.map_err(not_opened)?;
+    let member = member.ok_or(End::Client("taken over before it was in"))?;
     let mut session = Box::new(request.accept(None, None, &broker.settings, now));
     // Nobody awaits this CONNACK.
     *session.outgoing() = Outgoing::default();
@@ -237,10 +253,12 @@ pub(super) async fn enter_branch(entrance: Entrance, broker: &Arc<Broker>) -> Re
     Ok(Entered { client, presence: Arc::new(presence), session, member: Box::new(member), authentication: None, counted: None })
 }
 
-fn client(connect: &Connect, request: &Request, peer: &Arc<Peer>) -> Client {
+fn client(connect: &Connect, request: &Request, peer: &Arc<Peer>, admitted: Admitted) -> Client {
     Client {
         id: request.client_id.clone(),
-        user: connect.user_name.clone(),
+        // A copy of its own: what came with it, the password too, is not to be kept.
+        user: admitted.user.map(|user| user.to_string().into()),
+        proof: admitted.proof,
         peer: peer.clone(),
         version: request.version,
         keep_alive_s: connect.keep_alive_s,
@@ -277,6 +295,19 @@ fn too_soon(first_byte: Option<u8>, fault: Fault) -> End {
     }
 }
 
+/// Whether as many come from the address as may, and no faster.
+fn check_address(beyond: Option<Beyond>, broker: &Broker) -> Result<(), Fault> {
+    let (counter, text) = match beyond {
+        None => return Ok(()),
+        Some(Beyond::Count) => {
+            (&broker.metrics.connections_refused_address, "as many Clients as this Server takes are connected from there")
+        }
+        Some(Beyond::Rate) => (&broker.metrics.connections_refused_rate, "Clients come too fast from there"),
+    };
+    Metrics::add(counter, 1);
+    Err(Fault::new(Reason::CONNECTION_RATE_EXCEEDED, text))
+}
+
 fn count(broker: &Arc<Broker>, patience: Patience) -> Result<Counted, Fault> {
     let connections = broker.metrics.connected();
     let counted = Counted(broker.clone());
@@ -290,26 +321,28 @@ fn count(broker: &Arc<Broker>, patience: Patience) -> Result<Counted, Fault> {
 async fn authenticate<S>(
     framing: &mut Framing<S>,
     connect: &mut Connect,
+    client_id: &ClientId,
     peer: &Arc<Peer>,
     broker: &Arc<Broker>,
-) -> Result<Option<(Authentication, Option<Bytes>)>, End>
+) -> Result<(Admitted, Option<(Authentication, Option<Bytes>)>), End>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let Some(method) = connect.properties.authentication_method.clone() else {
-        check_connect(connect, peer, broker).await?;
-        return Ok(None);
+        let admitted = broker.guard.connect(connect, client_id, peer).await;
+        let refused = |reason| Fault::new(reason, "who the Client says it is was not accepted");
+        return Ok((admitted.map_err(refused)?, None));
     };
-    let exchange = broker.guard.authentication(&method);
+    let exchange = broker.guard.authentication(&method, peer);
     let mut exchange =
         exchange.ok_or(Fault::new(Reason::BAD_AUTHENTICATION_METHOD, "this Server does not offer that Authentication Method"))?;
     let mut data = connect.properties.authentication_data.take();
     loop {
         let step = exchange.step(data.as_deref().unwrap_or_default());
         match step.map_err(|reason| Fault::new(reason, "authentication failed"))? {
-            Progress::Done(last) => {
+            Progress::Done(last, admitted) => {
                 let authentication = Authentication { method, exchange, running: false };
-                return Ok(Some((authentication, (!last.is_empty()).then(|| last.into()))));
+                return Ok((admitted, Some((authentication, (!last.is_empty()).then(|| last.into())))));
             }
             Progress::Continue(challenge) => {
                 let mut outgoing = Outgoing::default();
@@ -320,17 +353,6 @@ where
             }
         }
     }
-}
-
-async fn check_connect(connect: &Connect, peer: &Arc<Peer>, broker: &Arc<Broker>) -> Result<(), End> {
-    let verdict = if broker.guard.connect_takes_time(connect) {
-        let (guard, connect, peer) = (broker.guard.clone(), connect.clone(), peer.clone());
-        let asked = tokio::task::spawn_blocking(move || guard.connect(&connect, &peer)).await;
-        asked.unwrap_or(Err(Reason::UNSPECIFIED_ERROR))
-    } else {
-        broker.guard.connect(connect, peer)
-    };
-    verdict.map_err(|reason| Fault::new(reason, "who the Client says it is was not accepted").into())
 }
 
 /// The next packet of an authentication must be an AUTH that goes on with the same method `[MQTT-4.12.0-5]`.
@@ -364,7 +386,7 @@ impl Authentication {
         }
         let step = self.exchange.step(request.data.as_deref().unwrap_or_default());
         match step.map_err(|reason| Fault::new(reason, "re-authentication failed"))? {
-            Progress::Done(last) => {
+            Progress::Done(last, _) => {
                 self.running = false;
                 Ok(auth(Reason::SUCCESS, &self.method, last))
             }

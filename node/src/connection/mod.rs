@@ -1,6 +1,7 @@
 //! One task for each Network Connection: the turn.
 
 mod deciding;
+mod flow;
 pub mod framing;
 mod handshake;
 #[cfg(test)]
@@ -16,6 +17,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 
+use crate::broker::addresses::Addresses;
 use crate::broker::commit::Committed;
 use crate::broker::life::sends_away;
 use crate::broker::mailbox::Mail;
@@ -34,6 +36,7 @@ use crate::session::{Fault, Session, Step};
 use crate::store::StoreError;
 use crate::time::{Span, Time};
 
+use flow::{Flow, Next};
 use framing::Framing;
 
 /// Packets handled in one turn, so that a fast publisher leaves room for its own deliveries and for other tasks.
@@ -104,7 +107,9 @@ where
     Metrics::add(&broker.metrics.sockets_total, 1);
     let mut framing = Framing::new(stream, broker.settings.packet_bytes_max);
     // In a box of its own: what the handshake needs is much, and given back when it is over.
-    let entered = Box::pin(handshake::enter(&mut framing, Arc::new(peer), &broker, patience)).await;
+    let visit = Addresses::enter(&broker.addresses, peer.address.ip(), broker.clock.now());
+    let beyond = visit.as_ref().err().copied();
+    let entered = Box::pin(handshake::enter(&mut framing, Arc::new(peer), beyond, &broker, patience)).await;
     let Some((entered, entrance)) = entered else {
         is_in(None);
         return framing.count(&broker.metrics);
@@ -114,6 +119,7 @@ where
     let mut connection = Connection::new(framing, entered, broker, patience);
     let end = unless_panic(connection.turns()).await;
     Box::pin(connection.leave(end)).await;
+    drop(visit);
 }
 
 /// Serves one more stream of a Client that is in: a Session of its own that ends with it, without CONNECT and CONNACK.
@@ -155,6 +161,10 @@ struct Connection<S> {
     held: Option<(Arc<Subscriber>, Time)>,
     /// Since when the socket takes nothing though bytes wait.
     stalled: Option<Time>,
+    /// What the Client may do has changed.
+    reconsider: bool,
+    /// How fast the Client may send; `None`: as fast as it can.
+    flow: Option<Box<Flow>>,
     write_patience: Duration,
     authentication: Option<Box<handshake::Authentication>>,
     /// A packet on which user code decides: nothing is read before it has.
@@ -170,6 +180,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let timer = Box::pin(tokio::time::sleep_until(far(&broker)));
         let write_patience = patience.write;
         let (mail, held, stalled, deciding, greetings) = Default::default();
+        let flow = Flow::new(broker.rates, broker.clock.now());
         Connection {
             framing,
             client,
@@ -182,6 +193,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             rested: false,
             held,
             stalled,
+            reconsider: false,
+            flow,
             write_patience,
             authentication,
             deciding,
@@ -202,6 +215,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             // What came before a fault is committed and acknowledged like everything else.
             self.commit(now).await?;
             end?;
+            if std::mem::take(&mut self.reconsider) {
+                Box::pin(self.broker.reconsider_member(&mut self.member)).await?.map_or(Ok(()), Err)?;
+            }
             if !self.greetings.is_empty() {
                 Box::pin(self.greet(now)).await?;
             }
@@ -236,7 +252,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Poll::Ready(Ok(()));
         }
         // A Client that does not read what it is sent is not read from either.
-        let reads = decided && self.session.keeps_up() && !self.is_held(context);
+        let reads = decided && self.session.keeps_up() && !self.is_held(context) && self.paused().is_none();
         let more = !self.mail.is_empty() || self.session.store_read().is_some() || self.session.retained_read().is_some();
         if reads && self.framing.has_batch() {
             return Poll::Ready(Ok(()));
@@ -280,6 +296,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Whether a deadline has passed. The timer is moved only when it fires too early or would fire too late.
     fn poll_deadline(&mut self, stalled: bool, context: &mut Context<'_>) -> bool {
+        let paused = self.paused();
         let clock = &self.broker.clock;
         if stalled && self.stalled.is_none() {
             self.stalled = Some(clock.now());
@@ -288,7 +305,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let stalled = self.stalled.map(|since| since + patience);
         let held = self.held.as_ref().map(|(_, until)| *until);
         let decided = self.deciding.as_ref().map(|deciding| deciding.until());
-        let deadline = self.session.deadline().into_iter().chain(stalled).chain(held).chain(decided).min();
+        let deadline = self.session.deadline().into_iter().chain(stalled).chain(held).chain(decided).chain(paused).min();
         let Some(deadline) = deadline.map(|deadline| clock.instant(deadline)) else { return false };
         loop {
             if self.timer.deadline() > deadline {
@@ -321,9 +338,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.take_decision(now)?;
         let mut packets = 0;
         while packets < TURN_PACKETS_MAX && self.held.is_none() && self.deciding.is_none() && self.session.keeps_up() {
+            let next = self.next_of_flow(now);
+            if next == Next::Wait {
+                Metrics::add(&self.broker.metrics.rate_delays, 1);
+                break;
+            }
             let Some(frame) = self.framing.frame().map_err(Fault::from)? else { break };
             packets += 1;
-            let step = match Packet::decode(version, frame).map_err(Fault::from)? {
+            if let Some(flow) = &mut self.flow {
+                flow.took(frame.len());
+            }
+            let packet = Packet::decode(version, frame).map_err(Fault::from)?;
+            if next == Next::Refuse {
+                self.session.end_run(); // what is refused is no part of it
+                Metrics::add(&self.broker.metrics.messages_over_rate, 1);
+                self.session.handle(packet, |_| Err(Reason::QUOTA_EXCEEDED), now)?;
+                continue;
+            }
+            let step = match packet {
                 Packet::Publish(publish) if asks_for_publish => self.ask_publish(publish, now).map(|()| Step::Continue)?,
                 Packet::Subscribe(subscribe) if asks_for_subscribe => self.ask_subscribe(*subscribe, now).map(|()| Step::Continue)?,
                 packet => self.session.handle(packet, |topic| guard.publish(&client, topic), now)?,
@@ -339,13 +371,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn take_mail(&mut self, now: Time) -> Result<(), End> {
         let open = self.session.has_room() && self.mail.is_empty();
-        let Mail { deliveries, news, kicked } = self.member.subscriber.mailbox.take(self.member.lease.epoch, open);
+        let Mail { deliveries, news, reconsider, kicked } = self.member.subscriber.mailbox.take(self.member.lease.epoch, open);
         if let Some(fault) = kicked {
             return Err(fault.into());
         }
         if news {
             self.session.ring();
         }
+        self.reconsider |= reconsider;
         if open {
             self.mail = deliveries;
         }

@@ -65,7 +65,17 @@ pub struct Client {
     pub user: Option<ByteString>,
     pub peer: Arc<Peer>,
     pub version: Version,
+    pub proof: Proof,
     /// As the Client asked for it.
     pub keep_alive_s: u16,
     pub clean_start: bool,
+}
+
+/// What a Client was believed by, so that it can be asked later whether that still holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Proof {
+    /// The mechanism, as in `auth.order`; empty for a Client without a User Name.
+    pub by: &'static str,
+    /// Of the password or key on record: another one means that the Client has to prove itself again.
+    pub stamp: u64,
 }

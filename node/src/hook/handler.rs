@@ -146,7 +146,7 @@ handlers!(A B C D F G);
 handlers!(A B C D F G H);
 handlers!(A B C D F G H I);
 
-/// What a handler is when its arguments are forgotten.
+/// Calls a handler.
 type Call<E> = dyn Fn(&Context<'_>) -> Result<Running<<E as Event>::Answer>, Reason> + Send + Sync;
 
 /// A handler whose arguments are forgotten, so that many stand in one list.

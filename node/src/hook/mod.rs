@@ -9,34 +9,75 @@ pub mod pattern;
 pub mod request;
 pub mod welcoming;
 
-use crate::hook::client::{Client, Peer};
+use std::future::Future;
+use std::pin::Pin;
+
+use bytestring::ByteString;
+
+use crate::hook::client::{Client, Peer, Proof};
+use crate::message::Permit;
+use crate::packet::QoS;
 use crate::packet::connect::{ClientId, Connect};
 use crate::packet::reason::Reason;
 use crate::subscription::Selector;
 use crate::topic::name::TopicName;
 
+/// An answer that may take its time.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
 /// Answers the questions of the broker. A refusal is a Reason Code.
 ///
-/// Asked on the path of packets: an answer takes no time worth mentioning, except for [`Guard::connect`], which the connection
-/// asks on a thread where it may take its time.
+/// Asked on the path of packets: an answer takes no time worth mentioning, except for [`Guard::connect`], which may wait for a hash or for
+/// another server. It has until the end of the time for a CONNECT.
 pub trait Guard: std::fmt::Debug + Send + Sync {
-    /// Whether this Client may connect with what it said of itself, when it named no authentication method.
-    fn connect(&self, connect: &Connect, peer: &Peer) -> Result<(), Reason>;
-
-    /// Whether [`Guard::connect`] is expensive for this CONNECT, so that it is asked off the threads that move packets.
-    fn connect_takes_time(&self, connect: &Connect) -> bool;
+    /// Whether this Client may connect with what it said of itself, when it named no authentication method. `client_id` is the one of the
+    /// CONNECT, or the one that it was given.
+    fn connect<'a>(&'a self, connect: &'a Connect, client_id: &'a ClientId, peer: &'a Peer) -> Answer<'a, Result<Admitted, Reason>>;
 
     /// Begins an enhanced authentication (section 4.12); `None` for a method that is not offered.
-    fn authentication(&self, method: &str) -> Option<Box<dyn Exchange>>;
+    fn authentication(&self, method: &str, peer: &Peer) -> Option<Box<dyn Exchange>>;
 
-    /// Why a publish to this Topic Name is refused.
-    fn publish(&self, client: &Client, topic: &TopicName) -> Option<Reason>;
+    /// Whether this Client is shut out, whatever it can prove. Asked when it connects, before anything that costs, and again when bans or
+    /// users have changed.
+    fn shut_out(&self, client: &Client) -> Option<Reason>;
+
+    /// What this Client may publish to this Topic Name, or why nothing.
+    fn publish(&self, client: &Client, topic: &TopicName) -> Result<Permit, Reason>;
 
     /// Whether this Client may be given messages of this Topic Name, by whatever filter it subscribed. The answer is remembered with the route.
-    fn receive(&self, client_id: &ClientId, topic: &TopicName) -> bool;
+    fn receive(&self, recipient: Recipient<'_>, topic: &TopicName) -> bool;
 
-    /// Why a subscription is refused.
-    fn subscribe(&self, client_id: &ClientId, selector: &Selector) -> Option<Reason>;
+    /// The highest QoS that a subscription is granted, or why it is refused.
+    fn subscribe(&self, client: &Client, selector: &Selector) -> Result<QoS, Reason>;
+}
+
+/// A Client that was believed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Admitted {
+    /// The User Name that it is known by from now on.
+    pub user: Option<ByteString>,
+    pub proof: Proof,
+}
+
+/// Whom a message is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recipient<'a> {
+    pub client_id: &'a ClientId,
+    pub user: KnownUser<'a>,
+}
+
+/// What this node knows of a User Name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KnownUser<'a> {
+    /// The Session is another node's. That node asks again, so an answer that depends on the name is yes.
+    No,
+    Yes(Option<&'a str>),
+}
+
+impl<'a> Recipient<'a> {
+    pub fn of(client: &'a Client) -> Recipient<'a> {
+        Recipient { client_id: &client.id, user: KnownUser::Yes(client.user.as_deref()) }
+    }
 }
 
 /// The Server's side of an enhanced authentication.
@@ -53,5 +94,5 @@ pub enum Progress {
     /// Continue authentication (0x18) with this Authentication Data.
     Continue(Vec<u8>),
     /// The Client is who it says; the last Authentication Data goes with CONNACK or AUTH 0x00.
-    Done(Vec<u8>),
+    Done(Vec<u8>, Admitted),
 }

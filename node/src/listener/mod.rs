@@ -1,5 +1,6 @@
 //! From an address to byte streams, one connection task for each.
 
+pub mod faults;
 pub mod hall;
 pub mod proxy_protocol;
 pub mod quic;
@@ -39,6 +40,8 @@ pub struct Settings {
     pub proxy_protocol: bool,
     /// Of `tls`, `wss` and `quic`.
     pub identity: Option<Arc<Identity>>,
+    /// What is done wrong on purpose.
+    pub faults: Option<faults::Source>,
     /// Of `ws` and `wss`.
     pub websocket: Option<websocket::Settings>,
     /// Network Connections of this listener at a time; 0 is no limit.
@@ -50,6 +53,13 @@ pub struct Settings {
 impl Settings {
     fn peer(&self, address: SocketAddr) -> Peer {
         Peer { address, transport: self.transport, listener: self.about.clone(), certificate_name: None }
+    }
+
+    fn worsen(&self, stream: Stream) -> Stream {
+        match &self.faults {
+            Some(faults) => faults.onto(stream),
+            None => stream,
+        }
     }
 
     fn identity(&self) -> io::Result<&Arc<Identity>> {
@@ -181,6 +191,7 @@ async fn serve(socket: TcpStream, address: SocketAddr, settings: Arc<Settings>, 
         Ok(Ok((stream, peer))) => {
             let connect = patience.connect.saturating_sub(begun.elapsed());
             let is_in = move |_: Option<&Entrance>| drop(ticket);
+            let stream = settings.worsen(stream);
             connection::serve(stream, peer, house.broker, Patience { connect, ..patience }, is_in).await;
         }
         Ok(Err(error)) => tracing::debug!(%address, %error, "closed before CONNECT"),

@@ -135,7 +135,7 @@ async fn serve(incoming: Incoming, settings: Arc<Settings>, house: House, ticket
         let _ = entrance.map(|entrance| tell.send(entrance.clone()));
     };
     let data = tokio::spawn(data_streams(connection.clone(), told, house.clone(), patience));
-    connection::serve(stream, peer, house.broker, patience, is_in).await;
+    connection::serve(settings.worsen(stream), peer, house.broker, patience, is_in).await;
     // What was said on the control stream has been acknowledged by now, see `poll_shutdown`.
     connection.close(CLOSED, b"");
     let _ = data.await;

@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use super::faults::Faulty;
 use super::quic::QuicStream;
 use super::websocket::WebSocket;
 
@@ -18,6 +19,8 @@ pub enum Stream {
     WebSocket(Box<WebSocket<TcpStream>>),
     SecureWebSocket(Box<WebSocket<TlsStream<TcpStream>>>),
     Quic(Box<QuicStream>),
+    /// For those who test clients.
+    Faulty(Box<Faulty>),
 }
 
 macro_rules! each {
@@ -28,6 +31,7 @@ macro_rules! each {
             Stream::WebSocket($inner) => $call,
             Stream::SecureWebSocket($inner) => $call,
             Stream::Quic($inner) => $call,
+            Stream::Faulty($inner) => $call,
         }
     };
 }

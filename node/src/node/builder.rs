@@ -27,12 +27,13 @@ use crate::node::Node;
 pub struct Builder {
     sources: Sources,
     hooks: Hooks,
+    routes: mcp_worker_sdk::Routes,
     faults: Vec<String>,
 }
 
 impl Node {
     pub fn builder() -> Builder {
-        Builder { sources: Sources::default(), hooks: Hooks::default(), faults: Vec::new() }
+        Builder { sources: Sources::default(), hooks: Hooks::default(), routes: mcp_worker_sdk::Routes::default(), faults: Vec::new() }
     }
 }
 
@@ -114,6 +115,15 @@ impl Builder {
         self
     }
 
+    /// For messages with a Response Topic: answers as a worker of `mcp-worker-sdk` would, with the same handlers, so that code can move from one
+    /// process to many. `filter` is a Topic Filter; the most specific one answers. Deadlines and limits are those of the section `mcp`.
+    pub fn on_request(mut self, filter: &str, handler: impl mcp_worker_sdk::Handler) -> Builder {
+        if !self.routes.add(filter, handler) {
+            self.faults.push(format!("on_request: {filter:?} is no Topic Filter"));
+        }
+        self
+    }
+
     fn note(mut self, added: Result<(), PatternError>) -> Builder {
         self.faults.extend(added.err().map(|error| error.to_string()));
         self
@@ -134,7 +144,7 @@ impl Builder {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, self.faults.join("\n")));
             }
         };
-        Node::assemble(&config, self.hooks).await
+        Node::assemble(&config, self.hooks, self.routes).await
     }
 
     /// Binds and runs until `stop` is ready, as [`Node::run_until`].

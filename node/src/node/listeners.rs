@@ -11,6 +11,7 @@ use crate::config::listener::TlsVersion;
 use crate::config::{CertificateName, ClientCertificates, Config, ListenUrl, Listener, Scheme};
 use crate::connection::Patience;
 use crate::hook::client::{self, Transport};
+use crate::listener::faults::{Faults, Source};
 use crate::listener::tls::{Files, Identity};
 use crate::listener::{Bound, Settings, websocket};
 
@@ -21,6 +22,10 @@ use crate::listener::{Bound, Settings, websocket};
 pub(super) async fn bind(config: &Config) -> io::Result<Vec<Bound>> {
     let plain = config.listen.iter().cloned().map(Listener::new);
     let listeners: Vec<Listener> = plain.chain(config.listener.0.iter().cloned()).collect();
+    if let Some(source) = faults(config) {
+        let faults = source.read()?;
+        tracing::warn!(?faults, file = ?source.file, "THIS BROKER DOES WRONG ON PURPOSE ([faults]): it is for testing clients, and for nothing else");
+    }
     let mut bound = Vec::new();
     for listener in &listeners {
         let settings = Arc::new(settings(config, listener)?);
@@ -49,6 +54,7 @@ fn settings(config: &Config, listener: &Listener) -> io::Result<Settings> {
         patience,
         proxy_protocol: listener.proxy_protocol,
         identity: identity(config, listener)?,
+        faults: faults(config),
         websocket: listener.url.scheme.is_websocket().then(|| websocket::Settings {
             path: listener.url.path.clone(),
             origins: listener.origins.clone().unwrap_or_else(|| config.websocket.origins.clone()),
@@ -56,6 +62,21 @@ fn settings(config: &Config, listener: &Listener) -> io::Result<Settings> {
         connections_max: listener.connections_max,
         connections: Default::default(),
     })
+}
+
+/// What is to be done wrong on purpose; `None` when nothing is said of it.
+fn faults(config: &Config) -> Option<Source> {
+    let said = &config.faults;
+    let fixed = Faults {
+        version: said.version,
+        publish_before_suback: said.publish_before_suback,
+        short_publish: said.short_publish,
+        error_connack: said.error_connack,
+        excessive_remaining: said.excessive_remaining,
+        testnum: said.testnum,
+    };
+    let source = Source { file: said.file.as_ref().map(PathBuf::from), fixed };
+    (source.file.is_some() || source.fixed != Faults::default()).then_some(source)
 }
 
 /// The certificates of a listener that needs some.
@@ -80,6 +101,7 @@ fn identity(config: &Config, listener: &Listener) -> io::Result<Option<Arc<Ident
 /// Whether everything that listeners need to begin with is right, without binding them.
 pub(super) fn check(config: &Config) -> io::Result<()> {
     let plain = config.listen.iter().cloned().map(Listener::new);
+    faults(config).map_or(Ok(()), |source| source.read().map(drop))?;
     plain.chain(config.listener.0.iter().cloned()).try_for_each(|listener| identity(config, &listener).map(drop))
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::message::{Message, Run};
+use crate::message::{Message, Permit, Run};
 use crate::packet::acknowledge::Kind;
 use crate::packet::publish::{Publish, PublishProperties};
 use crate::packet::reason::Reason;
@@ -12,7 +12,7 @@ use crate::session::{Command, Fault, Promise, Promised, Session};
 use crate::time::{Span, Time};
 use crate::topic::name::TopicName;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Inbound {
     /// QoS 2 Packet Identifiers between their PUBLISH and their PUBREL.
     received: BTreeSet<PacketId>,
@@ -24,6 +24,15 @@ pub(super) struct Inbound {
     run: Vec<Message>,
     /// QoS 2 Packet Identifiers of the growing run, for a durable Session.
     run_received: Vec<PacketId>,
+    /// What may be published to the Topic Name of the growing run.
+    permit: Permit,
+}
+
+impl Default for Inbound {
+    fn default() -> Inbound {
+        let (received, aliases, run, run_received) = Default::default();
+        Inbound { received, unacknowledged_qos_1: 0, aliases, run, run_received, permit: Permit::ALL }
+    }
 }
 
 /// A PUBLISH on which somebody else decides, with its message.
@@ -65,7 +74,7 @@ impl Session {
     pub(super) fn publish(
         &mut self,
         mut publish: Publish,
-        admit: impl FnOnce(&TopicName) -> Option<Reason>,
+        admit: impl FnOnce(&TopicName) -> Result<Permit, Reason>,
         now: Time,
     ) -> Result<(), Fault> {
         self.counts.publishes_received += 1;
@@ -76,8 +85,7 @@ impl Session {
         if is_request {
             self.seal_run();
         }
-        // What grows already was admitted with its first message.
-        let refused = if self.inbound.run.is_empty() { self.refuses(&topic).or_else(|| admit(&topic)) } else { None };
+        let refused = self.refused(&topic, publish.qos, publish.retain, admit);
         if self.take(publish.qos, publish.packet_id, refused)? && refused.is_none() {
             self.inbound.run.push(into_message(publish, topic, now));
         }
@@ -92,7 +100,7 @@ impl Session {
     pub fn offer(
         &mut self,
         mut publish: Publish,
-        admit: impl FnOnce(&TopicName) -> Option<Reason>,
+        admit: impl FnOnce(&TopicName) -> Result<Permit, Reason>,
         now: Time,
     ) -> Result<Option<Offer>, Fault> {
         self.last_heard = now;
@@ -101,7 +109,7 @@ impl Session {
         self.check_publish(&publish)?;
         let topic = self.resolve_topic(&mut publish)?;
         let (qos, packet_id) = (publish.qos, publish.packet_id);
-        let refused = if self.inbound.run.is_empty() { self.refuses(&topic).or_else(|| admit(&topic)) } else { None };
+        let refused = self.refused(&topic, qos, publish.retain, admit);
         let known = packet_id.is_some_and(|packet_id| qos == QoS::ExactlyOnce && self.inbound.received.contains(&packet_id));
         if refused.is_some() || known {
             self.take(qos, packet_id, refused)?;
@@ -209,9 +217,29 @@ impl Session {
         Ok(())
     }
 
+    /// Why a message is not taken. The Topic Name of what grows already was admitted with its first message.
+    fn refused(
+        &mut self,
+        topic: &TopicName,
+        qos: QoS,
+        retain: bool,
+        admit: impl FnOnce(&TopicName) -> Result<Permit, Reason>,
+    ) -> Option<Reason> {
+        if self.inbound.run.is_empty() {
+            match self.refuses(topic).map_or_else(|| admit(topic), Err) {
+                Ok(permit) => self.inbound.permit = permit,
+                Err(reason) => return Some(reason),
+            }
+        }
+        (!self.inbound.permit.allows(qos, retain)).then_some(Reason::NOT_AUTHORIZED)
+    }
+
     /// Why a message to this Topic Name is not taken, though the packet is well formed.
     fn refuses(&self, topic: &TopicName) -> Option<Reason> {
         if self.settings.topic_levels_max < usize::MAX && topic.levels().count() > self.settings.topic_levels_max {
+            return Some(Reason::TOPIC_NAME_INVALID);
+        }
+        if topic.as_str().len() > self.settings.topic_bytes_max {
             return Some(Reason::TOPIC_NAME_INVALID);
         }
         topic.is_system().then_some(Reason::NOT_AUTHORIZED)

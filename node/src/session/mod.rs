@@ -16,7 +16,7 @@ mod tests;
 
 use std::sync::Arc;
 
-use crate::message::Run;
+use crate::message::{Permit, Run};
 use crate::packet::acknowledge::{Acknowledge, Kind};
 use crate::packet::connect::ClientId;
 use crate::packet::disconnect::Disconnect;
@@ -183,8 +183,8 @@ impl Session {
         std::mem::take(&mut self.counts)
     }
 
-    /// Handles one packet of the Client. `admit` says what the hooks have against a publish to a Topic Name; it is asked once for a run.
-    pub fn handle(&mut self, packet: Packet, admit: impl FnOnce(&TopicName) -> Option<Reason>, now: Time) -> Result<Step, Fault> {
+    /// Handles one packet of the Client. `admit` says what may be published to a Topic Name; it is asked once for a run.
+    pub fn handle(&mut self, packet: Packet, admit: impl FnOnce(&TopicName) -> Result<Permit, Reason>, now: Time) -> Result<Step, Fault> {
         self.last_heard = now;
         match packet {
             Packet::Publish(publish) => self.publish(publish, admit, now)?,
@@ -200,6 +200,11 @@ impl Session {
             }
         }
         Ok(Step::Continue)
+    }
+
+    /// What comes next is no part of the run that grows.
+    pub fn end_run(&mut self) {
+        self.seal_run();
     }
 
     /// A SUBSCRIBE of which some Topic Filters are refused by hooks, one entry for each of its filters.

@@ -17,6 +17,8 @@ pub struct Settings {
     /// Topic Aliases that the Server uses towards a Client that allows them.
     pub topic_alias_outbound_max: u16,
     pub topic_levels_max: usize,
+    /// Of a Topic Name or Topic Filter.
+    pub topic_bytes_max: usize,
     pub client_id_bytes_max: usize,
     pub maximum_qos: QoS,
     pub retain_available: bool,
@@ -44,6 +46,7 @@ impl Default for Settings {
             topic_alias_maximum: 64,
             topic_alias_outbound_max: 16,
             topic_levels_max: usize::MAX,
+            topic_bytes_max: 65_535,
             client_id_bytes_max: 65_535,
             maximum_qos: QoS::ExactlyOnce,
             retain_available: true,

@@ -65,6 +65,9 @@ impl Session {
         if self.settings.topic_levels_max < usize::MAX && selector.filter.levels().count() > self.settings.topic_levels_max {
             return Err(Reason::TOPIC_FILTER_INVALID);
         }
+        if selector.filter.as_str().len() > self.settings.topic_bytes_max {
+            return Err(Reason::TOPIC_FILTER_INVALID);
+        }
         Ok(selector)
     }
 

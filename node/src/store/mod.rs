@@ -19,6 +19,7 @@
 //!   `due` after a [`DUE_LEASE`] if `will_done` did not come. (A store of one process does not: whoever was given the will ends with it.)
 //!   A will is published at least once: who opens a Session in the moment between `due` and `will_done` may get it too.
 
+pub mod bans;
 pub mod cluster;
 pub mod health;
 pub mod memory;
@@ -251,6 +252,14 @@ impl Store {
         }
     }
 
+    /// Requests that workers answer; a store of one process has none, nor one that is not joined.
+    pub fn requests(&self) -> Option<redis::requests::Requests> {
+        match self {
+            Store::Memory(_) => None,
+            Store::Redis(store) => store.now().ok().map(|redis| redis.requests()),
+        }
+    }
+
     /// Joins the others: one attempt. What they have for this node comes from the returned receiver; a store of one process has nobody to join.
     pub async fn join(&self) -> Result<Option<tokio::sync::mpsc::Receiver<cluster::News>>, redis::link::start::StartError> {
         match self {
@@ -393,6 +402,26 @@ impl Store {
     /// Keeps the context of a request until it is taken or `ttl` has passed. False when the id is in use: the old one stays.
     pub async fn put_context(&self, id: &str, context: Bytes, ttl: Span, now: Time) -> Result<bool, StoreError> {
         each!(self, put_context(id, context, ttl, now))
+    }
+
+    /// Shuts somebody out; an earlier ban of the same is replaced.
+    pub async fn ban(&self, ban: bans::Ban) -> Result<(), StoreError> {
+        each!(self, ban(ban))
+    }
+
+    /// False: there was no such ban.
+    pub async fn unban(&self, who: &bans::Banned) -> Result<bool, StoreError> {
+        each!(self, unban(who))
+    }
+
+    /// All bans, also those whose time is over, and which version of the list it is.
+    pub async fn bans(&self) -> Result<(u64, Vec<bans::Ban>), StoreError> {
+        each!(self, bans())
+    }
+
+    /// Counts the changes of the bans.
+    pub async fn bans_version(&self) -> Result<u64, StoreError> {
+        each!(self, bans_version())
     }
 
     /// What it holds now.

@@ -84,6 +84,8 @@ fn messages_are_published() {
         json!({ "topic": "t", "payload": "?", "payload_encoding": "base64" }),
         json!({ "topic": "t", "nothing": 1 }),
         json!({ "payload": "x" }),
+        json!({ "topic": "t", "properties": [null, null] }),
+        json!(["t", "x"]),
         json!({ "topic": "t", "properties": { "response_topic": "a/+" } }),
     ];
     for body in bad {
@@ -143,9 +145,15 @@ fn a_node_is_emptied_and_filled_again() {
 fn what_is_asked_wrongly_is_told() {
     let broker = Broker::administered(|_| {});
     let admin = broker.admin();
-    for path in
-        ["clients?limit=0", "clients?page=0", "clients?limit=1001", "clients?page=9999999", "clients?page=x", "clients?ip_address=x"]
-    {
+    for path in [
+        "clients?limit=0",
+        "clients?page=0",
+        "clients?limit=1001",
+        "clients?page=9999999",
+        "clients?page=x",
+        "clients?ip_address=x",
+        "clients?proto_ver=6",
+    ] {
         assert_eq!(admin.get(&format!("/api/v1/{path}")).json(400)["code"], "BAD_REQUEST", "{path}");
     }
     assert_eq!(admin.get("/api/v1/nowhere").json(404)["code"], "NOT_FOUND");

@@ -1,4 +1,4 @@
-use mqttd::store::{Close, Due, Store};
+use mqttd::store::{Close, Due, Opened, Store};
 use mqttd::time::Span;
 
 use super::kit::*;
@@ -29,6 +29,9 @@ pub(super) async fn at_a_close(store: Store) {
         let (lease, _) = open(&store, &id, true, expiry, Some(will(delay_s)), NOW).await;
         let closed = store.close(&lease, Close { keep_will, will_waits: Span(0), expiry, sent: 0 }, NOW).await.unwrap();
         assert_eq!(closed.due_will, matches!(when, When::Now).then(|| will(delay_s)), "row {row}");
+        if closed.due_will.is_some() {
+            store.will_done(&lease).await.unwrap();
+        }
         let due = store.due(after(1000), ALL).await.unwrap();
         let is_will = |item: &Due| matches!(item, Due::Will { will: found, .. } if *found == will(delay_s));
         let is_end_with_will = |item: &Due| matches!(item, Due::Expired { will: Some(found), .. } if *found == will(delay_s));
@@ -38,11 +41,13 @@ pub(super) async fn at_a_close(store: Store) {
             When::Now | When::Never => assert!(!due.iter().any(|item| is_will(item) || is_end_with_will(item)), "row {row}: {due:?}"),
         }
         if let When::After(seconds) | When::AtEnd(seconds) = when {
-            let (lease, _) = open(&store, &id, true, expiry, Some(will(delay_s)), NOW).await;
+            let (lease, opened) = open(&store, &id, true, expiry, Some(will(delay_s)), NOW).await;
+            done(&store, &id, &opened).await;
             store.close(&lease, Close { keep_will, will_waits: Span(0), expiry, sent: 0 }, NOW).await.unwrap();
             assert_eq!(store.next_due().await.unwrap(), Some(after(seconds)), "row {row}");
         }
-        open(&store, &id, true, ZERO, None, NOW).await; // away with it
+        let (_, opened) = open(&store, &id, true, ZERO, None, NOW).await; // away with it
+        done(&store, &id, &opened).await;
     }
 }
 
@@ -82,7 +87,15 @@ pub(super) async fn of_a_session_that_is_opened_again(store: Store) {
         let (lease, _) = open(&store, &id, true, MINUTE, Some(will(delay_s)), NOW).await;
         close(&store, &lease, MINUTE, 0, NOW).await;
         let (_, opened) = open(&store, &id, clean_start, MINUTE, None, NOW + later).await;
-        assert_eq!((opened.was_owned, opened.due_will), (false, is_due.then(|| will(delay_s))), "row {row}");
+        assert_eq!((opened.was_owned, opened.due_will.clone()), (false, is_due.then(|| will(delay_s))), "row {row}");
+        done(&store, &id, &opened).await;
         assert_eq!(store.due(after(1000), ALL).await.unwrap(), [], "row {row}");
+    }
+}
+
+/// The will that an `open` gave is published.
+async fn done(store: &Store, id: &str, opened: &Opened) {
+    if let (Some(_), Some(before)) = (&opened.due_will, opened.before) {
+        store.will_done(&lease(id, before)).await.unwrap();
     }
 }

@@ -91,7 +91,7 @@ fn half_open_sockets_are_bounded() {
 /// Connect and leave, be refused, break off in the middle, a thousand times over every transport: the gauges are at zero.
 #[test]
 fn counters_return_to_zero() {
-    let broker = Broker::over(&ALL, |config| config.auth.anonymous = true);
+    let broker = Broker::over(&ALL, |config| config.auth.anonymous = Some(true));
     let mut clients = Vec::new();
     for round in 0..1000usize {
         let transport = ALL[round % ALL.len()];

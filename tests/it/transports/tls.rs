@@ -209,7 +209,7 @@ fn wrong_files_are_named_with_what_is_wrong() {
         params.not_after = rcgen::date_time_ymd(2021, 2, 3);
     });
     let future = authority.sign(&["localhost"], |params| params.not_before = rcgen::date_time_ymd(2999, 1, 1));
-    let (certificate, key) = localhost();
+    let (certificate, key) = localhost(folder.path());
     let expired_file = folder.file("expired.pem", &expired.pem);
     let rows = [
         (vec![expired_file], vec![folder.file("e.key", &expired.key)], "has expired on 2021-02-03"),

@@ -22,6 +22,9 @@ pub(super) fn routes() -> Router<Arc<Desk>> {
 
 async fn list(State(desk): Shared, Asked(filter): Asked<Filter>, Asked(paging): Asked<Paging>) -> Reply {
     let page = paging.page()?;
+    if filter.proto_ver.is_some_and(|version| !(3..=5).contains(&version)) {
+        return Err(Problem::bad("proto_ver is 3, 4 or 5"));
+    }
     let said = desk.ask_all(&Question::Clients { filter, reach: page.reach() }).await;
     Ok(Json(merged(said, page, |entry| [&entry["clientid"], &entry["node"]])))
 }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::admin::reply::{Body, Problem};
+use crate::admin::reply::{Body, Object, Problem};
 use crate::admin::{Desk, Shared};
 use crate::message::Message;
 use crate::packet::QoS;
@@ -48,7 +48,7 @@ struct Publish {
     #[serde(default, rename = "clientid")]
     _clientid: Option<String>,
     #[serde(default)]
-    properties: Properties,
+    properties: Object<Properties>,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
@@ -71,18 +71,18 @@ struct Properties {
     user_properties: BTreeMap<String, String>,
 }
 
-async fn one(State(desk): Shared, Body(publish): Body<Publish>) -> Result<Json<Value>, Problem> {
+async fn one(State(desk): Shared, Body(Object(publish)): Body<Object<Publish>>) -> Result<Json<Value>, Problem> {
     let message = message(publish, &desk)?;
     desk.broker.publish(message, desk.broker.clock.now()).await?;
     Ok(Json(json!({ "id": uuid::Uuid::now_v7().simple().to_string() })))
 }
 
 /// All are looked at before the first is published. When the Store fails, those before are published.
-async fn bulk(State(desk): Shared, Body(all): Body<Vec<Publish>>) -> Result<Json<Value>, Problem> {
+async fn bulk(State(desk): Shared, Body(all): Body<Vec<Object<Publish>>>) -> Result<Json<Value>, Problem> {
     if all.len() > BULK_MAX {
         return Err(Problem::bad(format!("at most {BULK_MAX} messages at a time")));
     }
-    let messages: Vec<Message> = all.into_iter().map(|publish| message(publish, &desk)).collect::<Result<_, _>>()?;
+    let messages: Vec<Message> = all.into_iter().map(|Object(publish)| message(publish, &desk)).collect::<Result<_, _>>()?;
     let mut published = Vec::with_capacity(messages.len());
     for message in messages {
         desk.broker.publish(message, desk.broker.clock.now()).await?;
@@ -107,8 +107,8 @@ fn message(publish: Publish, desk: &Desk) -> Result<Message, Problem> {
     if publish.retain && !settings.retain_available {
         return Err(Problem::bad("retain: this Server keeps no retained messages"));
     }
-    let expires_at = publish.properties.message_expiry_interval.map(|seconds| desk.broker.clock.now() + Span::seconds(seconds));
-    let properties = properties(publish.properties, &payload)?;
+    let expires_at = publish.properties.0.message_expiry_interval.map(|seconds| desk.broker.clock.now() + Span::seconds(seconds));
+    let properties = properties(publish.properties.0, &payload)?;
     let properties = Some(Box::new(properties)).filter(|properties| **properties != PublishProperties::default());
     Ok(Message { topic, payload, qos, retain: publish.retain, properties, expires_at })
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::message::{InRun, Message, Run};
+use crate::message::{InRun, Message, Permit, Run};
 use crate::packet::acknowledge::{Acknowledge, Kind};
 use crate::packet::connect::{ClientId, Connect, ConnectProperties};
 use crate::packet::disconnect::Disconnect;
@@ -251,8 +251,8 @@ fn ended(fault: Fault) -> String {
 }
 
 /// What the hooks have against a publish in these dialogues.
-fn refuses_denied(topic: &TopicName) -> Option<Reason> {
-    (topic.as_str() == "denied").then_some(Reason::NOT_AUTHORIZED)
+fn refuses_denied(topic: &TopicName) -> Result<Permit, Reason> {
+    if topic.as_str() == "denied" { Err(Reason::NOT_AUTHORIZED) } else { Ok(Permit::ALL) }
 }
 
 pub(super) fn topic(text: &str) -> TopicName {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::dialogue::{V3, V5, packets, setting, topic};
-use crate::message::{InRun, Message, Run};
+use crate::message::{InRun, Message, Permit, Run};
 use crate::packet::acknowledge::{Acknowledge, Kind};
 use crate::packet::publish::Publish;
 use crate::packet::reason::Reason;
@@ -173,7 +173,7 @@ impl World {
             if let Packet::Acknowledge(Acknowledge { kind: Kind::Puback | Kind::Pubcomp, packet_id, .. }) = &packet {
                 self.client.in_flight.remove(packet_id);
             }
-            self.session.handle(packet, |_| None, NOW).expect("the Client keeps to the rules");
+            self.session.handle(packet, |_| Ok(Permit::ALL), NOW).expect("the Client keeps to the rules");
         }
         self.commit();
         if let Some((after, limit)) = self.session.store_read() {

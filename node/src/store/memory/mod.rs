@@ -3,6 +3,7 @@
 //! Locks, in the order in which they may be taken: a shard of [`sessions`], one Session in it, the index of what is [`due`].
 //! Messages for different Sessions meet in no lock: a shard is only read to find a Session.
 
+mod bans;
 mod bounds;
 mod contexts;
 mod cursors;
@@ -24,6 +25,7 @@ use super::{Close, Closed, Due, Lease, Open, Opened, Page, Stats, StoreError, St
 use crate::message::Run;
 use crate::packet::connect::ClientId;
 use crate::session::state::Sequence;
+use crate::store::bans::{Ban, Banned};
 use crate::subscription::{Selector, Subscription};
 use crate::time::{Span, Time};
 use crate::topic::filter::{ShareName, TopicFilter};
@@ -38,6 +40,7 @@ pub struct Memory {
     retained: retained::Retained,
     contexts: contexts::Contexts,
     cursors: cursors::Cursors,
+    bans: bans::Bans,
 }
 
 impl Default for Memory {
@@ -54,6 +57,7 @@ impl Memory {
             retained: retained::Retained::new(bounds.clone()),
             contexts: contexts::Contexts::new(limits.contexts_max),
             cursors: cursors::Cursors::default(),
+            bans: bans::Bans::default(),
             bounds,
         }
     }
@@ -126,6 +130,22 @@ impl Memory {
 
     pub fn put_context(&self, id: &str, context: Bytes, ttl: Span, now: Time) -> Result<bool, StoreError> {
         self.contexts.put(id, &context, ttl, now)
+    }
+
+    pub fn ban(&self, ban: Ban) -> Result<(), StoreError> {
+        self.bans.ban(ban)
+    }
+
+    pub fn unban(&self, who: &Banned) -> Result<bool, StoreError> {
+        Ok(self.bans.unban(who))
+    }
+
+    pub fn bans(&self) -> Result<(u64, Vec<Ban>), StoreError> {
+        Ok(self.bans.all())
+    }
+
+    pub fn bans_version(&self) -> Result<u64, StoreError> {
+        Ok(self.bans.version())
     }
 
     pub fn take_context(&self, id: &str, now: Time) -> Result<Option<Bytes>, StoreError> {

@@ -29,6 +29,9 @@ pub(super) enum Function {
     Retain,
     Unretain,
     PutContext,
+    ClaimRequest,
+    PartOfRequest,
+    PartDone,
 }
 
 impl Function {
@@ -52,6 +55,9 @@ impl Function {
             Function::Retain => "retain",
             Function::Unretain => "unretain",
             Function::PutContext => "put_context",
+            Function::ClaimRequest => "claim_request",
+            Function::PartOfRequest => "part_of_request",
+            Function::PartDone => "part_done",
         }
     }
 
@@ -92,6 +98,9 @@ mod tests {
             Retain,
             Unretain,
             PutContext,
+            ClaimRequest,
+            PartOfRequest,
+            PartDone,
         ];
         LIBRARY.assert_registers(&all.map(Function::name));
     }

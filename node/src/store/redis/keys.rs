@@ -12,7 +12,11 @@
 //! | `mqttd:{xK}:due` | ZSET | `EPOCH:CLIENT`, scored by when to look at that Session, in ms; K below [`DUE_SHARDS`] |
 //! | `mqttd:{ret:0}:h` `:z` `:x` | HASH, ZSET, ZSET | retained messages by Topic Name; the names in order; the names by expiry |
 //! | `mqttd:{sh:SHARE/FILTER}:cur` | STRING | whose turn it is in a share group |
+//! | `mqttd:{auth}:bans` `:bans-ver` | HASH, STRING | who is shut out to `UNTIL WHY`; counts its changes |
 //! | `mqttd:request:ID` | STRING | the context of a request |
+//! | `mqttd:{mcp}:due` | ZSET | requests, scored by when somebody has to look at them |
+//! | `mqttd:{mcp}:requests` `:responses` `:dead` | STREAM | requests for workers, their answers, what no worker could answer (`requests.rs`) |
+//! | `mqttd:{mcp}:workers`, `mqttd:mcp:worker:NAME` | ZSET, STRING | workers by until when they are believed to live; what each says of itself |
 //!
 //! CLIENT and all other names are escaped. The routing table of a cluster (`{routes}`) comes beside these.
 
@@ -61,6 +65,14 @@ impl Keys {
 
     pub(super) fn cursor(&self, share: &ShareName, filter: &TopicFilter) -> String {
         format!("{}{{sh:{}/{}}}:cur", self.prefix, escape(share.as_str()), escape(filter.as_str()))
+    }
+
+    pub(super) fn bans(&self) -> String {
+        format!("{}{{auth}}:bans", self.prefix)
+    }
+
+    pub(super) fn bans_version(&self) -> String {
+        format!("{}{{auth}}:bans-ver", self.prefix)
     }
 
     pub(super) fn request(&self, id: &str) -> String {

@@ -7,6 +7,7 @@
 //!
 //! Bounds beside those of Redis itself (`maxmemory`: [`StoreError::Full`], [`Written::StoreFull`](super::Written)): see [`Limits`].
 
+mod bans;
 pub mod cluster;
 mod contexts;
 mod due;
@@ -18,6 +19,7 @@ mod library;
 pub mod link;
 mod queue;
 mod reply;
+pub mod requests;
 mod retained;
 mod sessions;
 mod write;

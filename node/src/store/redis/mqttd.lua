@@ -450,6 +450,39 @@ local function unretain(keys, args)
   return sweep_retained(keys, args[1])
 end
 
+-- The context of a request: until when somebody claims it (16 digits), the part of its answer that was begun and the one that is done
+-- (8 digits each), then what the node needs.
+-- keys: request; args: now until parts
+-- the context when it is the caller's until then; 1: somebody else has it; 2: not so many parts are done; nothing: it has ended
+local function claim_request(keys, args)
+  local old = call('GET', keys[1])
+  if not old then return nil end
+  if tonumber(string.sub(old, 1, 16)) > tonumber(args[1]) then return 1 end
+  if tonumber(args[3]) > tonumber(string.sub(old, 25, 32)) then return 2 end
+  call('SETRANGE', keys[1], 0, string.format('%016.0f', tonumber(args[2])))
+  return string.sub(old, 33)
+end
+
+-- keys: request; args: now part
+-- the context when the caller may forward that part; 1: somebody else did; 2: one before it is not done; nothing: it has ended
+local function part_of_request(keys, args)
+  local old, part = call('GET', keys[1]), tonumber(args[2])
+  if not old then return nil end
+  if tonumber(string.sub(old, 1, 16)) > tonumber(args[1]) then return 1 end
+  if part > 0 then
+    if part <= tonumber(string.sub(old, 17, 24)) then return 1 end
+    if part > tonumber(string.sub(old, 25, 32)) + 1 then return 2 end
+    call('SETRANGE', keys[1], 16, string.format('%08.0f', part))
+  end
+  return string.sub(old, 33)
+end
+
+-- keys: request; args: part
+local function part_done(keys, args)
+  if call('EXISTS', keys[1]) == 1 then call('SETRANGE', keys[1], 24, string.format('%08.0f', tonumber(args[1]))) end
+  return 1
+end
+
 -- keys: request; args: now ttl context; kept with its end in front, 16 digits in ms.
 local function put_context(keys, args)
   local now, ttl = tonumber(args[1]), tonumber(args[2])
@@ -482,3 +515,6 @@ register('append_once', append_once)
 register('retain', retain)
 register('unretain', unretain, { 'allow-oom' })
 register('put_context', put_context)
+register('claim_request', claim_request, { 'allow-oom' })
+register('part_of_request', part_of_request, { 'allow-oom' })
+register('part_done', part_done, { 'allow-oom' })

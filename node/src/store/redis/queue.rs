@@ -116,5 +116,5 @@ fn take_entry(value: Value) -> Result<Entry, StoreError> {
     let sequence = sequence.ok_or_else(|| unexpected(&Value::BulkString(id.to_vec())))?;
     let mut fields = parts.list()?;
     let expires_at = std::str::from_utf8(&fields.bytes()?).ok().and_then(|at| at.parse().ok());
-    Ok(Entry { sequence, expires_at, message: fields.next().unwrap_or_default() })
+    Ok(Entry { sequence, expires_at, message: fields.value() })
 }

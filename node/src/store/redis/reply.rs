@@ -26,12 +26,12 @@ impl Reply {
         self.0.len()
     }
 
-    fn take(&mut self) -> Value {
+    pub(super) fn value(&mut self) -> Value {
         self.0.next().unwrap_or_default()
     }
 
     pub(super) fn number(&mut self) -> Result<u64, StoreError> {
-        number(&self.take())
+        number(&self.value())
     }
 
     pub(super) fn flag(&mut self) -> Result<bool, StoreError> {
@@ -39,21 +39,21 @@ impl Reply {
     }
 
     pub(super) fn optional_number(&mut self) -> Result<Option<u64>, StoreError> {
-        let value = self.take();
+        let value = self.value();
         if value == Value::Nil { Ok(None) } else { number(&value).map(Some) }
     }
 
     pub(super) fn bytes(&mut self) -> Result<Bytes, StoreError> {
-        bytes(self.take())
+        bytes(self.value())
     }
 
     pub(super) fn optional_bytes(&mut self) -> Result<Option<Bytes>, StoreError> {
-        let value = self.take();
+        let value = self.value();
         if value == Value::Nil { Ok(None) } else { bytes(value).map(Some) }
     }
 
     pub(super) fn list(&mut self) -> Result<Reply, StoreError> {
-        Reply::new(self.take())
+        Reply::new(self.value())
     }
 
     pub(super) fn all_bytes(self) -> Result<Vec<Bytes>, StoreError> {

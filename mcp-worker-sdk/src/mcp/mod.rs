@@ -1,0 +1,15 @@
+//! MCP servers as handlers: one request is one JSON-RPC message, its answer another.
+//!
+//! Both eras of MCP are served: the stateless revision (2026-07-28), in which a request carries all that it needs, and the older ones, which begin
+//! with `initialize`. Any worker of a group may answer any request, so what a server remembers of a session is not to be relied on.
+
+#[cfg(feature = "rmcp-child-process")]
+mod child_process;
+mod json_rpc;
+#[cfg(feature = "rmcp")]
+mod server;
+
+#[cfg(feature = "rmcp-child-process")]
+pub use child_process::{ChildProcess, child_process};
+#[cfg(feature = "rmcp")]
+pub use server::{Server, server};

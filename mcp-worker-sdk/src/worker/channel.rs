@@ -1,0 +1,92 @@
+//! The channel lane, and the channel on which nodes say what nobody wants answered any more.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use futures_util::StreamExt;
+use redis::aio::PubSub;
+use redis::{Value, cmd};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::error::Error;
+use crate::wire::RequestMessage;
+use crate::worker::line::Backoff;
+use crate::worker::{Core, Delivery, job};
+
+/// How long a claim holds when the request has no deadline.
+const CLAIM_MS: u64 = 300_000;
+
+pub(crate) async fn subscribe(core: &Core) -> Result<PubSub, Error> {
+    let mut subscriber = core.settings.address.subscriber().await?;
+    subscriber.subscribe(core.settings.names.cancelled()).await?;
+    if core.settings.delivery == Delivery::Channel {
+        subscriber.subscribe(core.settings.names.requests()).await?;
+    }
+    Ok(subscriber)
+}
+
+/// Reads the socket always: Redis closes on those that do not.
+pub(crate) async fn hear(core: Arc<Core>, mut subscriber: PubSub) {
+    let cancelled = core.settings.names.cancelled();
+    loop {
+        {
+            let mut messages = subscriber.on_message();
+            while let Some(message) = messages.next().await {
+                match message.get_channel_name() == cancelled {
+                    true => call_off(&core, message.get_payload_bytes()),
+                    false => consider(&core, message.get_payload_bytes()),
+                }
+            }
+        }
+        tracing::warn!("the channel is lost; connecting again");
+        let mut backoff = Backoff::default();
+        subscriber = loop {
+            match subscribe(&core).await {
+                Ok(subscriber) => break subscriber,
+                Err(_) => backoff.pause().await,
+            }
+        };
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Cancelled {
+    correlation_id: String,
+}
+
+fn call_off(core: &Core, json: &[u8]) {
+    if let Ok(Cancelled { correlation_id }) = serde_json::from_slice(json) {
+        core.running.call_off(&correlation_id);
+    }
+}
+
+/// A permit first, then the claim: a busy worker leaves it to an idle one.
+fn consider(core: &Arc<Core>, json: &[u8]) {
+    if *core.stopping.borrow() {
+        return;
+    }
+    let Ok(wire) = serde_json::from_slice::<RequestMessage>(json) else { return };
+    if !core.settings.routes.matches(&wire.topic) {
+        return;
+    }
+    match core.permits.clone().try_acquire_owned() {
+        Ok(permit) => drop(tokio::spawn(claim(core.clone(), wire, permit))),
+        Err(_) => drop(core.counts.shed.fetch_add(1, Relaxed)),
+    }
+}
+
+async fn claim(core: Arc<Core>, wire: RequestMessage, permit: OwnedSemaphorePermit) {
+    let now = core.clock.now_ms();
+    let left = wire.deadline_ms.map_or(CLAIM_MS, |deadline| deadline.saturating_sub(now));
+    if left == 0 {
+        core.counts.expired.fetch_add(1, Relaxed);
+        return;
+    }
+    let mut claim = cmd("SET");
+    claim.arg(core.settings.names.claim(&wire.correlation_id)).arg(&core.settings.name).arg("NX").arg("PX").arg(left);
+    match core.line.ask::<Value>(claim).await {
+        Ok(Value::Okay) => job::start(&core, wire, None, permit),
+        Ok(_) => {} // another worker was faster
+        Err(error) => tracing::debug!(%error, "a request could not be claimed"),
+    }
+}

@@ -1,0 +1,147 @@
+//! What workers answered goes to those who asked.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use mcp_worker_sdk::wire::ResponseMessage;
+
+use crate::mcp::context::{Context, Trouble};
+use crate::mcp::{CLAIM, Mcp};
+use crate::metrics::Metrics;
+use crate::store::redis::requests::{Claim, Requests};
+
+/// How long the parts before a part, or before an answer, may take to be forwarded by other nodes, and how often this is looked at.
+const ORDER_PATIENCE: Duration = Duration::from_secs(1);
+const ORDER_LOOK: Duration = Duration::from_millis(5);
+
+/// An answer, and its place in the stream if it came that way.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) response: ResponseMessage,
+    pub(super) entry: Option<String>,
+    /// Another node had read it, and did not finish.
+    pub(super) again: bool,
+}
+
+/// Reads an answer; one that is not readable changes nothing.
+pub(super) fn read(mcp: &Mcp, json: &[u8]) -> Option<ResponseMessage> {
+    let response: Option<ResponseMessage> = serde_json::from_slice(json).ok();
+    let response = response.filter(|response| response.bytes().is_some());
+    if response.is_none() {
+        mcp.count(|metrics| Metrics::add(&metrics.mcp_responses_malformed, 1));
+        tracing::debug!("an answer that is not readable");
+    }
+    response
+}
+
+/// Forwards answers, those of one request in their order. Those of the stream are acknowledged when it is done.
+pub(super) async fn forward(mcp: &Arc<Mcp>, redis: &Requests, answers: Vec<Answer>) {
+    let mut by_request: BTreeMap<String, Vec<Answer>> = BTreeMap::new();
+    for answer in answers {
+        by_request.entry(answer.response.correlation_id.clone()).or_default().push(answer);
+    }
+    let each = by_request.into_values().map(|answers| async {
+        let mut done = Vec::new();
+        for answer in answers {
+            if one(mcp, redis, &answer).await {
+                done.extend(answer.entry);
+            }
+        }
+        done
+    });
+    let done: Vec<String> = join_all(each).await.into_iter().flatten().collect();
+    let _ = redis.acknowledge(&done).await; // read again, and found to be answered
+}
+
+/// Whether this answer is done with.
+async fn one(mcp: &Arc<Mcp>, redis: &Requests, answer: &Answer) -> bool {
+    let response = &answer.response;
+    let claimed = if response.is_final { claim(mcp, redis, response).await } else { part(mcp, redis, response).await };
+    let context = match claimed {
+        Ok(Claim::Yours(context)) => Context::decode(&context),
+        // Whoever claimed it may be dead: looked at once more.
+        Ok(Claim::Taken) if answer.again && response.is_final => return false,
+        Ok(Claim::Taken | Claim::Gone | Claim::TooEarly) => {
+            if answer.entry.is_some() || mcp.waiting.contains(&response.correlation_id) {
+                mcp.count(|metrics| Metrics::add(&metrics.mcp_responses_unknown, 1));
+            }
+            return true;
+        }
+        Err(error) => {
+            tracing::debug!(?error, "an answer waits for the Store");
+            return false;
+        }
+    };
+    let Some(context) = context else { return true };
+    if answer.again {
+        mcp.count(|metrics| Metrics::add(&metrics.mcp_responses_repeated, 1));
+    }
+    mcp.count_response(response);
+    let is_unwanted = response.is_final && response.error.is_some() && context.rpc == super::Rpc::Notification;
+    let wants = !(response.drop || is_unwanted);
+    if let Some(message) = context.answer(response).filter(|_| wants)
+        && let Err(error) = mcp.forward(message).await
+    {
+        tracing::warn!(?error, topic = context.topic, "an answer could not be stored, and is tried again");
+        return false;
+    }
+    if response.is_final {
+        if redis.finish(&response.correlation_id).await.is_err() {
+            return false;
+        }
+        mcp.ended(redis, &response.correlation_id, &context).await;
+    } else if let Some(part) = response.part {
+        let _ = redis.part_done(&response.correlation_id, part).await; // the next part waits for its patience, not for ever
+    }
+    true
+}
+
+type Claimed = Result<Claim, crate::store::StoreError>;
+
+/// Claims the request when all parts that come before are forwarded.
+async fn claim(mcp: &Mcp, redis: &Requests, response: &ResponseMessage) -> Claimed {
+    let started = tokio::time::Instant::now();
+    let mut parts = response.part.unwrap_or(0);
+    loop {
+        let now = mcp.now();
+        match redis.claim(&response.correlation_id, parts, now, now + CLAIM).await? {
+            Claim::TooEarly if started.elapsed() < ORDER_PATIENCE => pause().await,
+            Claim::TooEarly => parts = 0, // one of them is lost
+            claim => return Ok(claim),
+        }
+    }
+}
+
+async fn part(mcp: &Mcp, redis: &Requests, response: &ResponseMessage) -> Claimed {
+    let started = tokio::time::Instant::now();
+    loop {
+        match redis.part(&response.correlation_id, response.part.unwrap_or(0), mcp.now()).await? {
+            Claim::TooEarly if started.elapsed() < ORDER_PATIENCE => pause().await,
+            Claim::TooEarly => return redis.part(&response.correlation_id, 0, mcp.now()).await,
+            claim => return Ok(claim),
+        }
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "the other node tells nobody when it is done")]
+async fn pause() {
+    tokio::time::sleep(ORDER_LOOK).await;
+}
+
+impl Mcp {
+    pub(super) fn count_response(&self, response: &ResponseMessage) {
+        self.count(|metrics| {
+            let counter = match &response.error {
+                _ if !response.is_final => &metrics.mcp_parts,
+                Some(error) => match Trouble::of_word(&error.code) {
+                    Trouble::Timeout => &metrics.mcp_errors_timeout,
+                    _ => &metrics.mcp_errors_worker_failed,
+                },
+                None => &metrics.mcp_responses,
+            };
+            Metrics::add(counter, 1);
+        });
+    }
+}

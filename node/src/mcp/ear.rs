@@ -1,0 +1,108 @@
+//! Hears the channel of answers, and what nodes tell each other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+
+use crate::mcp::answers::{self, Answer};
+use crate::mcp::waiting::Cancel;
+use crate::mcp::{Mcp, pause};
+use crate::store::redis::link::apart::Subscriber;
+use crate::store::redis::requests::Requests;
+
+/// Messages that are worked on at once.
+const MESSAGES_MAX: usize = 256;
+
+/// How long nothing is heard before it is asked whether anything can be.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// All nodes hear an answer. The node that took the request forwards it; the others wait so long, and then see to it that somebody did.
+const OTHERS_WAIT: Duration = Duration::from_millis(250);
+
+/// Answers to requests of other nodes that wait; more are left to those nodes, and to the deadline.
+const OTHERS_MAX: usize = 16_384;
+
+pub(super) async fn run(mcp: Arc<Mcp>) {
+    let (others, waiting) = mpsc::channel(OTHERS_MAX);
+    let late = tokio::spawn(for_others(mcp.clone(), waiting));
+    let _late = AbortOnDrop(late);
+    loop {
+        if let Some(redis) = mcp.redis() {
+            match redis.subscriber().await {
+                Ok(subscriber) => hear(&mcp, &redis, subscriber, &others).await,
+                Err(error) => tracing::debug!(?error, "answers are not heard"),
+            }
+        }
+        pause().await;
+    }
+}
+
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn hear(mcp: &Arc<Mcp>, redis: &Requests, mut subscriber: Subscriber, others: &mpsc::Sender<(Instant, Answer)>) {
+    let responses = redis.names().responses();
+    while !mcp.is_over(redis) {
+        let Ok(first) = timeout(LOOK, subscriber.next()).await else { continue };
+        let Some(first) = first else { return };
+        let mut messages = vec![first];
+        while messages.len() < MESSAGES_MAX
+            && let Some(Some(message)) = subscriber.next().now_or_never()
+        {
+            messages.push(message);
+        }
+        let mut own = Vec::new();
+        for message in messages {
+            if message.get_channel_name() != responses {
+                told(mcp, message.get_payload_bytes()).await;
+                continue;
+            }
+            let Some(response) = answers::read(mcp, message.get_payload_bytes()) else { continue };
+            let answer = Answer { response, entry: None, again: false };
+            // A part with a number is forwarded by whoever is first; one without by its own node only.
+            if mcp.waiting.contains(&answer.response.correlation_id) || !answer.response.is_final && answer.response.part.is_some() {
+                own.push(answer);
+            } else if answer.response.is_final {
+                let _ = others.try_send((Instant::now() + OTHERS_WAIT, answer));
+            }
+        }
+        answers::forward(mcp, redis, own).await;
+    }
+}
+
+/// Another node: a request of this one has ended (its id), or one is taken back (JSON).
+async fn told(mcp: &Arc<Mcp>, text: &[u8]) {
+    match serde_json::from_slice::<Cancel>(text) {
+        Ok(cancel) => {
+            if let Err(error) = mcp.cancel_here(&cancel, mcp.now()).await {
+                tracing::warn!(?error, "a request was not taken back");
+            }
+        }
+        Err(_) => drop(std::str::from_utf8(text).ok().and_then(|id| mcp.waiting.remove(id))),
+    }
+}
+
+async fn for_others(mcp: Arc<Mcp>, mut answers: mpsc::Receiver<(Instant, Answer)>) {
+    let mut batch = Vec::new();
+    while let Some((at, answer)) = answers.recv().await {
+        tokio::time::sleep_until(at).await;
+        batch.push(answer);
+        while batch.len() < MESSAGES_MAX
+            && let Ok((_, answer)) = answers.try_recv()
+        {
+            batch.push(answer);
+        }
+        if let Some(redis) = mcp.redis() {
+            answers::forward(&mcp, &redis, std::mem::take(&mut batch)).await;
+        }
+        batch.clear();
+    }
+}

@@ -1,0 +1,213 @@
+//! The requests that this node took and that wait for their answer: whose they are, how many, and how to call one off. No I/O.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::mcp::json_rpc::Rpc;
+use crate::packet::connect::ClientId;
+use crate::packet::reason::Reason;
+use crate::time::{Span, Time};
+
+/// How many, for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Requests in flight of this node.
+    pub in_flight_max: usize,
+    pub in_flight_per_client_max: usize,
+    /// Requests of one Client in a second; 0 is no bound.
+    pub rate_per_client_max: u32,
+}
+
+#[derive(Debug)]
+pub struct Waiting {
+    bounds: Bounds,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    by_id: HashMap<Arc<str>, Entry>,
+    by_client: HashMap<ClientId, Use>,
+    by_deadline: BTreeSet<(Time, Arc<str>)>,
+}
+
+#[derive(Debug)]
+pub struct Entry {
+    pub client_id: ClientId,
+    pub topic: String,
+    pub correlation_data: Option<Bytes>,
+    pub rpc: Rpc,
+    pub deadline: Time,
+    /// Tells the handler, where that is in this process.
+    pub cancel: Option<watch::Sender<bool>>,
+}
+
+/// Names a request in the words of its requester.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Cancel {
+    pub client_id: String,
+    /// In base64.
+    pub correlation_data_b64: Option<String>,
+    /// Of a JSON-RPC request, with the Topic Name it went to.
+    pub rpc: Option<(String, Value)>,
+}
+
+#[derive(Debug, Default)]
+struct Use {
+    in_flight: BTreeSet<Arc<str>>,
+    second: Time,
+    in_second: u32,
+}
+
+impl Waiting {
+    pub fn new(bounds: Bounds) -> Waiting {
+        Waiting { bounds, open: Mutex::default() }
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why this Client cannot ask for anything now. It is counted as having asked.
+    pub fn admits(&self, client_id: &ClientId, now: Time) -> Result<(), Reason> {
+        let mut open = self.open();
+        if open.by_id.len() >= self.bounds.in_flight_max {
+            return Err(Reason::QUOTA_EXCEEDED);
+        }
+        if self.bounds.rate_per_client_max > 0 {
+            let used = open.by_client.entry(client_id.clone()).or_default();
+            if now.since(used.second) >= Span::seconds(1) {
+                (used.second, used.in_second) = (now, 0);
+            }
+            used.in_second += 1;
+            if used.in_second > self.bounds.rate_per_client_max {
+                return Err(Reason::QUOTA_EXCEEDED); // PUBACK has no other word for it (section 3.4.2.1)
+            }
+        }
+        let in_flight = open.by_client.get(client_id).map_or(0, |used| used.in_flight.len());
+        if in_flight >= self.bounds.in_flight_per_client_max { Err(Reason::QUOTA_EXCEEDED) } else { Ok(()) }
+    }
+
+    /// Enters a request. False: there are too many.
+    pub fn enter(&self, id: &Arc<str>, entry: Entry) -> bool {
+        let mut open = self.open();
+        let full = open.by_id.len() >= self.bounds.in_flight_max;
+        let used = open.by_client.entry(entry.client_id.clone()).or_default();
+        if full || used.in_flight.len() >= self.bounds.in_flight_per_client_max {
+            return false;
+        }
+        used.in_flight.insert(id.clone());
+        open.by_deadline.insert((entry.deadline, id.clone()));
+        open.by_id.insert(id.clone(), entry);
+        true
+    }
+
+    /// It has ended, here or elsewhere.
+    pub fn remove(&self, id: &str) -> Option<Entry> {
+        let mut open = self.open();
+        let (id, entry) = open.by_id.remove_entry(id)?;
+        if let Some(used) = open.by_client.get_mut(&entry.client_id) {
+            used.in_flight.remove(&id);
+            if used.in_flight.is_empty() && self.bounds.rate_per_client_max == 0 {
+                open.by_client.remove(&entry.client_id);
+            }
+        }
+        open.by_deadline.remove(&(entry.deadline, id));
+        Some(entry)
+    }
+
+    pub fn contains(&self, id: &str) -> bool {
+        self.open().by_id.contains_key(id)
+    }
+
+    pub fn topic(&self, id: &str) -> Option<String> {
+        self.open().by_id.get(id).map(|entry| entry.topic.clone())
+    }
+
+    pub fn in_flight(&self) -> usize {
+        self.open().by_id.len()
+    }
+
+    /// When the next one is late.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.open().by_deadline.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// Drops what is long past its deadline, as what another node has answered without a word, and Clients that ask for nothing.
+    pub fn sweep(&self, before: Time) {
+        let late: Vec<_> =
+            self.open().by_deadline.iter().take_while(|(deadline, _)| *deadline < before).map(|(_, id)| id.clone()).collect();
+        for id in late {
+            self.remove(&id);
+        }
+        self.open().by_client.retain(|_, used| !used.in_flight.is_empty() || used.second >= before);
+    }
+
+    /// The request that is meant, if this node has it.
+    pub fn find(&self, cancel: &Cancel) -> Option<Arc<str>> {
+        let data = cancel.correlation_data_b64.as_deref().and_then(mcp_worker_sdk::wire::decode);
+        let open = self.open();
+        let is_meant = |entry: &Entry| {
+            let by_rpc = |(topic, id): &(String, Value)| *topic == entry.topic && entry.rpc == Rpc::Request(id.clone());
+            match &cancel.rpc {
+                Some(rpc) => by_rpc(rpc),
+                None => data.is_some() && entry.correlation_data == data,
+            }
+        };
+        let own = &open.by_client.get(&ClientId::new(&cancel.client_id))?.in_flight;
+        own.iter().find(|id| open.by_id.get(*id).is_some_and(is_meant)).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(client: &str, data: &'static str, deadline: u64) -> Entry {
+        Entry {
+            client_id: ClientId::new(client),
+            topic: "t".to_owned(),
+            correlation_data: Some(Bytes::from_static(data.as_bytes())),
+            rpc: Rpc::Request(1.into()),
+            deadline: Time(deadline),
+            cancel: None,
+        }
+    }
+
+    #[test]
+    fn bounds_hold_per_client_and_in_all() {
+        let waiting = Waiting::new(Bounds { in_flight_max: 3, in_flight_per_client_max: 2, rate_per_client_max: 0 });
+        for (id, client, fits) in [("1", "a", true), ("2", "a", true), ("3", "a", false), ("4", "b", true), ("5", "c", false)] {
+            assert_eq!(waiting.enter(&id.into(), entry(client, "d", 9)), fits, "{id}");
+        }
+        assert_eq!(waiting.admits(&ClientId::new("a"), Time(0)), Err(Reason::QUOTA_EXCEEDED));
+        assert!(waiting.remove("1").is_some() && waiting.remove("1").is_none());
+        assert_eq!(waiting.admits(&ClientId::new("a"), Time(0)), Ok(()));
+    }
+
+    #[test]
+    fn a_rate_is_that_of_a_second() {
+        let waiting = Waiting::new(Bounds { in_flight_max: 9, in_flight_per_client_max: 9, rate_per_client_max: 2 });
+        let at = |ms| waiting.admits(&ClientId::new("a"), Time(ms));
+        assert_eq!([at(5000), at(5001), at(5999)], [Ok(()), Ok(()), Err(Reason::QUOTA_EXCEEDED)]);
+        assert_eq!(at(6001), Ok(()));
+    }
+
+    #[test]
+    fn a_client_names_only_its_own() {
+        let waiting = Waiting::new(Bounds { in_flight_max: 9, in_flight_per_client_max: 9, rate_per_client_max: 0 });
+        waiting.enter(&"1".into(), entry("a", "x", 9));
+        let named = |client: &str, data: Option<&str>, rpc: Option<i64>| {
+            let correlation_data_b64 = data.map(|data| mcp_worker_sdk::wire::encode(data.as_bytes()));
+            waiting.find(&Cancel { client_id: client.to_owned(), correlation_data_b64, rpc: rpc.map(|id| ("t".to_owned(), id.into())) })
+        };
+        assert_eq!(named("a", Some("x"), None).as_deref(), Some("1"));
+        assert_eq!(named("a", None, Some(1)).as_deref(), Some("1"));
+        assert!(named("b", Some("x"), None).is_none() && named("a", Some("y"), None).is_none() && named("a", None, Some(2)).is_none());
+        assert!(named("a", None, None).is_none());
+    }
+}

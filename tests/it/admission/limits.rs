@@ -1,0 +1,170 @@
+//! How many and how fast: connections, messages, bytes, subscriptions. What is counted returns to zero.
+
+use std::time::{Duration, Instant};
+
+use mqttd::config::keys::OverRate;
+use mqttd_tests::*;
+
+/// v5 0x9F, v3 0x03 (`max_connections_per_ip`); a place that is left can be taken again, a thousand times over.
+#[test]
+fn connections_of_one_address_are_bounded_and_the_count_never_drifts() {
+    let broker = Broker::with(|config| config.limits.connections_per_address_max = 2);
+    let one = broker.client(V5).connect();
+    let mut two = broker.client(V3_1_1).connect();
+    for version in VERSIONS {
+        broker.client(version).refused(if version == V5 { Reason::CONNECTION_RATE_EXCEEDED } else { Reason::SERVER_UNAVAILABLE });
+    }
+    // What never says CONNECT counts too.
+    two.send_hex("e0 00");
+    two.expect_closed();
+    let silent = loop {
+        let silent = broker.open(V5);
+        if broker.auth().addresses().first().is_some_and(|(_, count)| *count == 2) {
+            break silent;
+        }
+    };
+    broker.client(V5).refused(Reason::CONNECTION_RATE_EXCEEDED);
+    drop((one, silent));
+    broker.auth().until_empty();
+    for round in 0..1000 {
+        match round % 4 {
+            0 => drop(broker.client(V5).try_connect(Duration::from_secs(5))), // those before it may not be gone yet
+            1 => drop(broker.open(V5)),
+            2 => drop(broker.client(V5).with(|connect| connect.client_id = "\u{1}".into()).send()),
+            _ => broker.open(V5).send_hex("ff ff ff ff ff"),
+        }
+    }
+    broker.auth().until_empty();
+    let (_one, _two) = broker.pair(V5);
+    broker.client(V5).refused(Reason::CONNECTION_RATE_EXCEEDED);
+    assert!(broker.auth().count(|metrics| &metrics.connections_refused_address) >= 5);
+}
+
+/// v5 0x89, v3 0x03 (`max_connections`).
+#[test]
+fn connections_of_all_are_bounded() {
+    let broker = Broker::with(|config| config.limits.connections_max = 2);
+    let (one, _two) = broker.pair(V5);
+    for version in VERSIONS {
+        broker.client(version).refused(if version == V5 { Reason::SERVER_BUSY } else { Reason::SERVER_UNAVAILABLE });
+    }
+    one.cut();
+    assert!(
+        broker.client(V5).try_connect(Duration::from_secs(5)).is_some() || broker.client(V5).try_connect(Duration::from_secs(5)).is_some()
+    );
+}
+
+#[test]
+fn who_comes_too_fast_is_told_so() {
+    let broker = Broker::with(|config| config.limits.connections_per_second_per_address_max = 5);
+    let begun = Instant::now();
+    let reasons: Vec<_> = (0..12).map(|_| broker.client(V5).send().expect_connack().reason).collect();
+    let most = 5 + (begun.elapsed().as_secs_f64() * 5.0).ceil() as usize;
+    let accepted = reasons.iter().filter(|reason| **reason == Reason::SUCCESS).count();
+    assert!((5..=most).contains(&accepted), "{reasons:?}");
+    assert!(reasons.iter().all(|reason| [Reason::SUCCESS, Reason::CONNECTION_RATE_EXCEEDED].contains(reason)), "{reasons:?}");
+    assert_eq!(broker.auth().count(|metrics| &metrics.connections_refused_rate) as usize, 12 - accepted);
+}
+
+/// Nothing is lost, out of order, or broken: the publisher is read no further for a while. Its Keep Alive does not run out meanwhile.
+#[test]
+fn messages_over_the_rate_are_delayed() {
+    let broker = Broker::with(|config| config.limits.messages_per_second_max = 20);
+    for (version, level) in [(V5, 0), (V3_1_1, 1), (V5, 2)] {
+        let topic = unique("t");
+        let mut reader = broker.client(version).connect();
+        reader.subscribe(&topic, level);
+        let mut publisher = broker.client(version).keep_alive(1).connect();
+        let begun = Instant::now();
+        for number in 0..50u16 {
+            let message = message(&topic, number.to_string()).qos(level);
+            let message = if level > 0 { message.id(number + 1) } else { message };
+            publisher.send(message);
+        }
+        publisher.send(Packet::Pingreq);
+        for number in 0..50u16 {
+            reader.receive(message(&topic, number.to_string()).qos(level));
+        }
+        assert!(begun.elapsed() >= Duration::from_millis(1400), "{:?}", begun.elapsed());
+    }
+    assert!(broker.auth().count(|metrics| &metrics.rate_delays) > 0);
+    assert_eq!(broker.auth().count(|metrics| &metrics.messages_over_rate), 0);
+}
+
+/// QoS 0 is dropped; QoS 1 and 2 get 0x97. One message in an hour would do for this: no more than the first is taken.
+#[test]
+fn messages_over_the_rate_are_dropped_where_it_is_configured() {
+    let broker = Broker::with(|config| {
+        config.limits.messages_per_second_max = 1;
+        config.limits.over_rate = OverRate::Drop;
+    });
+    let topic = unique("t");
+    let mut reader = broker.client(V5).connect();
+    reader.subscribe(&topic, 2);
+    let mut publisher = broker.client(V5).connect();
+    // In one write, so that the clock hardly moves between them.
+    let burst: Vec<u8> = (0..20)
+        .flat_map(|_| [0x30, 4 + topic.len() as u8, 0, topic.len() as u8].into_iter().chain(topic.bytes()).chain([0, b'x']))
+        .collect();
+    publisher.send_bytes(&burst);
+    publisher.send(message(&topic, "y").qos(1).id(1));
+    publisher.expect_ack(Kind::Puback, 1, Reason::QUOTA_EXCEEDED);
+    publisher.send(message(&topic, "y").qos(2).id(2));
+    publisher.expect_ack(Kind::Pubrec, 2, Reason::QUOTA_EXCEEDED);
+    reader.receive(message(&topic, "x"));
+    assert!(broker.auth().count(|metrics| &metrics.messages_over_rate) >= 20);
+    // The stream is whole, and whoever waits is heard again.
+    publisher.send(Packet::Pingreq);
+    publisher.expect_pingresp();
+}
+
+#[test]
+fn bytes_over_the_rate_are_delayed() {
+    let broker = Broker::with(|config| config.limits.bytes_per_second_max = 20_000);
+    let topic = unique("t");
+    let mut reader = broker.client(V5).connect();
+    reader.subscribe(&topic, 0);
+    let mut publisher = broker.client(V5).connect();
+    let begun = Instant::now();
+    for _ in 0..6 {
+        publisher.publish(message(&topic, vec![b'x'; 10_000]));
+    }
+    for _ in 0..6 {
+        reader.receive(message(&topic, vec![b'x'; 10_000]));
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(1500), "{:?}", begun.elapsed());
+}
+
+/// SUBACK 0x97, 3.1.1: 0x80; filters count, not packets (`max_subscriptions_per_minute`).
+#[test]
+fn subscriptions_over_the_rate_are_refused() {
+    let broker = Broker::with(|config| config.limits.subscriptions_per_minute_max = 3);
+    for (version, refused) in [(V5, Reason::QUOTA_EXCEEDED), (V3_1_1, Reason::UNSPECIFIED_ERROR)] {
+        let mut client = broker.client(version).connect();
+        client.send(Packet::Subscribe(Box::new(subscribe(1, &[("a", 0), ("b", 0), ("c", 0), ("d", 0)]))));
+        client.expect_suback(1, &[Reason(0), Reason(0), Reason(0), refused]);
+        client.send(Packet::Subscribe(Box::new(subscribe(2, &[("a", 0)]))));
+        client.expect_suback(2, &[refused]);
+        client.publish(message("c", "x"));
+        client.receive(message("c", "x"));
+    }
+    assert_eq!(broker.auth().count(|metrics| &metrics.subscriptions_over_rate), 4);
+}
+
+#[test]
+fn topics_are_bounded_in_length_and_levels() {
+    let broker = Broker::with(|config| {
+        config.limits.topic_bytes_max = 10;
+        config.limits.topic_levels_max = 3;
+    });
+    let mut client = broker.client(V5).connect();
+    for (topic, reason) in
+        [("a/b/c", Reason::NO_MATCHING_SUBSCRIBERS), ("a/b/c/d", Reason::TOPIC_NAME_INVALID), ("elevenbytes", Reason::TOPIC_NAME_INVALID)]
+    {
+        let id = client.unused_packet_id();
+        client.send(message(topic, "x").qos(1).id(id));
+        client.expect_ack(Kind::Puback, id, reason);
+    }
+    client.send(Packet::Subscribe(Box::new(subscribe(1, &[("a/b/#", 0), ("a/b/c/#", 0), ("elevenbytes", 0)]))));
+    client.expect_suback(1, &[Reason(0), Reason::TOPIC_FILTER_INVALID, Reason::TOPIC_FILTER_INVALID]);
+}

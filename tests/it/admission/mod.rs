@@ -1,0 +1,11 @@
+//! Who may come in, what they may do, and how much: mechanisms and their order, rules, bans, limits and rates, and those who try to get around them.
+
+mod bans;
+mod hook;
+mod hostile;
+mod limits;
+mod passwords;
+mod rules;
+mod secrets;
+mod shared;
+mod tokens;

@@ -1,0 +1,170 @@
+//! The plain contract: any Redis client is a worker, with the JSON of the seed.
+
+use mcp_worker_sdk::wire::{decode, encode};
+use mqttd_tests::*;
+use serde_json::json;
+
+use super::kit::*;
+
+#[test]
+fn a_worker_hears_the_json_of_the_seed_and_its_answer_comes_back() {
+    let Some(house) = house() else { return };
+    let mut worker = house.plain();
+    let (mut client, replies) = house.requester();
+    let asked = request("devices/7/get", "the payload", &replies, "data").user("a", "1").user("a", "2").user("traceparent", "00-1-2-00");
+    client.ask(asked.with(|properties| properties.content_type = Some("text/x".into())));
+    let heard = worker.next();
+    let id = heard["correlation_id"].as_str().expect("a text").to_owned();
+    assert!(id.len() == 36 && id.as_bytes()[14] == b'7', "a UUID of version 7: {id}");
+    assert_eq!(heard["topic"], "devices/7/get");
+    assert_eq!(decode(heard["payload_b64"].as_str().unwrap()).unwrap(), "the payload");
+    assert_eq!(heard["response_topic"], replies.as_str());
+    assert_eq!(heard["client_id"], client.id.as_str());
+    assert_eq!(heard["content_type"], "text/x");
+    assert_eq!(heard["user_properties"], json!([["a", "1"], ["a", "2"], ["traceparent", "00-1-2-00"]]));
+    assert_eq!((&heard["qos"], &heard["attempt"], &heard["traceparent"]), (&json!(1), &json!(1), &json!("00-1-2-00")));
+    assert!(heard["deadline_ms"].is_u64());
+    let key = house.key(&format!("request:{id}"));
+    let ttl: i64 = house.redis.query(&["TTL", &key]);
+    assert!((300..=420).contains(&ttl), "{ttl}");
+
+    worker.answer(&heard, "the answer");
+    client.expect_publish(answer(&replies, "the answer", "data"));
+    mqttd_tests::cluster::until("nothing is left of it", || {
+        house.redis.query::<u64>(&["EXISTS", &key]) == 0 && house.redis.query::<u64>(&["ZCARD", &house.key("{mcp}:due")]) == 0
+    });
+}
+
+#[test]
+fn two_clients_with_the_same_correlation_data_never_meet() {
+    let Some(house) = house() else { return };
+    let mut worker = house.plain();
+    let ((mut ann, ann_hears), (mut bob, bob_hears)) = (house.requester(), house.requester());
+    ann.ask(request("t", "of ann", &ann_hears, "same"));
+    bob.ask(request("t", "of bob", &bob_hears, "same"));
+    let (first, second) = (worker.next(), worker.next());
+    assert_ne!(first["correlation_id"], second["correlation_id"]);
+    worker.answer(&second, "for bob");
+    worker.answer(&first, "for ann");
+    ann.expect_publish(answer(&ann_hears, "for ann", "same"));
+    bob.expect_publish(answer(&bob_hears, "for bob", "same"));
+    ann.expect_nothing();
+    bob.expect_nothing();
+}
+
+#[test]
+fn second_unknown_and_malformed_answers_change_nothing() {
+    let Some(house) = house() else { return };
+    let (mut worker, mut second) = (house.plain(), house.plain());
+    let (mut client, replies) = house.requester();
+    client.ask(request("t", "1", &replies, "d"));
+    let heard = worker.next();
+    assert_eq!(second.next(), heard, "every plain worker hears every request");
+    for text in ["", "{", "[]", "null", "{\"correlation_id\":7}", "{\"payload_b64\":\"aGk=\"}", "{\"correlation_id\":\"nobody\"}"] {
+        worker.say(text);
+    }
+    worker.answer_with(&heard, json!({ "payload_b64": "no base64!" }));
+    worker.answer(&heard, "first");
+    second.answer(&heard, "second");
+    client.expect_publish(answer(&replies, "first", "d"));
+    // What is behind them has been read, so they have.
+    client.ask(request("t", "2", &replies, "e"));
+    let heard = second.next();
+    second.answer(&heard, "third");
+    client.expect_publish(answer(&replies, "third", "e"));
+    client.expect_nothing();
+}
+
+#[test]
+fn an_answer_has_the_qos_of_the_request_and_properties_of_its_own() {
+    let Some(house) = house() else { return };
+    let mut worker = house.plain();
+    let (mut client, replies) = house.requester();
+    client.send(message("t", "x").with(|properties| properties.response_topic = Some(replies.clone().into())));
+    let heard = worker.next();
+    assert_eq!(heard["qos"], 0);
+    worker.answer_with(&heard, json!({ "payload": "a text", "content_type": "text/y", "user_properties": [["k", "1"], ["k", "2"]] }));
+    let expected = message(&replies, "a text").user("k", "1").user("k", "2");
+    client.expect_publish(expected.with(|properties| properties.content_type = Some("text/y".into())));
+}
+
+#[test]
+fn parts_come_before_the_end_and_a_request_may_end_without_a_word() {
+    let Some(house) = house() else { return };
+    let mut worker = house.plain();
+    let (mut client, replies) = house.requester();
+    client.ask(request("t", "x", &replies, "d"));
+    let heard = worker.next();
+    for part in ["1", "2", "3"] {
+        worker.answer_with(&heard, json!({ "payload_b64": encode(part.as_bytes()), "final": false }));
+    }
+    worker.answer(&heard, "end");
+    worker.answer_with(&heard, json!({ "payload_b64": "", "final": false }));
+    for payload in ["1", "2", "3", "end"] {
+        client.expect_publish(answer(&replies, payload, "d"));
+    }
+    client.ask(request("t", "y", &replies, "d"));
+    let heard = worker.next();
+    worker.answer_with(&heard, json!({ "drop": true }));
+    let key = house.key(&format!("request:{}", heard["correlation_id"].as_str().unwrap()));
+    mqttd_tests::cluster::until("it has ended", || house.redis.query::<u64>(&["EXISTS", &key]) == 0);
+    client.expect_nothing();
+}
+
+#[test]
+fn requests_go_to_subscribers_too_unless_that_is_turned_off() {
+    for route in [true, false] {
+        let Some(house) = house_with(|config| config.mcp.route_to_subscribers = route) else { return };
+        let worker = house.plain();
+        let (mut client, replies) = house.requester();
+        let mut subscriber = house.broker.client(V5).connect();
+        subscriber.subscribe("t", 1);
+        client.ask(request("t", "x", &replies, "d").user("k", "v"));
+        worker.next();
+        match route {
+            true => drop(subscriber.expect_publish(request("t", "x", &replies, "d").user("k", "v"))),
+            false => subscriber.expect_nothing(),
+        }
+    }
+}
+
+#[test]
+fn other_topics_and_other_messages_are_no_requests() {
+    let Some(house) = house_with(|config| config.mcp.request_filters = vec!["ask/#".to_owned()]) else { return };
+    let worker = house.plain();
+    let (mut client, replies) = house.requester();
+    client.ask(request("other", "x", &replies, "d"));
+    client.ask(message("ask/1", "without a Response Topic").qos(1));
+    client.ask(request("ask/1", "x", &replies, "d"));
+    assert_eq!(worker.next()["topic"], "ask/1");
+    assert!(worker.hears_nothing());
+    client.expect_nothing();
+}
+
+/// The seed used Topic Names as channels: whoever published to `mqttd:mcp:responses` answered in the name of a worker.
+#[test]
+fn a_client_can_neither_read_a_request_nor_forge_an_answer() {
+    let Some(house) = house() else { return };
+    let mut worker = house.plain();
+    let (mut client, replies) = house.requester();
+    let mut thief = house.broker.client(V5).connect();
+    for stem in ["mqttd", &house.prefix] {
+        for name in ["mcp:requests", "mcp:responses", "{mcp}:requests", "mcp:node:x", "mcp:nodes"] {
+            thief.subscribe(&format!("{stem}:{name}"), 1);
+        }
+    }
+    client.ask(request("secret", "x", &replies, "d"));
+    let heard = worker.next();
+    let forged = json!({ "correlation_id": heard["correlation_id"], "payload_b64": encode(b"forged") }).to_string();
+    for name in ["mcp:responses", "{mcp}:responses"] {
+        let topic = house.key(name);
+        thief.send(message(&topic, &forged));
+    }
+    client.expect_nothing();
+    worker.answer(&heard, "true");
+    client.expect_publish(answer(&replies, "true", "d"));
+    client.expect_nothing();
+    // It has its own messages only: what it published to a topic that it subscribes to.
+    assert_eq!(thief.hear().payload, forged);
+    thief.expect_nothing();
+}
