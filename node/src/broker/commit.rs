@@ -3,55 +3,28 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
-use crate::broker::mailbox::Pushed;
-use crate::broker::outbox::Outbox;
+use crate::broker::batch::Batch;
 use crate::broker::roster::{Place, Subscriber};
 use crate::broker::routes::RouteCache;
 use crate::broker::screen::Screened;
-use crate::broker::{Broker, Member, once};
-use crate::fault;
+use crate::broker::{Broker, Member};
 use crate::hook::Recipient;
 use crate::hook::client::Client;
-use crate::hook::request::{self, Admission, Asked, Refusal};
-use crate::message::{InRun, Message, Number, Numbers, Run};
+use crate::hook::request::Asked;
+use crate::message::{InRun, Numbers, Run};
 use crate::metrics::Metrics;
 use crate::packet::connect::ClientId;
 use crate::packet::reason::Reason;
 use crate::packet::{PacketId, QoS};
 use crate::session::outbound::Delivery;
 use crate::session::subscribe::RetainedRead;
-use crate::session::{Command, Fault, Outcome, Session, Subscribed};
-use crate::store::{Lease, Page, StoreError, Stored, Write, Written};
-use crate::subscription::{Grant, Selector, ShareGroup, Subscription};
+use crate::session::{Command, Outcome, Session, Subscribed};
+use crate::store::{Lease, Page, StoreError, Stored, Write};
+use crate::subscription::{Selector, ShareGroup, Subscription};
 use crate::time::Time;
-use crate::topic::name::TopicName;
 
 /// Retained messages read at a time.
 const RETAINED_PAGE: usize = 256;
-
-/// What several commands want of the Store and of mailboxes, so that each is asked once for all of them.
-#[derive(Debug, Default)]
-pub struct Batch {
-    writes: Vec<Write>,
-    /// The command that each write belongs to.
-    origins: Vec<usize>,
-    /// What the Client is on record with, in its order: written when everything else is done, for a message on record is not routed again.
-    pub(super) records: Vec<(Write, usize)>,
-    /// What is kept as pending before anybody gets anything.
-    pub(super) pending: Vec<once::Kept>,
-    /// Whose turn it was for messages that have a number.
-    pub(super) turns: Vec<(Number, Arc<ShareGroup>, ClientId)>,
-    pub(super) deliveries: Vec<(Arc<Subscriber>, Delivery)>,
-    rings: Vec<Arc<Subscriber>>,
-    /// What other nodes are to have.
-    outbox: Outbox,
-    /// What somebody else than the subscribers answers, each with its command.
-    asked: Vec<(usize, Asked)>,
-    /// Whoever has so much mail that the publisher should wait a moment.
-    pub(super) crowded: Option<Arc<Subscriber>>,
-}
 
 /// What came of the commands of a turn.
 #[derive(Debug, Default)]
@@ -59,42 +32,6 @@ pub struct Committed {
     pub outcomes: Vec<Outcome>,
     /// A subscriber that cannot keep up: the connection reads no more until there is room, or for a moment.
     pub crowded: Option<Arc<Subscriber>>,
-}
-
-impl Batch {
-    fn write(&mut self, write: Write, origin: usize) {
-        self.writes.push(write);
-        self.origins.push(origin);
-    }
-
-    /// Whoever has so much mail that a publisher should wait a moment.
-    pub(super) fn crowded(&self) -> Option<&Arc<Subscriber>> {
-        self.crowded.as_ref()
-    }
-
-    /// How much there is that outlives this node.
-    fn reach(&self) -> usize {
-        self.writes.len() + self.outbox.len()
-    }
-
-    pub(super) fn note_turn(&mut self, number: Number, group: &Arc<ShareGroup>, member: &ClientId) {
-        self.turns.push((number, group.clone(), member.clone()));
-    }
-
-    pub(super) fn deliver(&mut self, to: &Arc<Subscriber>, run: &Arc<Run>, grant: &Grant, origin: usize) {
-        if to.place != Place::Here {
-            return self.outbox.add(to, run, grant, false, None);
-        }
-        let highest = run.highest_qos().min(grant.qos);
-        if to.is_durable() && highest > QoS::AtMostOnce {
-            self.write(Write::Append { to: to.client_id.clone(), run: run.clone(), grant: grant.clone() }, origin);
-            self.rings.push(to.clone());
-            if run.messages().iter().all(|message| message.qos > QoS::AtMostOnce) {
-                return;
-            }
-        }
-        self.deliveries.push((to.clone(), Delivery { run: run.clone(), grant: grant.clone() }));
-    }
 }
 
 impl Broker {
@@ -218,41 +155,6 @@ impl Broker {
         }
     }
 
-    /// The requests of a run that are taken, and whether each is routed too. Why the run is refused: a request is a run of its own.
-    fn admit(&self, member: &Member, run: &Run, now: Time) -> Result<Vec<(Asked, bool)>, Reason> {
-        let Some(requests) = self.requests.get() else { return Ok(Vec::new()) };
-        let client = &member.client;
-        let mut taken = Vec::new();
-        for message in run.messages().iter().filter(|message| request::concerns(message)) {
-            match requests.admit(client, message, now) {
-                Admission::Pass => {}
-                Admission::Refuse(reason) => return Err(reason),
-                Admission::Take { route } => {
-                    self.may_be_answered(client, message)?;
-                    taken.push((Asked { client: client.clone(), message: message.clone(), matched: false }, route));
-                }
-            }
-        }
-        Ok(taken)
-    }
-
-    /// Whoever answers publishes to the Response Topic in the name of this Server: what the Client may not do itself is not done for it.
-    fn may_be_answered(&self, client: &Client, message: &Message) -> Result<(), Reason> {
-        let Some(topic) = message.properties.as_deref().and_then(|properties| properties.response_topic.clone()) else { return Ok(()) };
-        let topic = TopicName::new(topic).ok_or(Reason::TOPIC_NAME_INVALID)?;
-        if topic.is_system() {
-            return Err(Reason::NOT_AUTHORIZED);
-        }
-        self.guard.publish(client, &topic).map(drop)
-    }
-
-    /// Gives requests to whoever answers them.
-    async fn take_requests(&self, asked: Vec<(usize, Asked)>, now: Time) -> Vec<(usize, Result<(), Refusal>)> {
-        let Some(requests) = self.requests.get().filter(|_| !asked.is_empty()) else { return Vec::new() };
-        let (origins, asked): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
-        origins.into_iter().zip(requests.take(asked, now).await).collect()
-    }
-
     /// Retains what is to be retained, then finds who gets the run. The order makes sure that a subscription that comes meanwhile
     /// gets the message one way or the other.
     pub(super) async fn stage(
@@ -301,78 +203,6 @@ impl Broker {
         let Some(message) = run.messages().iter().rfind(|message| message.retain) else { return Ok(()) };
         let kept = (!message.payload.is_empty()).then(|| Arc::new(Run::from(message.clone())));
         self.store.retain(run.topic(), kept, now).await
-    }
-
-    /// One write to the Store for the whole batch, then the mailboxes.
-    ///
-    /// A QoS 2 message that leaves this node is pending in the Store before: whoever goes on with it when this node dies hands it to those who
-    /// have not had it (`once.rs`).
-    pub(super) async fn flush(&self, batch: &mut Batch, outcomes: &mut [Outcome], now: Time) -> Result<(), StoreError> {
-        self.keep_pending(batch, now).await?;
-        let (writes, origins) = (std::mem::take(&mut batch.writes), std::mem::take(&mut batch.origins));
-        let asked = std::mem::take(&mut batch.asked);
-        let (taken, written) = tokio::join!(self.take_requests(asked, now), self.write(writes, origins, outcomes, now));
-        written?;
-        for (origin, taken) in taken {
-            match taken {
-                Ok(()) => {}
-                Err(Refusal::Because(reason)) => outcomes[origin] = Outcome::Refused(reason),
-                Err(Refusal::Unavailable) => return Err(StoreError::Unavailable),
-            }
-        }
-        fault::point("publish.stored");
-        let mut left = Vec::new();
-        let sent = match self.send(&mut batch.outbox, &mut left).await {
-            Ok(()) => {
-                fault::point("publish.posted");
-                self.ring_away(&batch.rings).await
-            }
-            error => error,
-        };
-        left.extend(self.push_all(batch));
-        fault::point("publish.pushed");
-        for subscriber in batch.rings.drain(..) {
-            subscriber.mailbox.ring();
-        }
-        sent?;
-        for (message, group) in left {
-            // It comes to an end: who has left, or is about to be ended for want of room, is not chosen again.
-            Box::pin(self.hand_over(message, &group, now)).await?;
-        }
-        let (records, origins) = std::mem::take(&mut batch.records).into_iter().unzip();
-        self.write(records, origins, outcomes, now).await
-    }
-
-    async fn write(&self, writes: Vec<Write>, origins: Vec<usize>, outcomes: &mut [Outcome], now: Time) -> Result<(), StoreError> {
-        if writes.is_empty() {
-            return Ok(());
-        }
-        let begun = Instant::now();
-        let written = self.store.write(writes, now).await?;
-        self.metrics.store_write_seconds.observe(begun.elapsed());
-        for (written, origin) in written.into_iter().zip(origins) {
-            if written == Written::StoreFull && outcomes.len() > origin {
-                outcomes[origin] = Outcome::Refused(Reason::QUOTA_EXCEEDED);
-            }
-            if matches!(written, Written::StoreFull | Written::QueueFull) {
-                Metrics::add(&self.metrics.messages_dropped_queue_full, 1);
-            }
-        }
-        Ok(())
-    }
-
-    /// A full mailbox loses QoS 0 messages. A Session that lives only as long as its connection ends rather than lose more than that.
-    pub(super) fn push(&self, subscriber: &Subscriber, delivery: Delivery) -> Pushed {
-        let messages = delivery.run.messages().len() as u64;
-        let lossy = subscriber.is_durable() || delivery.run.highest_qos().min(delivery.grant.qos) == QoS::AtMostOnce;
-        let pushed = subscriber.mailbox.push(delivery, self.mailbox);
-        if pushed == Pushed::Full {
-            Metrics::add(&self.metrics.messages_dropped_slow, messages);
-            if !lossy {
-                subscriber.mailbox.kick(Fault::new(Reason::QUOTA_EXCEEDED, "too many messages wait for this Client"));
-            }
-        }
-        pushed
     }
 
     async fn subscribe(&self, member: &mut Member, requests: Vec<Result<Subscription, Reason>>) -> Result<Outcome, StoreError> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::broker::Broker;
-use crate::broker::commit::Batch;
+use crate::broker::batch::Batch;
 use crate::broker::roster::{Place, Subscriber};
 use crate::broker::routes::RouteCache;
 use crate::message::{Message, Run};
@@ -54,7 +54,7 @@ impl Broker {
         if run.highest_qos() > QoS::AtMostOnce {
             self.promise().await?;
         }
-        if let Some(crowded) = batch.crowded() {
+        if let Some(crowded) = batch.crowded.as_ref() {
             let room = std::future::poll_fn(|context| crowded.mailbox.poll_room(context));
             if tokio::time::timeout(HOLD, room).await.is_err() {
                 crowded.mailbox.give_up();

@@ -1,6 +1,7 @@
 //! What every connection of this node shares: who is here, who subscribes to what, and the way of a message to all of them.
 
 pub mod addresses;
+mod batch;
 pub mod census;
 pub mod commit;
 mod debts;
@@ -18,6 +19,7 @@ pub mod rate;
 pub mod reaper;
 mod reconsider;
 pub mod replica;
+mod requests;
 pub mod roster;
 pub mod routes;
 mod screen;
@@ -358,7 +360,7 @@ impl Broker {
 
     /// Publishes a message of the Server itself, or one whose publisher is gone.
     pub async fn publish(&self, message: Message, now: Time) -> Result<(), StoreError> {
-        let mut batch = commit::Batch::default();
+        let mut batch = batch::Batch::default();
         let run = Arc::new(Run::from(message));
         self.stage(&mut RouteCache::default(), None, &run, &mut batch, now).await?;
         self.flush(&mut batch, &mut [], now).await

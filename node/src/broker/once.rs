@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::broker::commit::Batch;
+use crate::broker::batch::Batch;
 use crate::broker::mailbox::Pushed;
 use crate::broker::routes::RouteCache;
 use crate::broker::{Broker, Member};

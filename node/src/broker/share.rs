@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::broker::Broker;
-use crate::broker::commit::Batch;
+use crate::broker::batch::Batch;
 use crate::broker::roster::{Place, Subscriber};
 use crate::broker::routes::GroupRoute;
 use crate::message::{Message, Run};

@@ -1,5 +1,6 @@
 //! What only the store on Redis has to take care of: names in keys, bounds without a count, two nodes.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use mqttd::message::{Message, Run};
@@ -167,4 +168,30 @@ async fn every_primary_has_the_functions_and_gets_them_again() {
         }
     }
     assert!(redis.servers.iter().all(|server| libraries(server) >= 1));
+}
+
+#[tokio::test]
+async fn a_library_of_another_text_is_replaced_and_one_of_another_version_stays() {
+    let Some(redis) = Redis::start() else { return };
+    let load = |name: &str| {
+        let code = format!("#!lua name={name}\nredis.register_function('{name}_open', function() return 'not ours' end)");
+        redis.query::<String>(&["FUNCTION", "LOAD", "REPLACE", &code])
+    };
+    // Names, and whether the text is ours.
+    let libraries = || {
+        let listed = redis.query::<Vec<HashMap<String, redis::Value>>>(&["FUNCTION", "LIST", "WITHCODE"]);
+        let text = |library: &HashMap<String, redis::Value>, field| redis::from_redis_value::<String>(library[field].clone()).unwrap();
+        let is_ours = |library| !text(library, "library_code").contains("not ours");
+        listed.iter().map(|library| (text(library, "library_name"), is_ours(library))).collect::<BTreeMap<_, _>>()
+    };
+    let before = load("mqttd_of_before");
+    drop(connected(settings(redis.url())).await);
+    let loaded = libraries();
+    assert_eq!(loaded.values().filter(|is_ours| **is_ours).count(), 2);
+    loaded.keys().for_each(|name| drop(load(name)));
+    assert!(libraries().values().all(|is_ours| !is_ours));
+    let store = connected(settings(redis.url())).await;
+    store.open(&client("c"), Open { clean_start: false, expiry: MINUTE, will: None }, NOW).await.unwrap();
+    assert_eq!(libraries(), loaded);
+    assert!(!loaded[&before]);
 }

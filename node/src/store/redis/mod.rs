@@ -16,6 +16,7 @@ mod encoding;
 mod functions;
 pub mod joining;
 mod keys;
+mod library;
 pub mod link;
 mod queue;
 mod reply;
@@ -41,7 +42,7 @@ use super::{Stats, StoreError};
 use crate::packet::connect::ClientId;
 use cluster::Cluster;
 use functions::Function;
-use keys::Keys;
+use keys::{Keys, SessionKeys};
 use link::Link;
 use link::address::{Access, Address};
 use link::error::LinkError;
@@ -159,9 +160,20 @@ impl Redis {
         self.command(command)
     }
 
+    /// Sends commands about one Session, in their order with its writes; all of them are answered, or none is.
+    async fn by_lane<const N: usize>(&self, keys: &SessionKeys, commands: [Cmd; N]) -> Result<[Value; N], StoreError> {
+        let replies = self.link.write(keys.write_shard(), commands.into()).await.map_err(failed)?;
+        if replies.iter().any(|reply| reply.as_ref().is_err_and(library::is_missing)) {
+            functions::load(&self.link).await.map_err(failed)?;
+            return Err(StoreError::Unavailable);
+        }
+        let values = replies.into_iter().map(|reply| reply.map_err(|error| failed(error.into()))).collect::<Result<Vec<_>, _>>()?;
+        values.try_into().map_err(|_| StoreError::Unavailable) // there is a reply for each
+    }
+
     async fn command(&self, command: Cmd) -> Result<Value, StoreError> {
         match self.link.call(command).await {
-            Err(error) if functions::is_missing(&error) => {
+            Err(error) if library::is_missing(&error) => {
                 // Redis began again with nothing; the next call finds it as it should be.
                 functions::load(&self.link).await.map_err(failed)?;
                 Err(StoreError::Unavailable)

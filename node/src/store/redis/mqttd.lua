@@ -1,5 +1,5 @@
-#!lua name=mqttd_v1
--- The steps of the Store that have to be atomic. Each is registered as `mqttd_v1_NAME`; node/src/store/redis/functions.rs calls them.
+#!lua name=LIBRARY
+-- The steps of the Store that have to be atomic. Each is registered as `LIBRARY_NAME`; node/src/store/redis/functions.rs calls them.
 --
 -- All keys of a call are in one slot. `now` is the caller's, in ms; what must never come twice (epochs, sequences) is taken from the
 -- clock of Redis, in microseconds: a Session that was purged leaves nothing else to count on from.
@@ -339,29 +339,17 @@ local function has_expired(entry, now)
   return at and at <= now
 end
 
--- keys: s queue; args: epoch after limit now
--- the last sequence that was looked at (false: none), how many had expired, then sequence and message of each.
-local function read(keys, args)
-  local it = load(keys[1])
-  if not it or it.epoch ~= args[1] or not it.durable then return { false, 0 } end
-  local now, expired, handed = tonumber(args[4]), {}, it.handed
-  local reply = { false, 0 }
-  for _, entry in ipairs(call('XRANGE', keys[2], '(0-' .. args[2], '+', 'COUNT', args[3])) do
-    local text = string.sub(entry[1], 3)
-    local sequence = tonumber(text)
-    reply[1] = text
-    if sequence > it.sent and has_expired(entry, now) then
-      expired[#expired + 1] = entry[1]
-    else
-      reply[#reply + 1] = text
-      reply[#reply + 1] = entry[2][2]
-      handed = math.max(handed, sequence)
-    end
-  end
-  reply[2] = #expired
-  if #expired > 0 then call('XDEL', keys[2], unpack(expired)) end
-  if handed > it.handed and it.node ~= '' then call('HSET', keys[1], 'r', int(handed)) end
-  return reply
+-- keys: s queue; args: epoch up-to
+-- This connection reads the queue up to a sequence: what of that is there now may have been sent from here on. The last sequence that an earlier
+-- connection may have sent, and up to where it is noted; nothing for who has no such Session. The messages themselves are read beside it by a
+-- plain XRANGE: for Lua to take them in and give them out again costs four times as much.
+local function hand(keys, args)
+  local f = call('HMGET', keys[1], 'e', 'd', 'n', 'h', 'r')
+  if f[1] ~= args[1] or f[2] ~= '1' then return false end
+  local newest = call('XREVRANGE', keys[2], '+', '-', 'COUNT', 1)[1]
+  local handed = newest and math.min(tonumber(string.sub(newest[1], 3)), tonumber(args[2])) or 0
+  if handed > tonumber(f[5] or 0) and f[3] ~= '' then call('HSET', keys[1], 'r', int(handed)) end
+  return { f[4] or '0', int(handed) }
 end
 
 -- Removes what has expired among the oldest messages that nobody has read, and says how much. A few of them: their payloads come along.
@@ -516,7 +504,7 @@ end
 
 -- `allow-oom`: these free memory, or must not fail when there is none left.
 local function register(name, callback, flags)
-  redis.register_function { function_name = 'mqttd_v1_' .. name, callback = callback, flags = flags or {} }
+  redis.register_function { function_name = 'LIBRARY_' .. name, callback = callback, flags = flags or {} }
 end
 
 register('open', open)
@@ -532,7 +520,7 @@ register('forget', forget, { 'allow-oom' })
 register('release', release, { 'allow-oom' })
 register('resync', resync, { 'allow-oom' })
 register('index', index, { 'allow-oom' })
-register('read', read, { 'allow-oom' })
+register('hand', hand, { 'allow-oom' })
 register('append', append)
 register('append_once', append_once)
 register('retain', retain)

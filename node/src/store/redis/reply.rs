@@ -26,16 +26,12 @@ impl Reply {
         self.0.len()
     }
 
-    fn next(&mut self) -> Value {
+    pub(super) fn value(&mut self) -> Value {
         self.0.next().unwrap_or_default()
     }
 
     pub(super) fn number(&mut self) -> Result<u64, StoreError> {
-        number(&self.next())
-    }
-
-    pub(super) fn value(&mut self) -> Value {
-        self.next()
+        number(&self.value())
     }
 
     pub(super) fn flag(&mut self) -> Result<bool, StoreError> {
@@ -43,21 +39,21 @@ impl Reply {
     }
 
     pub(super) fn optional_number(&mut self) -> Result<Option<u64>, StoreError> {
-        let value = self.next();
+        let value = self.value();
         if value == Value::Nil { Ok(None) } else { number(&value).map(Some) }
     }
 
     pub(super) fn bytes(&mut self) -> Result<Bytes, StoreError> {
-        bytes(self.next())
+        bytes(self.value())
     }
 
     pub(super) fn optional_bytes(&mut self) -> Result<Option<Bytes>, StoreError> {
-        let value = self.next();
+        let value = self.value();
         if value == Value::Nil { Ok(None) } else { bytes(value).map(Some) }
     }
 
     pub(super) fn list(&mut self) -> Result<Reply, StoreError> {
-        Reply::new(self.next())
+        Reply::new(self.value())
     }
 
     pub(super) fn all_bytes(self) -> Result<Vec<Bytes>, StoreError> {
@@ -70,6 +66,14 @@ impl Reply {
 
     pub(super) fn all_numbers(self) -> Result<Vec<u64>, StoreError> {
         self.0.map(|value| number(&value)).collect()
+    }
+}
+
+impl Iterator for Reply {
+    type Item = Value;
+
+    fn next(&mut self) -> Option<Value> {
+        self.0.next()
     }
 }
 
@@ -93,7 +97,7 @@ pub(super) fn bytes(value: Value) -> Result<Bytes, StoreError> {
 
 /// Not what our own functions answer: another program writes to these keys.
 #[cold]
-fn unexpected(value: &Value) -> StoreError {
+pub(super) fn unexpected(value: &Value) -> StoreError {
     tracing::error!(?value, "Redis answered what the Store does not understand");
     StoreError::Unavailable
 }

@@ -10,6 +10,7 @@ use redis::{Cmd, Value, cmd};
 
 use super::Redis;
 use super::functions::{self, Function};
+use super::library;
 use super::link::Link;
 use super::link::apart::{Blocking, Subscriber};
 use super::link::error::LinkError;
@@ -159,7 +160,7 @@ impl Requests {
     async fn ask(&self, id: &str, commands: Vec<Cmd>) -> Result<Claim, StoreError> {
         let reply = self.link.write(shard(id), commands).await?.into_iter().next().ok_or(StoreError::Unavailable)?;
         let reply = match reply {
-            Err(error) if functions::is_missing(&error) => {
+            Err(error) if library::is_missing(&error) => {
                 functions::load(&self.link).await?;
                 return Err(StoreError::Unavailable);
             }

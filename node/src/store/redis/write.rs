@@ -12,6 +12,7 @@ use redis::{Cmd, RedisError, Value, cmd};
 
 use super::functions::{self, Function};
 use super::keys::SessionKeys;
+use super::library;
 use super::link::error::LinkError;
 use super::reply::{Reply, number};
 use super::sequences::Generation;
@@ -253,7 +254,7 @@ impl Redis {
         *is_begun = true;
         for (replies, meanings) in replies.into_iter().zip(meanings) {
             let replies = replies.map_err(failed)?;
-            if replies.iter().any(|reply| reply.as_ref().is_err_and(functions::is_missing)) {
+            if replies.iter().any(|reply| reply.as_ref().is_err_and(library::is_missing)) {
                 functions::load(&self.link).await.map_err(failed)?;
                 return Err(StoreError::Unavailable.into()); // part of it is done
             }

@@ -13,6 +13,7 @@ use super::functions::{self, Function};
 use super::reply;
 use crate::store::StoreError;
 use crate::store::cluster::{Expelled, News, NodeId, RouteVersion};
+use crate::store::redis::library;
 use crate::store::redis::link::apart::Blocking;
 use crate::store::redis::link::error::LinkError;
 use crate::time::Time;
@@ -120,7 +121,7 @@ impl Beat {
         let mut beat = Function::Beat.on(&self.core.keys.beat());
         beat.arg(self.core.node.as_str()).arg(u8::from(join)).arg(applied);
         match connection.query(&beat, Duration::ZERO).await {
-            Err(error) if functions::is_missing(&error) => {
+            Err(error) if library::is_missing(&error) => {
                 functions::load(&self.core.link).await?;
                 hear(connection.query(&beat, Duration::ZERO).await?)
             }

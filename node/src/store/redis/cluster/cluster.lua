@@ -1,5 +1,5 @@
-#!lua name=mqttd_cluster_v1
--- What has to be atomic between nodes. Each is registered as `mqttd_cluster_v1_NAME`; functions.rs calls them, keys.rs tells the keys.
+#!lua name=LIBRARY
+-- What has to be atomic between nodes. Each is registered as `LIBRARY_NAME`; functions.rs calls them, keys.rs tells the keys.
 --
 -- All keys of a call are in one slot. Every time is that of Redis, in ms; versions begin with its microseconds, so that they stay above
 -- all earlier ones when Redis has lost some. Numbers stay below 2^53, so that Lua's doubles are exact.
@@ -189,7 +189,7 @@ end
 
 -- `allow-oom`: what keeps nodes alive, and what only removes (and tells of it), goes on when Redis is full.
 local function register(name, callback, flags)
-  redis.register_function{ function_name = 'mqttd_cluster_v1_' .. name, callback = callback, flags = flags }
+  redis.register_function{ function_name = 'LIBRARY_' .. name, callback = callback, flags = flags }
 end
 
 register('set', set, {})

@@ -1,12 +1,12 @@
-//! The function library `mqttd_cluster_v1`: loaded when a node joins, called by name.
+//! The functions of `cluster.lua`, called by name.
 
-use redis::{Cmd, Value, cmd};
+use redis::{Cmd, Value};
 
+use crate::store::redis::library::{self, Library};
 use crate::store::redis::link::Link;
 use crate::store::redis::link::error::LinkError;
 
-const LIBRARY: &str = "mqttd_cluster_v1";
-const CODE: &str = include_str!("cluster.lua");
+static LIBRARY: Library = Library::new("mqttd_cluster", include_str!("cluster.lua"));
 
 /// The steps that Redis does as one. Their keys, arguments and replies stand above each in `cluster.lua`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,29 +24,27 @@ pub(super) enum Function {
 impl Function {
     fn name(self) -> &'static str {
         match self {
-            Function::Set => "mqttd_cluster_v1_set",
-            Function::Unset => "mqttd_cluster_v1_unset",
-            Function::End => "mqttd_cluster_v1_end",
-            Function::History => "mqttd_cluster_v1_history",
-            Function::Beat => "mqttd_cluster_v1_beat",
-            Function::Claim => "mqttd_cluster_v1_claim",
-            Function::ClaimOn => "mqttd_cluster_v1_claim_on",
-            Function::Leave => "mqttd_cluster_v1_leave",
+            Function::Set => "set",
+            Function::Unset => "unset",
+            Function::End => "end",
+            Function::History => "history",
+            Function::Beat => "beat",
+            Function::Claim => "claim",
+            Function::ClaimOn => "claim_on",
+            Function::Leave => "leave",
         }
     }
 
     /// The command with these keys; its arguments are added to it.
     pub(super) fn on(self, keys: &[String]) -> Cmd {
-        let mut command = cmd("FCALL");
-        command.arg(self.name()).arg(keys.len()).arg(keys);
-        command
+        LIBRARY.call(self.name(), keys)
     }
 }
 
 /// Calls a function by the control connection. When Redis has lost the library, the call was not done: it is loaded, and called again.
 pub(super) async fn call(link: &Link, command: Cmd) -> Result<Value, LinkError> {
     match link.call(command.clone()).await {
-        Err(error) if is_missing(&error) => {
+        Err(error) if library::is_missing(&error) => {
             load(link).await?;
             link.call(command).await
         }
@@ -54,28 +52,9 @@ pub(super) async fn call(link: &Link, command: Cmd) -> Result<Value, LinkError> 
     }
 }
 
-/// Loads the library into every primary, unless this very text is loaded. Replacing it is one step for Redis: no call finds it missing.
+/// Loads them into every primary that has not got them.
 pub(super) async fn load(link: &Link) -> Result<(), LinkError> {
-    let listed = link.call_all(cmd("FUNCTION").arg("LIST").arg("LIBRARYNAME").arg(LIBRARY).arg("WITHCODE").take()).await?;
-    if listed.iter().all(holds_code) {
-        return Ok(());
-    }
-    link.call_all(cmd("FUNCTION").arg("LOAD").arg("REPLACE").arg(CODE).take()).await.map(drop)
-}
-
-/// Whether a reply has our text somewhere in it.
-fn holds_code(value: &Value) -> bool {
-    match value {
-        Value::BulkString(text) => text == CODE.as_bytes(),
-        Value::Array(values) => values.iter().any(holds_code),
-        Value::Map(pairs) => pairs.iter().any(|(_, value)| holds_code(value)),
-        _ => false,
-    }
-}
-
-/// Redis has lost the library, as after FLUSHALL or a restart without persistence.
-pub(super) fn is_missing(error: &LinkError) -> bool {
-    matches!(error, LinkError::Script(text) if text.contains("Function not found"))
+    LIBRARY.load(link).await
 }
 
 #[cfg(test)]
@@ -86,10 +65,6 @@ mod tests {
     fn every_function_is_registered() {
         use Function::*;
         let all = [Set, Unset, End, History, Beat, Claim, ClaimOn, Leave];
-        for function in all {
-            let name = function.name().strip_prefix("mqttd_cluster_v1_").unwrap();
-            assert!(CODE.contains(&format!("\nregister('{name}', ")), "{name}");
-        }
-        assert_eq!(CODE.matches("\nregister('").count(), all.len());
+        LIBRARY.assert_registers(&all.map(Function::name));
     }
 }

@@ -41,6 +41,7 @@ const NEEDED: &[&str] = &[
     "XLEN K",
     "XRANGE K - +",
     "XREAD STREAMS K 0",
+    "XREVRANGE K + -",
     "XSETID K 1",
     "XTRIM K MAXLEN 1",
     "ZADD K 1 m",
