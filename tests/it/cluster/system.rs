@@ -94,9 +94,9 @@ fn clients_are_told_of_as_they_come_and_go() {
         assert_eq!((&connected["keepalive"], &connected["ipaddress"]), (&77.into(), &"127.0.0.1".into()));
         let by_itself = version != V3_1;
         if by_itself {
-            client.disconnect()
+            client.disconnect();
         } else {
-            client.cut()
+            client.cut();
         }
         let disconnected = told("disconnected");
         assert_eq!(
