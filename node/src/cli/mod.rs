@@ -106,6 +106,12 @@ enum Command {
     Clients(control::ClientsArguments),
     /// Disconnect a client; its session stays, and it may come back
     Kick(control::KickArguments),
+    /// Shut out a client, a user or addresses, at every node
+    Ban(control::BanArguments),
+    /// Let somebody in again who was shut out
+    Unban(control::UnbanArguments),
+    /// List who is shut out
+    Bans(control::BansArguments),
     /// Send the clients of a node away and let it take no more, until it ends
     Drain(control::DrainArguments),
     /// Publish messages
@@ -138,6 +144,9 @@ impl Arguments {
             Command::Status(arguments) => control::status(&arguments),
             Command::Clients(arguments) => control::clients(&arguments),
             Command::Kick(arguments) => control::kick(&arguments),
+            Command::Ban(arguments) => control::ban(&arguments),
+            Command::Unban(arguments) => control::unban(&arguments),
+            Command::Bans(arguments) => control::bans(&arguments),
             Command::Drain(arguments) => control::drain(&arguments),
             Command::Publish(arguments) => publish::run(&arguments),
             Command::Subscribe(arguments) => subscribe::run(&arguments),
