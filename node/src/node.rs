@@ -1,6 +1,6 @@
 //! The node: puts the parts together, binds, runs, ends. The only room that reads the configuration.
 
-mod admission;
+pub(crate) mod admission;
 pub mod builder;
 pub mod handle;
 mod listeners;
@@ -202,7 +202,7 @@ impl Node {
         // Before the first connection: a request that nobody takes would be a message as any other.
         let _requests = mcp::start(&self.broker, self.requests, self.routes);
         // Without doors too: other nodes ask this one.
-        tasks.spawn(admin::run(self.doors, self.broker.clone(), self.admin));
+        tasks.spawn(admin::run(self.doors, self.auth, self.admin));
         let house = listener::House { broker: self.broker.clone(), hall: self.hall, open };
         let renewals: Vec<_> = self.listeners.iter().filter_map(Bound::renewal).collect();
         if !renewals.is_empty() {

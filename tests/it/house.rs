@@ -31,7 +31,11 @@ const FLOORS: &[(&str, u8)] = &[
 ];
 
 /// Doors between rooms of one floor, each with its reason.
-const SIDEWAYS: &[(&str, &str, &str)] = &[("main", "cli", "the program is its command line"), ("clock", "time", "a clock tells the Time")];
+const SIDEWAYS: &[(&str, &str, &str)] = &[
+    ("main", "cli", "the program is its command line"),
+    ("clock", "time", "a clock tells the Time"),
+    ("admin", "auth", "who is shut out is told by the administration"),
+];
 
 /// The rooms that do as they are told: no I/O, no clock, no threads.
 const PURE: &[&str] = &["packet", "topic", "message", "subscription", "session", "router", "hook", "time"];

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use mqttd::Message as Said;
 use mqttd::config::StoreUrl;
+use mqttd_tests::cluster::until;
 use mqttd_tests::redis::Redis;
 use mqttd_tests::*;
 
@@ -74,4 +76,33 @@ fn what_could_not_be_given_back_is_given_back_later() {
     for _ in 0..2 {
         watcher.expect_publish(message(&topic, "dead"));
     }
+}
+
+/// What a program asks of its node reaches Clients of the other one.
+#[test]
+fn a_handle_reaches_clients_of_another_node() {
+    let Some(redis) = Redis::shared() else { return };
+    let (url, prefix) = (redis.url(), unique("nodes"));
+    let embed = || Broker::embed(mqttd::Node::builder().store(&url).set("store.prefix", &prefix));
+    let ((_a, handle), (b, _)) = (embed(), embed());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for version in VERSIONS {
+        let mut kicked = b.client(version).id("c").durable().connect();
+        until("a knows of b", || runtime.block_on(handle.kick("c")) == Ok(true));
+        kicked.expect_disconnect(Reason::ADMINISTRATIVE_ACTION);
+        assert_eq!(runtime.block_on(handle.kick("nobody")), Ok(false));
+        for durable in [false, true] {
+            let connecting = b.client(version).id("d");
+            let mut client = if durable { connecting.durable().connect() } else { connecting.connect() };
+            for level in [0, 1, 2] {
+                let said = Said::new("not/subscribed", format!("{level}")).unwrap().qos(QoS::from_bits(level).unwrap());
+                runtime.block_on(handle.publish_to_client("d", said)).unwrap();
+                client.receive(message("not/subscribed", format!("{level}")).qos(level));
+            }
+            client.expect_nothing();
+            client.disconnect();
+        }
+    }
+    let said = Said::new("t", "x").unwrap().qos(QoS::AtLeastOnce);
+    assert!(runtime.block_on(handle.publish_to_client("nobody", said)).unwrap_err().is_absent());
 }

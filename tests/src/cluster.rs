@@ -163,6 +163,17 @@ struct Log {
 }
 
 impl Node {
+    /// One by itself, with its Store in memory, and with these variables in its environment.
+    pub fn alone(variables: &[(&str, &str)]) -> Node {
+        let variables: Vec<_> = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Node::start("memory:", "alone", &variables)
+    }
+
+    /// A client of it, about to connect.
+    pub fn client(&self, version: Version) -> Connecting {
+        Connecting::new(self.address, version)
+    }
+
     fn start(store: &str, name: &str, variables: &[(String, String)]) -> Node {
         let log = Arc::new(Log::default());
         let (process, [address, admin], listener) = launch(store, name, variables, [ANY; 2], &log);
@@ -212,6 +223,11 @@ impl Node {
     /// SIGTERM; [`Node::ended`] waits for the end.
     pub fn terminate(&self) {
         self.signal("TERM");
+    }
+
+    /// SIGHUP: it reads its configuration again.
+    pub fn hang_up(&self) {
+        self.signal("HUP");
     }
 
     /// SIGSTOP: it keeps its connections and says nothing.

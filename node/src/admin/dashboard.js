@@ -111,6 +111,7 @@ function show(state) {
   chart();
   drawNodes(nodes, Math.max(1, ...nodes.map((node) => node.connections || 0)), rates ? rates.nodes : {});
   slow(state.slow);
+  work(state.work, sum, rates);
 }
 
 // What was counted since the last event. A node that began again counts from zero, and is left out once.
@@ -119,12 +120,14 @@ function measure(state) {
   let rates = null;
   if (before && state.at > before.at) {
     const seconds = (state.at - before.at) / 1000;
-    rates = { in: 0, out: 0, nodes: {} };
+    rates = { in: 0, out: 0, asked: 0, answered: 0, nodes: {} };
     for (const [key, node] of now) {
       const old = before.nodes.get(key);
       if (!old || old.started_at !== node.started_at) continue;
       const rate = (field) => Math.max(0, (node.counters[field] - old.counters[field]) / seconds);
       rates.nodes[node.node] = { in: rate("publishes_received"), out: rate("publishes_sent") };
+      rates.asked += rate("mcp_requests");
+      rates.answered += rate("mcp_responses");
       rates.in += rates.nodes[node.node].in;
       rates.out += rates.nodes[node.node].out;
     }
@@ -211,8 +214,36 @@ function slow(clients) {
     opener(client.clientid), client.node, number(client.mailbox_messages), bytes(client.mailbox_bytes + client.outgoing_bytes)])));
 }
 
-function table(heads, rows) {
-  const kind = (at) => (at > 1 ? "number" : null);
+// Hidden as long as nobody has asked and nobody would answer.
+function work(state, sum, rates) {
+  const nodes = [...before.nodes.values()];
+  const count = (field) => nodes.reduce((total, node) => total + (node.counters[field] || 0), 0);
+  const errors = ["timeout", "no_worker", "worker_failed", "too_large", "unavailable"].map((name) => [name.replace("_", " "), count(`mcp_errors_${name}`)]).filter(([, many]) => many > 0);
+  by("work-section").hidden = state.workers_count === 0 && state.requests_count === 0 && count("mcp_requests") === 0;
+  if (by("work-section").hidden) return;
+  const facts = [
+    ["Wait for an answer", number(state.requests_count)],
+    ["Asked / answered by workers per s", rates ? `${number(rates.asked)} / ${number(rates.answered)}` : "–"],
+    ["Refused", number(count("mcp_requests_refused"))],
+    ["Error replies", errors.length === 0 ? "none" : errors.map(([name, many]) => `${number(many)} ${name}`).join(", ")],
+  ];
+  const workers = state.workers.map((worker) => [worker.name, worker.filters.join(", ") || "everything", worker.group || "–", `${worker.running} of ${worker.concurrency}`, number(worker.answered), number(worker.failed)]);
+  const waiting = state.requests.map((request) => [request.topic, opener(request.clientid), request.node, lasting(Math.max(0, Date.parse(request.deadline) - Date.now()))]);
+  const more = state.workers_count > state.workers.length ? make("p", { class: "small" }, `The first ${state.workers.length} of ${number(state.workers_count)} workers.`) : null;
+  fill(by("work"), definitions(facts),
+    workers.length === 0 ? make("p", { class: "empty" }, "No worker has said that it is there.") : table(["Worker", "Answers", "Group", "Busy", "Answered", "Failed"], workers, 3), more,
+    waiting.length === 0 ? null : make("h3", {}, "The next that are late"),
+    waiting.length === 0 ? null : table(["Topic", "Client", "Node", "Time left"], waiting, 3));
+}
+
+// What is there already stays, with its focus.
+function fill(place, ...children) {
+  const next = make("div", {}, ...children);
+  if (place.innerHTML !== next.innerHTML && !place.contains(document.activeElement)) place.replaceChildren(...next.childNodes);
+}
+
+function table(heads, rows, numbers = 2) {
+  const kind = (at) => (at >= numbers ? "number" : null);
   return make("div", { class: "scroll", tabindex: "0" }, make("table", {},
     make("thead", {}, make("tr", {}, ...heads.map((head, at) => make("th", { scope: "col", class: kind(at) }, head)))),
     make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map((cell, at) => make("td", { class: kind(at) }, cell)))))));

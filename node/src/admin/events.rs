@@ -22,6 +22,10 @@ const INTERVAL: Duration = Duration::from_secs(2);
 /// Slow clients that are named.
 const SLOW_SHOWN: usize = 10;
 
+/// Requests that are shown, those that are late first, and workers.
+const REQUESTS_SHOWN: usize = 5;
+const WORKERS_SHOWN: usize = 50;
+
 pub(super) fn routes() -> Router<Arc<Desk>> {
     Router::new().route("/events", get(events))
 }
@@ -40,9 +44,19 @@ async fn events(State(desk): Shared) -> Response {
 impl Desk {
     async fn state(&self) -> serde_json::Value {
         let slow = Question::Clients { filter: Filter { slow: Some(true), ..Filter::default() }, reach: SLOW_SHOWN };
-        let (nodes, slow) = tokio::join!(all_nodes(self), self.ask_all(&slow));
+        let requests = Question::Requests { filter: Filter::default(), reach: REQUESTS_SHOWN };
+        let (nodes, slow, mut requests) = tokio::join!(all_nodes(self), self.ask_all(&slow), self.ask_all(&requests));
+        let count = requests.answers.iter().filter_map(|answer| answer["count"].as_u64()).sum::<u64>();
+        let mut first: Vec<_> =
+            requests.answers.iter_mut().filter_map(|answer| answer["data"].as_array_mut()).flat_map(std::mem::take).collect();
+        first.sort_by(|a, b| a["deadline"].as_str().cmp(&b["deadline"].as_str()));
+        first.truncate(REQUESTS_SHOWN);
+        let mut workers = self.workers();
+        let workers_count = workers.len();
+        workers.truncate(WORKERS_SHOWN);
+        let work = json!({ "requests": first, "requests_count": count, "workers": workers, "workers_count": workers_count });
         let slow: Vec<_> = slow.answers.iter().filter_map(|answer| answer["data"].as_array()).flatten().take(SLOW_SHOWN).collect();
         let retained = self.broker.store().stats().await.ok().map(|stats| stats.retained);
-        json!({ "self": self.settings.node, "at": self.broker.clock.now().0, "nodes": nodes, "slow": slow, "retained": retained })
+        json!({ "self": self.settings.node, "at": self.broker.clock.now().0, "nodes": nodes, "slow": slow, "work": work, "retained": retained })
     }
 }

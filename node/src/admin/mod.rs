@@ -20,9 +20,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use tokio::net::TcpListener;
 
+use crate::auth::doors::Doors;
 use crate::broker::Broker;
 use crate::time::Time;
 use door::{Door, From};
+pub use questions::{Kicked, kick};
 use reply::Problem;
 
 /// What the room is told at its start.
@@ -49,6 +51,7 @@ pub struct Limits {
 #[derive(Debug)]
 struct Desk {
     broker: Arc<Broker>,
+    auth: Doors,
     settings: Settings,
     started: Time,
 }
@@ -56,9 +59,10 @@ struct Desk {
 type Shared = State<Arc<Desk>>;
 
 /// Answers on these listeners, and what other nodes ask, for as long as it is polled.
-pub async fn run(listeners: Vec<TcpListener>, broker: Arc<Broker>, settings: Settings) {
+pub async fn run(listeners: Vec<TcpListener>, auth: Doors, settings: Settings) {
+    let broker = auth.broker().clone();
     let started = broker.clock.now();
-    let desk = Arc::new(Desk { broker, settings, started });
+    let desk = Arc::new(Desk { broker, auth, settings, started });
     let mut doors = tokio::task::JoinSet::new();
     for listener in listeners {
         let service = router(desk.clone()).into_make_service_with_connect_info::<From>();

@@ -12,7 +12,9 @@ use tokio::time::MissedTickBehavior;
 
 use super::Desk;
 use super::reply::date;
+use crate::broker::Broker;
 use crate::broker::presence::Seen;
+use crate::hook::request::Waiting;
 use crate::metrics::Metrics;
 use crate::packet::Version;
 use crate::packet::connect::ClientId;
@@ -44,6 +46,11 @@ pub(super) enum Question {
         filter: Filter,
         reach: usize,
     },
+    /// The first so many of its requests that wait for their answer, and how many there are.
+    Requests {
+        filter: Filter,
+        reach: usize,
+    },
     /// How many connections come from each address.
     Addresses,
     /// Let go of your clients, or do not.
@@ -67,7 +74,7 @@ pub(super) struct Filter {
     pub slow: Option<bool>,
     /// Only of this node, by its configured name.
     pub node: Option<String>,
-    /// A Topic Filter, exactly as it was subscribed to.
+    /// A Topic Filter, exactly as it was subscribed to; of a request its Topic Name.
     pub topic: Option<String>,
     /// A Topic Name that it matches.
     pub match_topic: Option<String>,
@@ -113,6 +120,32 @@ pub(super) struct Said {
     pub missing: Vec<String>,
 }
 
+/// What became of a Client that was to be disconnected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kicked {
+    Told,
+    /// No node has it.
+    Absent,
+    /// No node that answers has it; these did not answer.
+    Unknown(Vec<String>),
+}
+
+/// Disconnects a Client with 0x98 Administrative action, on whatever node it is. Its Session stays, and it may come back.
+pub async fn kick(broker: &Broker, id: &str) -> Kicked {
+    if broker.kick_here(&ClientId::new(id)) {
+        return Kicked::Told;
+    }
+    let Some(cluster) = broker.store().cluster() else { return Kicked::Absent };
+    let said = cluster.ask(None, json!(Question::Kick { id: id.to_owned() }).to_string().as_bytes()).await;
+    if said.answers.iter().any(|(_, answer)| understood(answer) == Some(Value::Bool(true))) {
+        return Kicked::Told;
+    }
+    match said.missing.as_slice() {
+        [] => Kicked::Absent,
+        nodes => Kicked::Unknown(nodes.iter().map(|node| name_of(node).to_owned()).collect()),
+    }
+}
+
 impl Desk {
     /// Asks every node, this one first.
     pub(super) async fn ask_all(&self, question: &Question) -> Said {
@@ -147,6 +180,7 @@ impl Desk {
             }
             Question::Kick { id } => json!(self.broker.kick_here(&ClientId::new(id))),
             Question::Subscriptions { filter, reach } => self.subscriptions(filter, *reach),
+            Question::Requests { filter, reach } => self.requests(filter, *reach),
             Question::Addresses => {
                 let mut addresses: BTreeMap<String, u64> = BTreeMap::new();
                 for seen in self.broker.present() {
@@ -266,6 +300,24 @@ impl Desk {
         json!({ "count": count, "data": data })
     }
 
+    fn requests(&self, filter: &Filter, reach: usize) -> Value {
+        let Some(requests) = self.broker.requests.get().filter(|_| filter.wants_node(&self.settings.node)) else {
+            return json!({ "count": 0, "data": [] });
+        };
+        let (count, first) = requests.waiting(&|one| filter.wants_request(&one.client_id, &one.topic), reach);
+        let shown = |one: &Waiting| {
+            json!({
+                "id": *one.id,
+                "clientid": one.client_id.as_str(),
+                "topic": one.topic,
+                "deadline": date(one.deadline),
+                "answered_by": if one.is_here { "handler" } else { "worker" },
+                "node": self.settings.node,
+            })
+        };
+        json!({ "count": count, "data": first.iter().map(shown).collect::<Vec<_>>() })
+    }
+
     pub(super) fn subscription(&self, client_id: &ClientId, subscription: &Subscription) -> Value {
         let options = &subscription.options;
         json!({
@@ -327,6 +379,12 @@ impl Filter {
             && self.ip_address.is_none_or(|wanted| wanted == client.peer.address.ip().to_canonical())
             && self.proto_ver.is_none_or(|wanted| wanted == version)
             && self.slow.is_none_or(|wanted| wanted == is_slow(seen))
+    }
+
+    fn wants_request(&self, client_id: &ClientId, topic: &str) -> bool {
+        self.clientid.as_deref().is_none_or(|wanted| wanted == client_id.as_str())
+            && self.like_clientid.as_deref().is_none_or(|part| client_id.as_str().contains(part))
+            && self.topic.as_deref().is_none_or(|wanted| wanted == topic)
     }
 
     fn wants_subscription(&self, client_id: &ClientId, topic: &str, subscription: &Subscription) -> bool {

@@ -11,7 +11,8 @@ use super::bans::Bans;
 use super::guard::{Access, House};
 use super::password::Verifier;
 use super::policy::{Policy, Settings};
-use super::shared::Versions;
+use super::rules::Rules;
+use super::shared::{Shared, Unreachable, Versions};
 use crate::broker::Broker;
 use crate::store::StoreError;
 use crate::store::bans::{Ban, Banned};
@@ -37,7 +38,7 @@ struct Seen {
     shared: Versions,
     bans: Option<u64>,
     /// Of Redis, so that they stay while the file is read again.
-    shared_rules: super::rules::Rules,
+    shared_rules: Rules,
     complained: bool,
 }
 
@@ -52,10 +53,20 @@ impl Doors {
 
     /// Reads all files again, and asks every connection whether it may stay as it is. An error changes nothing.
     pub async fn reload(&self, settings: Settings) -> Result<(), String> {
-        let seen = self.seen.lock().await;
+        let mut seen = self.seen.lock().await;
         // Hashes are read from files, some of them long: not on a thread that moves packets.
         let read = tokio::task::spawn_blocking(move || Policy::read(settings));
         let policy = read.await.map_err(|error| error.to_string())??;
+        if policy.settings.redis != self.house.policy.load().settings.redis {
+            // What the former Redis said is not valid any more, and without rules more would be allowed.
+            (seen.shared, seen.shared_rules) = match &policy.shared {
+                Some(shared) => (shared.versions().await.map_err(unreachable)?, rules_of(shared).await?),
+                None => Default::default(),
+            };
+            if let Some(shared) = &policy.shared {
+                self.find_outdated(shared).await.map_err(unreachable)?;
+            }
+        }
         self.house.rules.store(Arc::new(Access::new(&policy.settings, policy.rules.clone().then(&seen.shared_rules))));
         self.house.policy.store(Arc::new(policy));
         self.broker.reconsider();
@@ -148,15 +159,13 @@ impl Doors {
     async fn look_at_shared(&self, seen: &mut Seen) -> Result<(), String> {
         let policy = self.house.policy.load_full();
         let Some(shared) = &policy.shared else { return Ok(()) };
-        let unreachable = |_| "the Redis of users and rules does not answer".to_owned();
         let versions = shared.versions().await.map_err(unreachable)?;
         let first = seen.shared == Versions::default();
         if versions == seen.shared && !(first && seen.shared_rules.is_empty()) {
             return Ok(());
         }
         if versions.rules != seen.shared.rules || first {
-            let text = shared.rules().await.map_err(unreachable)?.unwrap_or_default();
-            let rules: super::rules::Rules = text.parse().map_err(|fault| format!("the rules on Redis: {fault}"))?;
+            let rules = rules_of(shared).await?;
             if rules != seen.shared_rules {
                 self.house.rules.store(Arc::new(Access::new(&policy.settings, policy.rules.clone().then(&rules))));
                 seen.shared_rules = rules;
@@ -171,7 +180,7 @@ impl Doors {
     }
 
     /// Which of those who are connected would not come in again with the password that they had.
-    async fn find_outdated(&self, shared: &super::shared::Shared) -> Result<(), super::shared::Unreachable> {
+    async fn find_outdated(&self, shared: &Shared) -> Result<(), Unreachable> {
         let clients: HashSet<_> = self
             .broker
             .clients()
@@ -194,4 +203,13 @@ impl Doors {
         self.broker.reconsider();
         Ok(())
     }
+}
+
+fn unreachable(_: Unreachable) -> String {
+    "the Redis of users and rules does not answer".to_owned()
+}
+
+async fn rules_of(shared: &Shared) -> Result<Rules, String> {
+    let text = shared.rules().await.map_err(unreachable)?.unwrap_or_default();
+    text.parse().map_err(|fault| format!("the rules on Redis: {fault}"))
 }

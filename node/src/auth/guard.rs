@@ -167,15 +167,22 @@ impl Guard for House {
 }
 
 impl House {
-    /// Whether what the Client was believed by is still on record as it was.
+    /// Whether what the Client was believed by is still there, and as it was.
     fn still_proven(&self, client: &Client) -> bool {
         let Proof { by, stamp } = client.proof;
-        let Some(user) = client.user.as_ref() else { return true };
         let policy = self.policy.load();
+        if by.is_empty() {
+            let anonymous = client.peer.listener.anonymous.unwrap_or_else(|| policy.anonymous());
+            return anonymous && (client.user.is_none() || policy.takes_any_name());
+        }
+        let Some(user) = client.user.as_ref() else { return true };
         match by {
             "users" => policy.user_stamp(user) == Some(stamp),
             "password_file" => policy.file_users.get(&user[..]).map(super::password::Verifier::stamp) == Some(stamp),
-            "redis" => !self.outdated.load().contains(&(user.clone(), stamp)),
+            "redis" => policy.shared.is_some() && !self.outdated.load().contains(&(user.clone(), stamp)),
+            "jwt" => policy.tokens.is_some(),
+            "http" => policy.hook.is_some(),
+            "certificate" => policy.settings.certificate_user,
             _ => true,
         }
     }

@@ -153,6 +153,11 @@ impl Policy {
         self.settings.anonymous.unwrap_or_else(|| self.mechanisms().next().is_none())
     }
 
+    /// Without any mechanism a name is only a name, as in other brokers that let everybody in.
+    pub fn takes_any_name(&self) -> bool {
+        self.mechanisms().all(|mechanism| mechanism == Mechanism::Certificate)
+    }
+
     pub fn decoy(&self, user: &str) -> Option<Verifier> {
         let digest = Sha256::new_with_prefix(self.decoy_secret).chain_update(user).finalize();
         let at = u64::from_le_bytes(digest[..8].try_into().expect("a digest has 32 bytes"));

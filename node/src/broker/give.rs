@@ -106,20 +106,6 @@ impl Broker {
         }
         Ok(Given::Taken)
     }
-
-    /// Ends the connection of a Client, on whatever node it is: Administrative action (0x98). False: no such Client is connected here, and
-    /// there is no such Session elsewhere.
-    pub async fn kick(&self, client_id: &ClientId) -> Result<bool, StoreError> {
-        if self.kick_here(client_id) {
-            return Ok(true);
-        }
-        let Some(cluster) = self.store.cluster() else { return Ok(false) };
-        match self.store.epochs(std::slice::from_ref(client_id)).await?.first().copied().flatten() {
-            // As if a later connection had taken it over: its node ends it.
-            Some(epoch) => cluster.kick(client_id, epoch + 1).await.map(|()| true),
-            None => Ok(false),
-        }
-    }
 }
 
 /// What one Client is granted for a message that no subscription of its own brings.

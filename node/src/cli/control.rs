@@ -1,14 +1,15 @@
-//! `mqttd status`, `clients`, `kick`, `drain`: what the REST API of a node says and does, for people and scripts.
+//! `mqttd status`, `clients`, `kick`, `ban`, `unban`, `bans`, `drain`: what the REST API of a node says and does, for people and scripts.
 
 use std::time::Duration;
 
 use clap::Args;
 use reqwest::{Method, Url};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::{Failure, http, print};
 use crate::config::user::read_secret;
+use crate::store::bans::Banned;
 
 /// One request; a node waits for others for two seconds.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -55,6 +56,34 @@ pub(super) struct KickArguments {
 }
 
 #[derive(Args, Clone, Debug)]
+pub(super) struct BanArguments {
+    /// client:ID, user:NAME, or address:ADDRESS, also as address:10.1.0.0/16
+    who: Banned,
+    /// For how long; for ever when it is not given
+    #[arg(long)]
+    seconds: Option<u32>,
+    /// For whoever reads the list; the client is not told
+    #[arg(long, default_value = "", hide_default_value = true)]
+    reason: String,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct UnbanArguments {
+    /// As it was banned
+    who: Banned,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct BansArguments {
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Args, Clone, Debug)]
 pub(super) struct DrainArguments {
     /// The node to empty [default: the one that is asked]
     node: Option<String>,
@@ -91,8 +120,18 @@ impl Target {
 }
 
 impl Node {
-    /// The answer of `/api/v1/SEGMENTS`; each segment may have any characters. `None`: there is none, the node is gone.
     async fn try_ask(&self, method: Method, segments: &[&str], query: &[(&str, &str)]) -> Result<Option<Value>, Failure> {
+        self.try_tell(method, segments, query, None).await
+    }
+
+    /// The answer of `/api/v1/SEGMENTS`; each segment may have any characters. `None`: there is none, the node is gone.
+    async fn try_tell(
+        &self,
+        method: Method,
+        segments: &[&str],
+        query: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<Option<Value>, Failure> {
         let mut url = self.base.clone();
         url.path_segments_mut()
             .map_err(|()| Failure::Usage(format!("{} has no paths", self.base)))?
@@ -105,6 +144,9 @@ impl Node {
         let mut request = self.client.request(method, url.clone());
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
         }
         let answer = match request.send().await {
             Ok(answer) => answer,
@@ -122,8 +164,11 @@ impl Node {
     }
 
     async fn ask(&self, method: Method, segments: &[&str], query: &[(&str, &str)]) -> Result<Value, Failure> {
-        let answer = self.try_ask(method, segments, query).await?;
-        answer.ok_or_else(|| Failure::Runtime(format!("nothing answers at {}: is the node running, and admin not off?", self.base)))
+        self.try_ask(method, segments, query).await?.ok_or_else(|| self.silent())
+    }
+
+    fn silent(&self) -> Failure {
+        Failure::Runtime(format!("nothing answers at {}: is the node running, and admin not off?", self.base))
     }
 
     fn show(&self, answer: &Value, text: impl FnOnce() -> String) -> Result<(), Failure> {
@@ -193,6 +238,48 @@ pub(super) fn clients(arguments: &ClientsArguments) -> Result<(), Failure> {
 pub(super) fn kick(arguments: &KickArguments) -> Result<(), Failure> {
     let node = arguments.target.node()?;
     http::block_on(async { node.ask(Method::DELETE, &["clients", &arguments.id], &[]).await.map(drop) })
+}
+
+/// In the words of the API.
+fn words(who: &Banned) -> (&'static str, String) {
+    match who {
+        Banned::Client(id) => ("clientid", id.clone()),
+        Banned::User(name) => ("username", name.clone()),
+        Banned::Addresses(network) => ("peerhost", network.to_string()),
+    }
+}
+
+pub(super) fn ban(arguments: &BanArguments) -> Result<(), Failure> {
+    let node = arguments.target.node()?;
+    let (kind, who) = words(&arguments.who);
+    let body = json!({ "as": kind, "who": who, "reason": arguments.reason, "seconds": arguments.seconds });
+    http::block_on(async {
+        let answer = node.try_tell(Method::POST, &["banned"], &[], Some(&body)).await?.ok_or_else(|| node.silent())?;
+        node.show(&answer, String::new)
+    })
+}
+
+pub(super) fn unban(arguments: &UnbanArguments) -> Result<(), Failure> {
+    let node = arguments.target.node()?;
+    let (kind, who) = words(&arguments.who);
+    http::block_on(async { node.ask(Method::DELETE, &["banned", kind, &who], &[]).await.map(drop) })
+}
+
+pub(super) fn bans(arguments: &BansArguments) -> Result<(), Failure> {
+    let node = arguments.target.node()?;
+    http::block_on(async {
+        let answer = node.ask(Method::GET, &["banned"], &[("limit", "1000")]).await?;
+        node.show(&answer, || {
+            let mut rows = vec![["WHAT", "WHO", "UNTIL", "REASON"].map(str::to_owned).to_vec()];
+            for one in answer["data"].as_array().into_iter().flatten() {
+                let until = one["until"].as_str().unwrap_or("for ever").to_owned();
+                rows.push(vec![text(&one["as"]), text(&one["who"]), until, text(&one["reason"])]);
+            }
+            let (shown, count) = (rows.len() - 1, answer["meta"]["count"].as_u64().unwrap_or_default());
+            let more = if count > shown as u64 { format!("the first {shown} of {count}\n") } else { String::new() };
+            table(&rows) + &more
+        })
+    })
 }
 
 /// Comes back when the node is empty: a hook before its end can wait for that. When the node ends meanwhile, that is as good.

@@ -107,6 +107,12 @@ enum Command {
     Clients(control::ClientsArguments),
     /// Disconnect a client; its session stays, and it may come back
     Kick(control::KickArguments),
+    /// Shut out a client, a user or addresses, at every node
+    Ban(control::BanArguments),
+    /// Let somebody in again who was shut out
+    Unban(control::UnbanArguments),
+    /// List who is shut out
+    Bans(control::BansArguments),
     /// Send the clients of a node away and let it take no more, until it ends
     Drain(control::DrainArguments),
     /// List the Sessions in Redis, connected or not
@@ -145,6 +151,9 @@ impl Arguments {
             Command::Status(arguments) => control::status(&arguments),
             Command::Clients(arguments) => control::clients(&arguments),
             Command::Kick(arguments) => control::kick(&arguments),
+            Command::Ban(arguments) => control::ban(&arguments),
+            Command::Unban(arguments) => control::unban(&arguments),
+            Command::Bans(arguments) => control::bans(&arguments),
             Command::Drain(arguments) => control::drain(&arguments),
             Command::Sessions(arguments) => store::sessions(&arguments),
             Command::Inspect(arguments) => store::inspect(&arguments),

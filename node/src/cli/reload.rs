@@ -4,10 +4,19 @@ use tracing::{error, info, warn};
 
 use super::log::Log;
 use super::run::RunArguments;
-use crate::config::Effective;
+use crate::auth::doors::Doors;
+use crate::config::{Config, Effective};
+use crate::node::admission;
 
-/// Keys that hold from a SIGHUP on. Certificates are read again whatever their keys say.
-const HELD_AT_ONCE: &[&str] = &["log.filter"];
+/// Keys that hold from a SIGHUP on, by how they begin. Certificates, and the files that these keys name, are read again whatever their keys say.
+const HELD_AT_ONCE: &[&str] = &["log.filter", "auth.", "access."];
+
+/// Those of them that do not: they are the sizes of what is there already.
+const HELD_LATER: &[&str] = &["auth.hashes_at_once_max", "auth.failures_per_address_max"];
+
+fn holds_at_once(key: &str) -> bool {
+    HELD_AT_ONCE.iter().any(|start| key.starts_with(start)) && !HELD_LATER.contains(&key)
+}
 
 /// What the broker runs with, and where it came from.
 pub(super) struct Reload {
@@ -16,9 +25,18 @@ pub(super) struct Reload {
     pub log: Log,
 }
 
+/// From what was loaded now, as far as it can hold at once; the rest stays.
+fn held(before: &Config, now: &Config) -> Config {
+    let mut config = before.clone();
+    (config.log.filter, config.auth, config.access) = (now.log.filter.clone(), now.auth.clone(), now.access.clone());
+    config.auth.hashes_at_once_max = before.auth.hashes_at_once_max;
+    config.auth.failures_per_address_max = before.auth.failures_per_address_max;
+    config
+}
+
 impl Reload {
-    /// Reads it again. What is wrong with it is told, and then nothing changes.
-    pub(super) fn again(&mut self) {
+    /// Reads it again, and the files of users, rules and keys. What is wrong with them is told, and then nothing changes.
+    pub(super) async fn again(&mut self, doors: &Doors) {
         let checked = self.arguments.load().and_then(|loaded| super::log::filter(&loaded).map(|filter| (loaded, filter)));
         let (loaded, filter) = match checked {
             Ok(checked) => checked,
@@ -27,15 +45,24 @@ impl Reload {
                 return error!("SIGHUP: the configuration stays as it was");
             }
         };
+        let config = held(&self.loaded.config, &loaded.config);
+        let reloaded = match admission::settings(&config) {
+            Ok(settings) => doors.reload(settings).await,
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(fault) = reloaded {
+            error!("SIGHUP: {fault}");
+            return error!("SIGHUP: the configuration stays as it was");
+        }
         let changed = changed(&self.loaded, &loaded);
         self.log.set(filter);
-        let (held, waiting): (Vec<String>, Vec<String>) = changed.into_iter().partition(|key| HELD_AT_ONCE.contains(&key.as_str()));
+        let (held, waiting): (Vec<String>, Vec<String>) = changed.into_iter().partition(|key| holds_at_once(key));
         info!(changed = held.join(", "), "SIGHUP: the configuration was read again");
         if !waiting.is_empty() {
             warn!("SIGHUP: changed, but only after a restart: {}", waiting.join(", "));
         }
         // What waits for a restart is told again with the next SIGHUP.
-        self.loaded.config.log = loaded.config.log;
+        self.loaded.config = config;
     }
 }
 

@@ -146,11 +146,11 @@ async fn serve(config: &Config, mut reload: Reload) -> Result<(), Failure> {
     for address in node.admin_addresses() {
         info!("the administration answers on http://{address}");
     }
-    let (haste, renew) = (node.haste(), node.renew());
+    let (haste, renew, doors) = (node.haste(), node.renew(), node.auth().clone());
     let mut hangups = Signals::hangups()?;
     tokio::spawn(async move {
         while hangups.recv().await.is_some() {
-            reload.again();
+            reload.again(&doors).await;
             renew.notify_one();
         }
     });

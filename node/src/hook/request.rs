@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::hook::client::Client;
 use crate::message::Message;
+use crate::packet::connect::ClientId;
 use crate::packet::reason::Reason;
 use crate::time::Time;
 
@@ -26,6 +27,41 @@ pub trait Requests: Debug + Send + Sync {
 
     /// Takes what was admitted. When this says `Ok` for a request, its publisher may be told that it was received.
     fn take<'a>(&'a self, asked: Vec<Asked>, now: Time) -> Wait<'a, Vec<Result<(), Refusal>>>;
+
+    /// Those that this node took, that wait for their answer and that are wanted: how many, and the first `reach` of them, the next to be late
+    /// first. For the administration.
+    fn waiting(&self, wanted: &dyn Fn(&Waiting) -> bool, reach: usize) -> (usize, Vec<Waiting>);
+
+    /// Who answers beside this process, as far as was heard of them last.
+    fn workers(&self) -> Vec<Worker>;
+}
+
+/// A request that waits for its answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    pub id: Arc<str>,
+    pub client_id: ClientId,
+    pub topic: String,
+    /// When the requester is told that nobody answered.
+    pub deadline: Time,
+    /// A handler within this process is at it.
+    pub is_here: bool,
+}
+
+/// A program that answers requests, by its own word.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Worker {
+    pub name: String,
+    pub group: String,
+    /// The Topic Filters that it answers; none: all.
+    pub filters: Vec<String>,
+    /// The way by which requests come to it.
+    pub lane: String,
+    /// Requests that it works on at a time, at most and now.
+    pub concurrency: usize,
+    pub running: usize,
+    pub answered: u64,
+    pub failed: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

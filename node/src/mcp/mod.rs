@@ -91,9 +91,9 @@ pub fn start(broker: &Arc<Broker>, settings: Settings, routes: Routes) -> JoinSe
     }
     let waiting = Waiting::new(settings.bounds);
     let mcp = Arc::new(Mcp { settings, broker: Arc::downgrade(broker), routes, shared, waiting, workers: RwLock::default() });
+    tasks.spawn(watch::run(mcp.clone()));
     if shared {
         tasks.spawn(ear::run(mcp.clone()));
-        tasks.spawn(watch::run(mcp.clone()));
         if mcp.settings.lanes.stream {
             tasks.spawn(reader::run(mcp.clone()));
         }
@@ -128,6 +128,22 @@ impl hook::Requests for Mounted {
     fn take<'a>(&'a self, asked: Vec<Asked>, now: Time) -> Wait<'a, Vec<Result<(), Refusal>>> {
         Box::pin(self.0.take(asked, now))
     }
+
+    fn waiting(&self, wanted: &dyn Fn(&hook::Waiting) -> bool, reach: usize) -> (usize, Vec<hook::Waiting>) {
+        self.0.waiting.list(wanted, reach)
+    }
+
+    fn workers(&self) -> Vec<hook::Worker> {
+        let workers = self.0.workers.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut workers: Vec<_> = workers.iter().cloned().map(seen).collect();
+        workers.sort_by(|a, b| a.name.cmp(&b.name));
+        workers
+    }
+}
+
+fn seen(worker: WorkerMessage) -> hook::Worker {
+    let WorkerMessage { name, group, filters, lane, concurrency, running, answered, failed } = worker;
+    hook::Worker { name, group, filters, lane, concurrency, running, answered, failed }
 }
 
 fn is_request(message: &Message) -> bool {

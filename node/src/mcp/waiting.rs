@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::watch;
 
+use crate::hook::request::Waiting as Seen;
 use crate::mcp::json_rpc::Rpc;
 use crate::packet::connect::ClientId;
 use crate::packet::reason::Reason;
@@ -130,6 +131,24 @@ impl Waiting {
 
     pub fn in_flight(&self) -> usize {
         self.open().by_id.len()
+    }
+
+    /// Those that are wanted: how many, and the first `reach`, the next to be late first.
+    pub fn list(&self, wanted: &dyn Fn(&Seen) -> bool, reach: usize) -> (usize, Vec<Seen>) {
+        let open = self.open();
+        let seen = open.by_deadline.iter().filter_map(|(_, id)| {
+            let Entry { client_id, topic, deadline, cancel, .. } = open.by_id.get(id)?;
+            let (id, client_id, topic) = (id.clone(), client_id.clone(), topic.clone());
+            Some(Seen { id, client_id, topic, deadline: *deadline, is_here: cancel.is_some() })
+        });
+        let (mut count, mut first) = (0, Vec::new());
+        for one in seen.filter(|one| wanted(one)) {
+            count += 1;
+            if first.len() < reach {
+                first.push(one);
+            }
+        }
+        (count, first)
     }
 
     /// When the next one is late.

@@ -32,6 +32,7 @@ const READER_IDLE: Duration = Duration::from_secs(600);
 pub(super) async fn run(mcp: Arc<Mcp>) {
     let mut next = Next { workers: Time(0), left: Time(0), trim: mcp.now() + TRIM };
     loop {
+        mcp.waiting.sweep(mcp.now() - KEPT_AFTER);
         if let Some(redis) = mcp.redis() {
             look(&mcp, &redis, &mut next).await;
         }
@@ -69,7 +70,6 @@ async fn look(mcp: &Arc<Mcp>, redis: &Requests, next: &mut Next) {
     }
     if next.trim <= now {
         next.trim = now + TRIM;
-        mcp.waiting.sweep(now - KEPT_AFTER);
         let _ = redis.trim(now, mcp.settings.timeout + KEPT_AFTER).await; // the next time
         let _ = redis.forget_readers(READER_IDLE).await;
     }

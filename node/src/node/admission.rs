@@ -12,7 +12,7 @@ use crate::packet::reason::Reason;
 use crate::topic::filter::TopicFilter;
 
 /// What the sections [auth] and [access] say.
-pub(super) fn settings(config: &Config) -> io::Result<Settings> {
+pub(crate) fn settings(config: &Config) -> io::Result<Settings> {
     let (auth, access) = (&config.auth, &config.access);
     let filters = |texts: &[String]| {
         let filter = |text: &String| TopicFilter::new(text).ok_or_else(|| io::Error::other(format!("{text:?} is no Topic Filter")));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::admin::{self, Kicked};
 use crate::broker::Broker;
 use crate::broker::give::Given;
 use crate::message::Message;
@@ -31,13 +32,15 @@ pub struct HandleError(Cause);
 enum Cause {
     Store(StoreError),
     Given(Given),
+    /// A node does not answer.
+    Silent,
 }
 
 impl HandleError {
     /// What a Client would be told of it.
     pub fn reason(&self) -> Reason {
         match self.0 {
-            Cause::Store(StoreError::Unavailable) => Reason::SERVER_UNAVAILABLE,
+            Cause::Store(StoreError::Unavailable) | Cause::Silent => Reason::SERVER_UNAVAILABLE,
             Cause::Store(StoreError::Full) | Cause::Given(Given::Full) => Reason::QUOTA_EXCEEDED,
             Cause::Given(_) => Reason::CLIENT_IDENTIFIER_NOT_VALID,
         }
@@ -54,6 +57,7 @@ impl std::fmt::Display for HandleError {
         f.write_str(match self.0 {
             Cause::Store(StoreError::Unavailable) => "the Store does not answer",
             Cause::Store(StoreError::Full) => "the Store is full",
+            Cause::Silent => "that Client is not connected to any node that answers, and one does not answer",
             Cause::Given(Given::Full) => "the queue of that Client is full",
             Cause::Given(Given::Away) => "that Client is away, and a message at QoS 0 is not kept for it",
             Cause::Given(_) => "there is no Session of that Client",
@@ -106,12 +110,17 @@ impl Handle {
         }
     }
 
-    /// Ends the connection of a Client, on whatever node it is. False: there is no such Client.
+    /// Ends the connection of a Client, on whatever node it is, with Administrative action (0x98). Its Session stays, and it may come back.
+    /// False: it is not connected.
     ///
     /// # Errors
-    /// The Store cannot be reached, and the Client is not connected here.
+    /// A node does not answer, and no other one has the Client.
     pub async fn kick(&self, client_id: &str) -> Result<bool, HandleError> {
-        Ok(self.broker.kick(&ClientId::new(client_id)).await?)
+        match admin::kick(&self.broker, client_id).await {
+            Kicked::Told => Ok(true),
+            Kicked::Absent => Ok(false),
+            Kicked::Unknown(_) => Err(HandleError(Cause::Silent)),
+        }
     }
 
     /// Every counter of this node.

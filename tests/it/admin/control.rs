@@ -49,6 +49,23 @@ fn the_command_line_shows_and_kicks_and_drains() {
 }
 
 #[test]
+fn the_command_line_shuts_out_and_lets_in() {
+    let broker = Broker::administered(|_| {});
+    let mut client = broker.client(V5).id("a client").connect();
+    says(&broker, &["ban", "client:a client", "--reason", "noise"]);
+    client.expect_disconnect(Reason::NOT_AUTHORIZED);
+    says(&broker, &["ban", "address:10.0.0.0/8", "--seconds", "60"]);
+    let bans = says(&broker, &["bans"]);
+    assert!(bans.contains("a client") && bans.contains("noise") && bans.contains("10.0.0.0/8") && bans.lines().count() == 3, "{bans}");
+    says(&broker, &["unban", "client:a client"]);
+    says(&broker, &["unban", "address:10.0.0.0/8"]);
+    broker.client(V5).id("a client").connect();
+    for wrong in [&["ban", "a client"][..], &["unban", "client:a client"]] {
+        assert!(!program(&broker, wrong).status.success(), "{wrong:?}");
+    }
+}
+
+#[test]
 fn a_token_is_shown_from_a_file() {
     let broker = Broker::administered(|config| config.api.token = Some(mqttd::config::user::Secret::new("abc")));
     let file = std::env::temp_dir().join(unique("token"));

@@ -2,6 +2,7 @@
 
 mod access;
 mod api;
+mod banned;
 mod cluster;
 mod control;
 mod drain;

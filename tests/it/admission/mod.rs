@@ -5,6 +5,7 @@ mod hook;
 mod hostile;
 mod limits;
 mod passwords;
+mod reload;
 mod rules;
 mod secrets;
 mod shared;

@@ -6,5 +6,6 @@ mod kit;
 mod limits;
 mod mcp;
 mod nodes;
+mod shown;
 mod trouble;
 mod workers;

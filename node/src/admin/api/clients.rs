@@ -8,7 +8,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::Value;
 
-use crate::admin::questions::{Filter, Question, Said};
+use crate::admin::questions::{self, Filter, Kicked, Question, Said};
 use crate::admin::reply::{Asked, Page, Paging, Problem, Reply};
 use crate::admin::{Desk, Shared};
 use crate::packet::connect::ClientId;
@@ -58,13 +58,10 @@ async fn show(State(desk): Shared, Path(id): Path<String>) -> Reply {
 
 /// Disconnects it with 0x98 Administrative action. Its Session stays, and it may come back.
 async fn kick(State(desk): Shared, Path(id): Path<String>) -> Result<StatusCode, Problem> {
-    let said = desk.ask_all(&Question::Kick { id: id.clone() }).await;
-    if said.answers.contains(&Value::Bool(true)) {
-        return Ok(StatusCode::NO_CONTENT);
-    }
-    match said.missing.as_slice() {
-        [] => Err(Problem::not_found(format!("no client {id:?} is connected"))),
-        nodes => {
+    match questions::kick(&desk.broker, &id).await {
+        Kicked::Told => Ok(StatusCode::NO_CONTENT),
+        Kicked::Absent => Err(Problem::not_found(format!("no client {id:?} is connected"))),
+        Kicked::Unknown(nodes) => {
             let text = format!("it is not connected to any node that answers; these did not: {}", nodes.join(", "));
             Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", text))
         }

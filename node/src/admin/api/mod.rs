@@ -1,8 +1,10 @@
 //! The REST API under `/api/v1`, in the shape of EMQX 5 where that has one: `{data, meta}` for pages, `{code, message}` for errors.
 
+mod banned;
 mod clients;
 mod messages;
 mod nodes;
+mod requests;
 mod retained;
 mod subscriptions;
 
@@ -15,6 +17,14 @@ pub(super) use nodes::all_nodes;
 use super::Desk;
 
 pub(super) fn routes() -> Router<Arc<Desk>> {
-    let rooms = [nodes::routes(), clients::routes(), subscriptions::routes(), messages::routes(), retained::routes()];
+    let rooms = [
+        nodes::routes(),
+        clients::routes(),
+        banned::routes(),
+        subscriptions::routes(),
+        messages::routes(),
+        retained::routes(),
+        requests::routes(),
+    ];
     rooms.into_iter().fold(Router::new(), Router::merge)
 }
