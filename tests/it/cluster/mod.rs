@@ -2,6 +2,7 @@
 //! stands apart from it ([`load`]).
 
 mod deployments;
+mod failover;
 mod faults;
 mod kills;
 mod leftovers;
@@ -11,6 +12,7 @@ mod moves;
 mod outages;
 mod rejoin;
 mod rolling;
+mod rounds;
 mod shared;
 mod storms;
 mod takeover;

@@ -58,9 +58,12 @@ impl From<LinkError> for StoreError {
     fn from(error: LinkError) -> StoreError {
         match error {
             LinkError::Full => StoreError::Full,
-            LinkError::Unavailable | LinkError::Stale | LinkError::Refused(_) | LinkError::Unknown | LinkError::NotReplicated | LinkError::Script(_) => {
-                StoreError::Unavailable
-            }
+            LinkError::Unavailable
+            | LinkError::Stale
+            | LinkError::Refused(_)
+            | LinkError::Unknown
+            | LinkError::NotReplicated
+            | LinkError::Script(_) => StoreError::Unavailable,
         }
     }
 }
