@@ -110,6 +110,18 @@ impl Deployment {
         self.sentinels.iter().all(says)
     }
 
+    /// The Sentinels know no primary: what follows is done by hand.
+    pub fn dismiss_primary(&self) {
+        self.sentinels.iter().for_each(|sentinel| sentinel.query::<()>(&["SENTINEL", "REMOVE", "main"]));
+    }
+
+    /// The Sentinels say that this server is the primary.
+    pub fn name_primary(&self, server: usize) {
+        let port = self.servers[server].port().to_string();
+        let name = ["SENTINEL", "MONITOR", "main", "127.0.0.1", &port, "2"];
+        self.sentinels.iter().for_each(|sentinel| sentinel.query::<()>(&name));
+    }
+
     /// The primary of a Cluster that has this slot, by its place among the servers.
     pub fn owner(&self, slot: u16) -> usize {
         let owns = |server: &Redis| {

@@ -173,3 +173,29 @@ fn a_node_that_comes_back_knows_what_the_others_know() {
     publisher.subscribe(&format!("{topic}/kept"), 1);
     publisher.receive(message(&format!("{topic}/kept"), "kept").qos(1).retain());
 }
+
+/// A node that dies again before its first death is noticed is one dead node, not most of the cluster.
+#[test]
+fn a_node_that_dies_twice_is_buried_twice() {
+    let Some(mut cluster) = Cluster::start(2) else { return };
+    let topic = unique("t");
+    let mut watcher = cluster.client(0, V5).connect();
+    watcher.subscribe(&topic, 1);
+    let mut dead = Vec::new();
+    for round in ["1", "2"] {
+        if round == "2" {
+            cluster.node(1).revive();
+        }
+        dead.push(cluster.client(1, V5).will(message(&topic, round).qos(1)).connect());
+        cluster.node(1).kill();
+    }
+    cluster.until_buried(1);
+    let mut wills = [0, 1].map(|_| {
+        let will = watcher.next_publish();
+        watcher.acknowledge(will.qos, will.packet_id.map_or(0, u16::from));
+        will.payload
+    });
+    wills.sort();
+    assert_eq!(wills, ["1", "2"]);
+    watcher.expect_nothing();
+}

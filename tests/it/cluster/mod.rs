@@ -2,6 +2,7 @@
 //! stands apart from it ([`load`]).
 
 mod deployments;
+mod failover;
 mod faults;
 mod full;
 mod kills;
@@ -12,6 +13,7 @@ mod moves;
 mod outages;
 mod rejoin;
 mod rolling;
+mod rounds;
 mod shared;
 mod storms;
 mod survey;

@@ -213,3 +213,28 @@ fn what_ends_in_an_outage_ends_afterwards() {
     cluster.pass(1, 3);
     assert!(!cluster.durable(1, V5, &id).session_present());
 }
+
+/// A Session that was opened while Redis said nothing, for a Client that was refused, is given back: nobody owns it when Redis speaks again.
+#[test]
+fn a_session_opened_for_nobody_is_given_back() {
+    let Some(cluster) = Cluster::start(2) else { return };
+    let ids = ["lasting", "ending"].map(unique);
+    let keys = ids.each_ref().map(|id| format!("mqttd:{{{id}}}:s"));
+    let connect = |id: &str, expiry: u32| cluster.client(0, V5).id(id).resume().expiry(expiry).try_connect(LEASE);
+    cluster.redis.pause();
+    let refused = std::thread::scope(|scope| {
+        let other = scope.spawn(|| connect(&ids[1], 1).is_none());
+        connect(&ids[0], 3600).is_none() && other.join().expect("it is tried")
+    });
+    assert!(refused, "a Session begins without Redis");
+    cluster.redis.resume();
+    until("it is given back", || cluster.redis.query::<Option<String>>(&["HGET", &keys[0], "n"]).is_some_and(|owner| owner.is_empty()));
+    until("what was to end has ended", || cluster.redis.query::<usize>(&["EXISTS", &keys[1]]) == 0);
+    cluster.pass(1, 2);
+    assert_eq!(cluster.redis.query::<usize>(&["EXISTS", &keys[1]]), 0);
+    // It is a Session like any other.
+    let mut client = back(&cluster, 1, V5, &ids[0]);
+    client.subscribe("a", 1);
+    client.publish(message("a", "1").qos(1));
+    client.receive(message("a", "1").qos(1));
+}

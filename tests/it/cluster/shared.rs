@@ -123,3 +123,49 @@ fn what_a_member_leaves_goes_to_another_node() {
         assert_eq!(collect(&mut [second], 1, 10), [10]);
     }
 }
+
+/// `[MQTT-3.1.2-4]` Section 4.8.2: a clean start ends the Session of a member, and what it had not acknowledged goes to another, also on another node.
+#[test]
+fn what_a_clean_start_ends_goes_to_another_member() {
+    let Some(cluster) = Cluster::start(2) else { return };
+    for (from, to) in [(0, 0), (0, 1)] {
+        let (topic, id) = (unique("t"), unique("c"));
+        let filter = format!("$share/group/{topic}");
+        let mut first = cluster.durable(0, V5, &id);
+        first.subscribe(&filter, 1);
+        first.fence();
+        first.disconnect();
+        publish_all(&mut cluster.client(1, V5).connect(), &topic, 0..10, 1);
+        let mut second = cluster.client(1, V5).connect();
+        second.subscribe(&filter, 1);
+        second.expect_nothing();
+        // Half of it was sent once, and not acknowledged.
+        if from != to {
+            let mut first = cluster.durable(from, V5, &id);
+            taken(&mut first);
+            first.cut();
+        }
+        let mut anew = cluster.client(to, V5).id(&id).expiry(60).connect();
+        assert!(!anew.session_present());
+        assert_eq!(collect(&mut [second], 1, 10), [10]);
+        anew.expect_nothing();
+    }
+}
+
+/// Section 4.8.2: a live member that takes nothing has no more room at last and ends; another one gets what was meant for it.
+#[test]
+fn what_a_member_has_no_room_for_goes_to_another() {
+    let Some(cluster) = Cluster::with(2, &[("MQTTD_LIMITS__MAILBOX_MESSAGES_MAX", "20")]) else { return };
+    for publishing in [0, 1] {
+        let topic = unique("t");
+        let filter = format!("$share/group/{topic}");
+        let mut slow = cluster.client(0, V5).receive_maximum(1).connect();
+        slow.subscribe(&filter, 1);
+        let mut quick = cluster.client(1, V5).connect();
+        quick.subscribe(&filter, 1);
+        let mut publisher = cluster.client(publishing, V5).connect();
+        publish_all(&mut publisher, &topic, 0..200, 1);
+        slow.wait_for("DISCONNECT", |packet| matches!(packet, Packet::Disconnect(end) if end.reason == Reason::QUOTA_EXCEEDED));
+        assert_eq!(collect(&mut [quick], 1, 200), [200]);
+    }
+}

@@ -6,6 +6,8 @@ use mqttd_tests::client::{Came, DEADLINE};
 use mqttd_tests::cluster::Cluster;
 use mqttd_tests::*;
 
+use super::rounds::rounds;
+
 /// `[MQTT-3.1.4-3]` The old connection is told, the Session goes on with its subscriptions and what is in flight.
 #[test]
 fn a_client_moves_to_another_node() {
@@ -81,7 +83,7 @@ fn raced_takeovers_end_with_one_owner() {
         let (topic, id) = (unique("t"), unique("c"));
         let mut publisher = cluster.client(0, V5).connect();
         let mut before: Option<Client> = None;
-        for round in 0..100 {
+        for round in 0..rounds(100, 10) {
             let connect = |node: usize| {
                 let connecting = cluster.client(node, V5).id(&id);
                 if durable { connecting.durable() } else { connecting }.connect()

@@ -5,6 +5,7 @@ mod kit;
 mod contexts; // contexts of requests, cursors of share groups
 mod due; //      what is due, to whom, for how long
 mod on_redis; // what only the store on Redis has to take care of
+mod once; //     messages with numbers, and what is pending
 mod queue; //    sequences, acknowledgements, expiry
 mod races; //    several at once
 mod retained; // retained messages and their pages
