@@ -81,6 +81,10 @@ impl Verifier {
 }
 
 fn argon2id(text: &str) -> Result<Verifier, String> {
+    let name = text.split('$').nth(1).unwrap_or_default();
+    if ["argon2i", "argon2d"].contains(&name) {
+        return Err(format!("{name} is not argon2id"));
+    }
     let hash = PasswordHash::new(text).map_err(|_| "this argon2id hash is damaged".to_owned())?;
     if hash.algorithm.as_str() != Algorithm::Argon2id.as_str() {
         return Err(format!("{} is not argon2id", hash.algorithm.as_str()));
