@@ -1,8 +1,10 @@
 //! An MCP server in this process: `cargo run --features rmcp --example mcp_calculator -- redis://127.0.0.1:6379`.
 
-use mcp_worker_sdk::{Worker, mcp};
+use mcp_worker_sdk::mcp;
 use rmcp::handler::server::wrapper::Parameters;
 use rmcp::{tool, tool_router};
+
+mod common;
 
 #[derive(serde::Deserialize, schemars::JsonSchema)]
 struct Add {
@@ -23,6 +25,5 @@ impl Calculator {
 
 #[tokio::main]
 async fn main() -> Result<(), mcp_worker_sdk::Error> {
-    let redis = std::env::args().nth(1).unwrap_or_else(|| "redis://127.0.0.1:6379".to_owned());
-    Worker::builder().redis_url(redis).route("agents/calculator/mcp", mcp::server(Calculator)).build()?.run().await
+    common::worker()?.route("agents/calculator/mcp", mcp::server(Calculator)).build()?.run().await
 }

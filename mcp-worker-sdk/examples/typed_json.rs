@@ -1,7 +1,9 @@
 //! JSON in, JSON out, an error for what cannot be: `cargo run --example typed_json -- redis://127.0.0.1:6379`.
 
-use mcp_worker_sdk::{Failure, Worker, json};
+use mcp_worker_sdk::{Failure, json};
 use serde::{Deserialize, Serialize};
+
+mod common;
 
 #[derive(Deserialize)]
 struct Division {
@@ -24,6 +26,5 @@ async fn divide(Division { dividend, divisor }: Division) -> Result<Divided, Fai
 
 #[tokio::main]
 async fn main() -> Result<(), mcp_worker_sdk::Error> {
-    let redis = std::env::args().nth(1).unwrap_or_else(|| "redis://127.0.0.1:6379".to_owned());
-    Worker::builder().redis_url(redis).route("calc/divide", json(divide)).build()?.run().await
+    common::worker()?.route("calc/divide", json(divide)).build()?.run().await
 }

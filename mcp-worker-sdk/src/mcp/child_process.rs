@@ -210,8 +210,9 @@ async fn keep(upstream: std::sync::Weak<Upstream>, mut command: Command, mut que
         }
         let Some(upstream) = upstream.upgrade() else { return };
         upstream.state.send_replace(State::Down);
-        upstream.pending().clear();
+        // In this order: whoever asks adds to what is pending first, so that nobody waits for a line that is thrown away here.
         while queue.try_recv().is_ok() {}
+        upstream.pending().clear();
         if started.elapsed() > START {
             backoff = Backoff::default();
         }

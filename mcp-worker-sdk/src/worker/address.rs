@@ -25,9 +25,12 @@ pub(crate) enum Address {
 }
 
 impl Address {
-    pub(crate) fn parse(url: &str) -> Result<Address, Error> {
+    /// A password that is given besides wins over one in the URL.
+    pub(crate) fn parse(url: &str, password: Option<&str>) -> Result<Address, Error> {
         let fault = |why: &str| Error::from(Kind::Address(why.to_owned()));
         let open = |url: &str| Client::open(url).map_err(|error| fault(&error.to_string()));
+        let with_password = password.map(|password| with_password(url, password));
+        let url = with_password.as_deref().unwrap_or(url);
         let Some((scheme, rest)) = url.split_once("://") else { return Err(fault("it begins with redis:// or the like")) };
         match scheme {
             "redis" | "rediss" => {
@@ -85,6 +88,22 @@ impl Address {
     }
 }
 
+/// The URL with this password in the place that it has for one.
+fn with_password(url: &str, password: &str) -> String {
+    use std::fmt::Write;
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (login, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
+    let user = login.split_once(':').map_or(login, |(user, _)| user);
+    let mut with = format!("{scheme}://{user}:");
+    for byte in password.bytes() {
+        match byte.is_ascii_alphanumeric() {
+            true => with.push(char::from(byte)),
+            false => _ = write!(with, "%{byte:02X}"), // a String takes everything
+        }
+    }
+    with + "@" + rest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,10 +111,24 @@ mod tests {
     #[test]
     fn a_url_says_where_redis_is() {
         for url in ["redis://127.0.0.1", "redis://:secret@127.0.0.1:7000/2", "redis+sentinel://a,b:2/main", "rediss://127.0.0.1"] {
-            assert!(Address::parse(url).is_ok(), "{url}");
+            assert!(Address::parse(url, None).is_ok(), "{url}");
         }
         for url in ["127.0.0.1", "http://a", "redis+sentinel://a", "redis+cluster://a"] {
-            assert!(Address::parse(url).unwrap_err().is_configuration(), "{url}");
+            assert!(Address::parse(url, None).unwrap_err().is_configuration(), "{url}");
         }
+    }
+
+    #[test]
+    fn a_password_may_come_by_itself() {
+        for (url, expected) in [
+            ("redis://host/2", "redis://:p%40%2Fs%C3%A9@host/2"),
+            ("redis://user@host", "redis://user:p%40%2Fs%C3%A9@host"),
+            ("redis+sentinel://user:other@a,b/main", "redis+sentinel://user:p%40%2Fs%C3%A9@a,b/main"),
+        ] {
+            assert_eq!(with_password(url, "p@/sé"), expected);
+            assert!(Address::parse(url, Some("p@/sé")).is_ok(), "{url}");
+        }
+        let Ok(Address::Direct(client)) = Address::parse("redis://host", Some("p@/sé")) else { panic!("an address") };
+        assert_eq!(client.get_connection_info().redis_settings().password(), Some("p@/sé"));
     }
 }

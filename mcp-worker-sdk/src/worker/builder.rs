@@ -47,6 +47,7 @@ pub(crate) struct Settings {
 #[derive(Clone)]
 pub struct WorkerBuilder {
     redis_url: String,
+    redis_password: Option<String>,
     prefix: String,
     name: Option<String>,
     group: Option<String>,
@@ -72,6 +73,7 @@ impl Default for WorkerBuilder {
     fn default() -> WorkerBuilder {
         WorkerBuilder {
             redis_url: "redis://127.0.0.1:6379/".to_owned(),
+            redis_password: None,
             prefix: "mqttd".to_owned(),
             name: None,
             group: None,
@@ -93,6 +95,13 @@ impl WorkerBuilder {
     /// The Redis of the nodes: `redis://`, `rediss://` (TLS), `redis+sentinel://host:port,…/master`. Default: `redis://127.0.0.1:6379/`.
     pub fn redis_url(mut self, url: impl Into<String>) -> WorkerBuilder {
         self.redis_url = url.into();
+        self
+    }
+
+    /// The password of Redis, as it is: for those who keep it apart from the address, as in a file. It wins over one in the address. With a user
+    /// name in the address (`redis://user@host`) it is that user's.
+    pub fn redis_password(mut self, password: impl Into<String>) -> WorkerBuilder {
+        self.redis_password = Some(password.into());
         self
     }
 
@@ -182,7 +191,7 @@ impl WorkerBuilder {
         if self.routes.is_empty() {
             return Err(Kind::NoRoute.into());
         }
-        let address = Address::parse(&self.redis_url)?;
+        let address = Address::parse(&self.redis_url, self.redis_password.as_deref())?;
         let group = self.group.unwrap_or_else(|| group_of(&self.routes));
         Ok(Worker::new(Settings {
             address,

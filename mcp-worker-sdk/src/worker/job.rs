@@ -1,7 +1,7 @@
 //! One request on its way through a handler.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ const FOR_EVER: Duration = Duration::from_secs(24 * 3600);
 #[derive(Debug, Default)]
 pub(crate) struct Running {
     jobs: Mutex<HashMap<String, Job>>,
+    /// The worker ends: what is called off from now on is wanted all the same, only not from this worker.
+    is_handing_back: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -52,8 +54,14 @@ impl Running {
         self.jobs().get(correlation_id).is_some_and(|job| job.cancel.send(true).is_ok())
     }
 
-    pub(crate) fn call_off_all(&self) {
+    /// The worker ends, and others shall do what is left.
+    pub(crate) fn hand_back_all(&self) {
+        self.is_handing_back.store(true, Relaxed);
         self.jobs().values().for_each(|job| _ = job.cancel.send(true));
+    }
+
+    pub(crate) fn is_handing_back(&self) -> bool {
+        self.is_handing_back.load(Relaxed)
     }
 
     pub(crate) fn abort_all(&self) {
@@ -125,6 +133,8 @@ enum Ended {
     NotOurs,
     /// Nobody waits any more.
     Cancelled,
+    /// The worker ends, and somebody still waits.
+    HandedBack,
     /// The handler took longer than it may.
     TooLong,
 }
@@ -185,7 +195,7 @@ async fn work(core: Arc<Core>, wire: RequestMessage, entry: Option<Entry>, cance
             let late = async { tokio::time::sleep_until(deadline.unwrap_or_else(|| Instant::now() + FOR_EVER)).await };
             tokio::select! {
                 answered = core.settings.routes.answer(request) => answered.map_or(Ended::NotOurs, Ended::Answered),
-                () = called_off(cancelled) => Ended::Cancelled,
+                () = called_off(cancelled) => if core.running.is_handing_back() { Ended::HandedBack } else { Ended::Cancelled },
                 () = too_long(&mut times) => Ended::TooLong,
                 () = late => Ended::Cancelled, // the requester was told by a node
             }
@@ -233,6 +243,13 @@ async fn finish(core: &Core, sender: &Sender, topic: &str, ended: Ended, entry: 
             counts.answered.fetch_add(1, Relaxed);
             fill(&mut response, reply);
         }
+        // A handler that was called off had no other way to end: it is no failure.
+        Ended::Answered(Err(_)) if entry.is_some() && core.running.is_handing_back() => {
+            if let Some(entry) = &entry {
+                super::stream::give_back(core, entry).await;
+            }
+            return;
+        }
         Ended::Answered(Err(failure)) => match &entry {
             Some(entry) if failure.retry && entry.attempt < core.settings.max_attempts => {
                 counts.retried.fetch_add(1, Relaxed);
@@ -249,6 +266,11 @@ async fn finish(core: &Core, sender: &Sender, topic: &str, ended: Ended, entry: 
             counts.cancelled.fetch_add(1, Relaxed);
             response.drop = true;
         }
+        Ended::HandedBack => match &entry {
+            Some(entry) => return super::stream::give_back(core, entry).await,
+            // What was on the channel is not heard again.
+            None => failed(&mut response, "worker-failed", Failure::new("the worker has ended")),
+        },
         Ended::NotOurs => {
             if let Some(entry) = entry {
                 super::stream::skip(core, &entry.id).await;

@@ -24,8 +24,11 @@ use builder::Settings;
 use job::Running;
 use line::Line;
 
-/// How long a handler that is called off at the end may take to notice, before it is dropped.
+/// How long a handler that is called off may take to notice, before it is dropped.
 const NOTICE: Duration = Duration::from_millis(200);
+
+/// How long handing back may take at the end, after the notice.
+const HAND_BACK: Duration = Duration::from_secs(2);
 
 /// Answers requests. See [`Worker::builder`].
 #[derive(Debug)]
@@ -163,8 +166,8 @@ impl Core {
         health::leave(self).await;
         let all = self.settings.concurrency as u32;
         if timeout(self.settings.drain_timeout, self.permits.acquire_many(all)).await.is_err() {
-            self.running.call_off_all();
-            let _ = timeout(NOTICE, self.permits.acquire_many(all)).await;
+            self.running.hand_back_all();
+            let _ = timeout(NOTICE + HAND_BACK, self.permits.acquire_many(all)).await;
         }
         if self.settings.delivery == Delivery::Stream {
             stream::leave(self).await;

@@ -14,6 +14,7 @@ use crate::error::{Error, Kind};
 use crate::wire::{ErrorMessage, FIELD, RequestMessage, ResponseMessage};
 use crate::worker::Core;
 use crate::worker::builder::Settings;
+use crate::worker::health;
 use crate::worker::job::{self, Entry};
 use crate::worker::line::{Backoff, sleep};
 
@@ -52,6 +53,8 @@ pub(crate) async fn read(core: Arc<Core>) {
             tracing::warn!(%error, "requests are not read; connecting again");
             // Redis may have come back with nothing.
             if error.refusal() == Some("NOGROUP") && join(&core).await.is_ok() {
+                // Nodes would say that there is no worker until the next beat.
+                let _ = health::tell(&core).await;
                 continue;
             }
         }
@@ -160,6 +163,12 @@ pub(crate) async fn hand_back(core: &Core, entry: &Entry) {
     let _ = release(core, entry, core.settings.lease.saturating_sub(rest)).await; // its lease ends by itself
 }
 
+/// Lets others have an entry at once, as though it had not been tried here.
+pub(crate) async fn give_back(core: &Core, entry: &Entry) {
+    let untried = Entry { id: entry.id.clone(), attempt: entry.attempt.saturating_sub(1) };
+    let _ = release(core, &untried, LONG_AGO).await; // its lease ends by itself
+}
+
 /// Makes an entry look as though nothing was heard of its worker for `idle`.
 async fn release(core: &Core, entry: &Entry, idle: Duration) -> Result<(), Error> {
     let mut claim = cmd("XCLAIM");
@@ -172,6 +181,9 @@ async fn release(core: &Core, entry: &Entry, idle: Duration) -> Result<(), Error
 pub(crate) async fn heartbeat(core: Arc<Core>) {
     loop {
         sleep(core.settings.lease / 3).await;
+        if core.running.is_handing_back() {
+            return; // or what was handed back would look as though it were worked on
+        }
         let entries = core.running.entries();
         for entries in entries.chunks(ENTRIES_MAX) {
             let mut claim = cmd("XCLAIM");
