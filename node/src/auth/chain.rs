@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::guard::House;
+use super::guard::{ANONYMOUS, House};
 use super::http::{Question, Verdict};
 use super::jwt::Tokens;
 use super::password::Verifier;
@@ -11,6 +11,9 @@ use crate::hook::Admitted;
 use crate::hook::client::{Peer, Proof};
 use crate::packet::connect::{ClientId, Connect};
 use crate::packet::reason::Reason;
+
+/// Of those who come in although nobody vouches for them.
+const UNPROVEN: Proof = Proof { by: ANONYMOUS, stamp: 0 };
 
 /// What one mechanism says.
 enum Said {
@@ -41,10 +44,10 @@ impl House {
         }
         let anonymous = peer.listener.anonymous.unwrap_or_else(|| policy.anonymous());
         let Some(user) = &connect.user_name else {
-            return if anonymous { Ok(Admitted::default()) } else { Err(Reason::NOT_AUTHORIZED) };
+            return if anonymous { Ok(Admitted { user: None, proof: UNPROVEN }) } else { Err(Reason::NOT_AUTHORIZED) };
         };
         if anonymous && policy.takes_any_name() {
-            return Ok(Admitted { user: Some(user.clone()), proof: Proof::default() });
+            return Ok(Admitted { user: Some(user.clone()), proof: UNPROVEN });
         }
         // Unknown users take as long as known ones.
         if let Some(decoy) = policy.decoy(user) {

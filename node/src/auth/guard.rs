@@ -35,6 +35,9 @@ pub struct Bounds {
     pub failures_per_address_max: u32,
 }
 
+/// What those were believed by who come in although nobody vouches for them. Of one that has no word at all nothing is asked yet.
+pub(super) const ANONYMOUS: &str = "anonymous";
+
 pub struct House {
     pub(super) policy: ArcSwap<Policy>,
     /// Those of the file, then those of Redis.
@@ -171,7 +174,7 @@ impl House {
     fn still_proven(&self, client: &Client) -> bool {
         let Proof { by, stamp } = client.proof;
         let policy = self.policy.load();
-        if by.is_empty() {
+        if by == ANONYMOUS {
             let anonymous = client.peer.listener.anonymous.unwrap_or_else(|| policy.anonymous());
             return anonymous && (client.user.is_none() || policy.takes_any_name());
         }

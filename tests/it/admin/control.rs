@@ -7,7 +7,13 @@ use mqttd_tests::*;
 
 fn program(broker: &Broker, arguments: &[&str]) -> Output {
     let url = format!("http://{}", broker.admin().address());
-    Command::new(cluster::program()).args(arguments).args(["--url", &url]).env("MQTTD_CONFIG", "/dev/null").output().expect("mqttd runs")
+    Command::new(cluster::program())
+        .env_remove("MQTTD_TEST_PROGRAM")
+        .args(arguments)
+        .args(["--url", &url])
+        .env("MQTTD_CONFIG", "/dev/null")
+        .output()
+        .expect("mqttd runs")
 }
 
 #[track_caller]
