@@ -3,7 +3,7 @@
 
 mod error;
 mod handler;
-#[cfg(any(feature = "rmcp", feature = "rmcp-child-process", feature = "rmcp-http"))]
+#[cfg(any(feature = "rmcp", feature = "rmcp-child-process"))]
 pub mod mcp;
 mod reply;
 mod request;

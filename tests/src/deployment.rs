@@ -39,7 +39,8 @@ impl Deployment {
 
     /// The one that the tests of this process share; it ends with the process.
     pub fn shared(kind: Kind) -> Option<&'static Deployment> {
-        static SHARED: [OnceLock<Option<(Deployment, Vec<Child>)>>; 3] = [const { OnceLock::new() }; 3];
+        type Shared = OnceLock<Option<(Deployment, Vec<Child>)>>;
+        static SHARED: [Shared; 3] = [const { OnceLock::new() }; 3];
         let shared = SHARED[kind as usize].get_or_init(|| {
             let deployment = Deployment::start(kind)?;
             let shells = deployment.servers.iter().chain(&deployment.sentinels).map(Redis::die_with_us).collect();

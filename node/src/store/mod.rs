@@ -44,6 +44,7 @@ pub const DUE_LEASE: Span = Span::seconds(30);
 
 /// The store of this node. An enum, for the set is closed and wide.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it in a node")]
 pub enum Store {
     Memory(memory::Memory),
     Redis(redis::joining::Joining),

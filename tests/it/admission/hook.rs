@@ -89,7 +89,8 @@ fn it_can_say_who_it_is() {
 
 #[test]
 fn without_an_answer_nobody_comes_in() {
-    let answers: [fn(&Value) -> Option<(u16, String)>; 6] = [
+    type Answer = fn(&Value) -> Option<(u16, String)>;
+    let answers: [Answer; 6] = [
         |_| None,
         |_| Some((500, "{\"result\": \"allow\"}".to_owned())),
         |_| Some((204, String::new())),

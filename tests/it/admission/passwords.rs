@@ -80,7 +80,7 @@ fn mechanisms_are_asked_in_their_order() {
 #[test]
 fn a_change_of_the_file_reaches_those_who_are_connected() {
     let (ann, bob) = (line("ann", "pencil"), line("bob", "stone"));
-    let file = Scratch::new(ann.clone() + &bob);
+    let file = Scratch::new(ann + &bob);
     let broker = Broker::with(|config| config.auth.password_file = Some(file.path()));
     let mut first = broker.client(V5).user("ann", "pencil").connect();
     let mut old = broker.client(V3_1_1).user("ann", "pencil").connect();

@@ -12,9 +12,9 @@ use mqttd_tests::*;
 use serde_json::{Value, json};
 
 /// What is not there by then does not come.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-pub struct House {
+pub(super) struct House {
     pub broker: Broker,
     pub redis: &'static Redis,
     pub prefix: String,
@@ -22,11 +22,11 @@ pub struct House {
 }
 
 /// `None` where there is no `redis-server`.
-pub fn house() -> Option<House> {
+pub(super) fn house() -> Option<House> {
     house_with(|_| {})
 }
 
-pub fn house_with(change: impl FnOnce(&mut Config)) -> Option<House> {
+pub(super) fn house_with(change: impl FnOnce(&mut Config)) -> Option<House> {
     let redis = Redis::shared()?;
     let prefix = unique("requests");
     let broker = Broker::with(|config| {
@@ -37,38 +37,38 @@ pub fn house_with(change: impl FnOnce(&mut Config)) -> Option<House> {
     Some(House { broker, redis, prefix, runtime: runtime() })
 }
 
-pub fn runtime() -> tokio::runtime::Runtime {
+pub(super) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime starts")
 }
 
 impl House {
     /// A client that hears answers to `TOPIC` of its own.
-    pub fn requester(&self) -> (Client, String) {
+    pub(super) fn requester(&self) -> (Client, String) {
         let mut client = self.broker.client(V5).connect();
         let replies = unique("replies/");
         client.subscribe(&replies, 1);
         (client, replies)
     }
 
-    pub fn plain(&self) -> Plain {
+    pub(super) fn plain(&self) -> Plain {
         Plain::listen(self.redis, &self.prefix)
     }
 
-    pub fn worker(&self) -> WorkerBuilder {
+    pub(super) fn worker(&self) -> WorkerBuilder {
         Worker::builder().redis_url(self.redis.url()).prefix(&self.prefix).lease(Duration::from_millis(600))
     }
 
-    pub fn start(&self, worker: WorkerBuilder) -> WorkerHandle {
+    pub(super) fn start(&self, worker: WorkerBuilder) -> WorkerHandle {
         start(&self.runtime, worker)
     }
 
-    pub fn key(&self, rest: &str) -> String {
+    pub(super) fn key(&self, rest: &str) -> String {
         format!("{}:{rest}", self.prefix)
     }
 }
 
 #[track_caller]
-pub fn start(runtime: &tokio::runtime::Runtime, worker: WorkerBuilder) -> WorkerHandle {
+pub(super) fn start(runtime: &tokio::runtime::Runtime, worker: WorkerBuilder) -> WorkerHandle {
     let _entered = runtime.enter();
     let worker = worker.build().expect("a worker that can work").spawn();
     assert!(runtime.block_on(worker.ready()), "the worker does not begin");
@@ -76,7 +76,7 @@ pub fn start(runtime: &tokio::runtime::Runtime, worker: WorkerBuilder) -> Worker
 }
 
 /// A request at QoS 1.
-pub fn request(topic: &str, payload: impl AsRef<[u8]>, replies: &str, data: &str) -> Message {
+pub(super) fn request(topic: &str, payload: impl AsRef<[u8]>, replies: &str, data: &str) -> Message {
     message(topic, payload).qos(1).with(|properties| {
         properties.response_topic = Some(replies.to_owned().into());
         properties.correlation_data = Some(data.to_owned().into_bytes().into());
@@ -84,16 +84,16 @@ pub fn request(topic: &str, payload: impl AsRef<[u8]>, replies: &str, data: &str
 }
 
 /// An answer as the requester gets it.
-pub fn answer(replies: &str, payload: impl AsRef<[u8]>, data: &str) -> Message {
+pub(super) fn answer(replies: &str, payload: impl AsRef<[u8]>, data: &str) -> Message {
     message(replies, payload).qos(1).with(|properties| properties.correlation_data = Some(data.to_owned().into_bytes().into()))
 }
 
 /// An error reply whose payload is a text.
-pub fn trouble(replies: &str, text: &str, word: &str, data: &str) -> Message {
+pub(super) fn trouble(replies: &str, text: &str, word: &str, data: &str) -> Message {
     answer(replies, text, data).user("mqttd-error", word).with(|properties| properties.content_type = Some("text/plain".into()))
 }
 
-pub trait Asks {
+pub(super) trait Asks {
     /// Sends a request and sees its PUBACK.
     fn ask(&mut self, request: Message);
     /// The next message, acknowledged; acknowledgements of our own requests are passed over.
@@ -126,48 +126,48 @@ impl Asks for Client {
 }
 
 /// A worker without an SDK: it hears the channel of requests, and the test answers.
-pub struct Plain {
+pub(super) struct Plain {
     requests: mpsc::Receiver<Value>,
     redis: ::redis::Connection,
     prefix: String,
 }
 
 impl Plain {
-    pub fn listen(redis: &Redis, prefix: &str) -> Plain {
+    pub(super) fn listen(redis: &Redis, prefix: &str) -> Plain {
         Plain { requests: listen(redis, &format!("{prefix}:mcp:requests")), redis: connection(redis), prefix: prefix.to_owned() }
     }
 
     #[track_caller]
-    pub fn next(&self) -> Value {
+    pub(super) fn next(&self) -> Value {
         self.requests.recv_timeout(PATIENCE).expect("a request on the channel")
     }
 
-    pub fn hears_nothing(&self) -> bool {
+    pub(super) fn hears_nothing(&self) -> bool {
         self.requests.try_recv().is_err()
     }
 
-    pub fn say(&mut self, text: &str) {
+    pub(super) fn say(&mut self, text: &str) {
         ::redis::cmd("PUBLISH").arg(format!("{}:mcp:responses", self.prefix)).arg(text).exec(&mut self.redis).expect("published");
     }
 
     /// The answer of the seed's contract, and no more.
-    pub fn answer(&mut self, request: &Value, payload: &str) {
+    pub(super) fn answer(&mut self, request: &Value, payload: &str) {
         self.say(&json!({ "correlation_id": request["correlation_id"], "payload_b64": encode(payload.as_bytes()) }).to_string());
     }
 
     /// An answer with more in it.
-    pub fn answer_with(&mut self, request: &Value, mut rest: Value) {
+    pub(super) fn answer_with(&mut self, request: &Value, mut rest: Value) {
         rest["correlation_id"] = request["correlation_id"].clone();
         self.say(&rest.to_string());
     }
 }
 
-pub fn connection(redis: &Redis) -> ::redis::Connection {
+pub(super) fn connection(redis: &Redis) -> ::redis::Connection {
     ::redis::Client::open(redis.url()).expect("its address").get_connection().expect("Redis accepts connections")
 }
 
 /// What is published to a channel from now on, as JSON. The thread ends with the test.
-pub fn listen(redis: &Redis, channel: &str) -> mpsc::Receiver<Value> {
+pub(super) fn listen(redis: &Redis, channel: &str) -> mpsc::Receiver<Value> {
     let (sender, messages) = mpsc::channel();
     let (mut connection, channel) = (connection(redis), channel.to_owned());
     let (subscribed, ready) = mpsc::channel();

@@ -71,7 +71,9 @@ fn an_error_and_a_panic_are_error_replies_and_the_worker_works_on() {
     let Some(house) = house() else { return };
     let told = Arc::new(AtomicU32::new(0));
     let count = told.clone();
-    let worker = house.worker().on_error(move |_, _| drop(count.fetch_add(1, Ordering::Relaxed)));
+    let worker = house.worker().on_error(move |_, _| {
+        count.fetch_add(1, Ordering::Relaxed);
+    });
     let worker = worker.route("error", |_: Request| async { Err::<String, _>(std::io::Error::other("it broke")) });
     let worker = worker.route("panic", |_: Request| async { if true { panic!("on purpose") } else { "" } }).route("echo", echo);
     let worker = house.start(worker.request_timeout(Duration::from_millis(300)).route("slow", |r: Request| async move {

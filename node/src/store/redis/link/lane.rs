@@ -172,7 +172,7 @@ impl Runner {
         let wait = self.target.settings().durability.wait();
         // Without the runtime's allowance, which may run out between two batches and let the second pass the first.
         unconstrained(async move {
-            let is_confirmed = wait.is_some() && batch.len() > 0;
+            let is_confirmed = wait.is_some() && !batch.is_empty();
             let (pipeline, callers) = batch.into_parts(wait);
             let replies = match pipeline.len() {
                 0 => Ok(Vec::new()),
