@@ -36,24 +36,24 @@ fn group(share: &str) -> Arc<ShareGroup> {
 
 async fn a_number_is_in_a_queue_once(store: Store) {
     let (lease, _) = resume(&store, "c").await;
-    let left = async |numbers: &[&str]| assert_eq!(payloads(&read(&store, &lease, 0).await), numbers);
+    let left = async |lease: &Lease, numbers: &[&str]| assert_eq!(payloads(&read(&store, lease, 0).await), numbers);
     for (publisher, numbers) in [("p", &[10, 11][..]), ("p", &[10, 11, 12]), ("p", &[11]), ("q", &[5]), ("p", &[0]), ("p", &[13])] {
         assert_eq!(write(&store, append(&lease, &numbered(publisher, numbers))).await, Written::Done);
     }
-    left(&["10", "11", "12", "5", "0", "13"]).await;
+    left(&lease, &["10", "11", "12", "5", "0", "13"]).await;
     // What has left the queue does not come back, nor after a take-over.
     for stored in read(&store, &lease, 0).await {
         write(&store, acknowledge(&lease, stored.sequence)).await;
     }
-    resume(&store, "c").await;
+    let (lease, _) = resume(&store, "c").await;
     write(&store, append(&lease, &numbered("p", &[12, 13, 14]))).await;
-    left(&["14"]).await;
+    left(&lease, &["14"]).await;
     // By way of a group it is another message than by a subscription of its own.
     for share in ["g", "h", "g"] {
         let grant = Grant { group: Some(group(share)), ..grant(QoS::ExactlyOnce) };
         write(&store, Write::Append { to: lease.client_id.clone(), run: numbered("p", &[14]), grant }).await;
     }
-    left(&["14", "14", "14"]).await;
+    left(&lease, &["14", "14", "14"]).await;
     assert_eq!(write(&store, append(&super::kit::lease("nobody", 1), &numbered("p", &[1]))).await, Written::NoSession);
 }
 
