@@ -25,8 +25,8 @@ pub(super) enum Debt {
         lease: Lease,
         close: Close,
         lives: Lives,
-        /// In case that the Store has lost it.
-        will: Option<Box<Will>>,
+        /// In case that the Store loses it; and how often it had lost everything before.
+        will: Option<(u64, Box<Will>)>,
     },
     /// The other nodes are to be told that it was.
     Depart { lease: Lease, lives: Lives, ended: bool },
@@ -95,8 +95,9 @@ impl Broker {
                     let epoch = self.store.epochs(std::slice::from_ref(&lease.client_id)).await?.pop().flatten();
                     // Perhaps it was given back at the first attempt.
                     closed.due_will = self.store.owed_will(lease).await?;
-                    if closed.due_will.is_none() && self.forgotten.load(Relaxed) {
-                        closed.due_will = will.as_deref().cloned();
+                    let is_lost = |flushes: u64| self.forgotten.load(Relaxed) || self.flushes.load(Relaxed) > flushes;
+                    if closed.due_will.is_none() {
+                        closed.due_will = will.as_ref().filter(|(flushes, _)| is_lost(*flushes)).map(|(_, will)| (**will).clone());
                     }
                     closed.ended = epoch.is_none();
                 }

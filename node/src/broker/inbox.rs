@@ -129,7 +129,7 @@ impl Broker {
             for ((subscriber, epoch), found) in page.iter().zip(epochs).zip(found) {
                 match found {
                     Some(found) if found >= epoch => subscriber.mailbox.kick_before(found),
-                    _ => subscriber.mailbox.kick_at(epoch, SESSION_LOST),
+                    _ => subscriber.mailbox.lose(epoch, SESSION_LOST),
                 }
             }
         }

@@ -53,6 +53,8 @@ struct State {
     news: bool,
     reconsider: bool,
     kicked: Option<Fault>,
+    /// The Store has lost the Session of this epoch.
+    lost: Option<Epoch>,
     /// Who the connection of this epoch is.
     presence: Option<Arc<Presence>>,
     waker: Option<Waker>,
@@ -226,6 +228,16 @@ impl Mailbox {
                 state.kicked = Some(fault);
             }
         });
+    }
+
+    /// The same because the Store has lost the Session of this epoch.
+    pub(super) fn lose(&self, epoch: Epoch, fault: Fault) {
+        self.lock().lost = Some(epoch);
+        self.kick_at(epoch, fault);
+    }
+
+    pub(super) fn is_lost(&self, epoch: Epoch) -> bool {
+        self.lock().lost == Some(epoch)
     }
 
     fn tell(&self, change: impl FnOnce(&mut State)) {

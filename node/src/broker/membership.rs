@@ -113,6 +113,7 @@ impl Broker {
             tracing::debug!("some connections take longer to leave");
         }
         self.store.part();
+        self.flushes.fetch_add(u64::from(why == Expelled::Flushed), Relaxed);
         self.forgotten.store(false, Relaxed);
     }
 }

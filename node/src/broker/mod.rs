@@ -29,7 +29,7 @@ pub mod sys;
 pub(crate) mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -93,6 +93,8 @@ pub struct Broker {
     due: Notify,
     /// Redis has forgotten all Sessions, and the connections are ending for that.
     forgotten: AtomicBool,
+    /// How often it has, and all that was connected then has ended.
+    flushes: AtomicU64,
     pub life: life::Life,
 }
 
@@ -158,6 +160,7 @@ impl Broker {
             requests: OnceLock::new(),
             due: Notify::new(),
             forgotten: AtomicBool::new(false),
+            flushes: AtomicU64::new(0),
             life: life::Life::new(limits.drain),
         }
     }
@@ -330,7 +333,8 @@ impl Broker {
                 if durable && !closed.was_owner {
                     self.ring_on(&lease.client_id).await;
                 }
-                if !closed.was_owner && close.keep_will && self.forgotten.load(Relaxed) {
+                let is_lost = self.forgotten.load(Relaxed) || member.subscriber.mailbox.is_lost(lease.epoch);
+                if !closed.was_owner && close.keep_will && is_lost {
                     // Nobody else will ever know of it.
                     member.will.take().into_iter().for_each(|will| self.owe(Debt::LostWill(*will)));
                 }
@@ -340,7 +344,7 @@ impl Broker {
             }
             Err(error) => {
                 tracing::warn!(client_id = %lease.client_id, ?error, "the Session is given back when the Store answers again");
-                let will = member.will.take().filter(|_| close.keep_will);
+                let will = member.will.take().filter(|_| close.keep_will).map(|will| (self.flushes.load(Relaxed), will));
                 self.owe(Debt::Close { lease, close, lives, will });
             }
         }

@@ -214,26 +214,30 @@ fn what_ends_in_an_outage_ends_afterwards() {
     assert!(!cluster.durable(1, V5, &id).session_present());
 }
 
-/// A Session that was opened while Redis said nothing, for a Client that was refused, is given back: nobody owns it when Redis speaks again.
+/// A Session that was opened, but nobody heard that it was: its Client was refused, and it is given back.
 #[test]
 fn a_session_opened_for_nobody_is_given_back() {
+    const LIBRARY: &str = include_str!("../../../node/src/store/redis/mqttd.lua");
     let Some(cluster) = Cluster::start(2) else { return };
+    // It opens, and then says that it has failed.
+    let broken = "register('open', function(keys, args) open(keys, args) error('the answer is lost') end)";
+    let broken = LIBRARY.replace("register('open', open)", broken);
+    assert_ne!(broken, LIBRARY);
+    let load = |code: &str| cluster.redis.query::<()>(&["FUNCTION", "LOAD", "REPLACE", code]);
+    load(&broken);
     let ids = ["lasting", "ending"].map(unique);
-    let keys = ids.each_ref().map(|id| format!("mqttd:{{{id}}}:s"));
-    let connect = |id: &str, expiry: u32| cluster.client(0, V5).id(id).resume().expiry(expiry).try_connect(LEASE);
-    cluster.redis.pause();
-    let refused = std::thread::scope(|scope| {
-        let other = scope.spawn(|| connect(&ids[1], 1).is_none());
-        connect(&ids[0], 3600).is_none() && other.join().expect("it is tried")
-    });
-    assert!(refused, "a Session begins without Redis");
-    cluster.redis.resume();
-    until("it is given back", || cluster.redis.query::<Option<String>>(&["HGET", &keys[0], "n"]).is_some_and(|owner| owner.is_empty()));
-    until("what was to end has ended", || cluster.redis.query::<usize>(&["EXISTS", &keys[1]]) == 0);
-    cluster.pass(1, 2);
-    assert_eq!(cluster.redis.query::<usize>(&["EXISTS", &keys[1]]), 0);
+    for (id, expiry) in ids.iter().zip([3600, 1]) {
+        let refused = cluster.client(0, V5).id(id).resume().expiry(expiry).try_connect(PATIENCE);
+        assert!(refused.is_none(), "{id}: a Session begins without an answer");
+    }
+    let [lasting, ending] = ids.each_ref().map(|id| format!("mqttd:{{{id}}}:s"));
+    let owner = || cluster.redis.query::<Option<String>>(&["HGET", &lasting, "n"]);
+    until("it is given back", || owner().is_some_and(|owner| owner.is_empty()));
+    load(LIBRARY);
+    until("what was to end has ended", || cluster.redis.query::<usize>(&["EXISTS", &ending]) == 0);
     // It is a Session like any other.
     let mut client = back(&cluster, 1, V5, &ids[0]);
+    assert!(client.session_present());
     client.subscribe("a", 1);
     client.publish(message("a", "1").qos(1));
     client.receive(message("a", "1").qos(1));

@@ -151,26 +151,3 @@ fn a_node_that_was_taken_for_dead_comes_back() {
     client.receive(message(&topic, "after").qos(1));
     assert!(cluster.node(0).runs() && cluster.node(0).has_said("taken for dead: it joins again"));
 }
-
-/// `[MQTT-3.1.2-8]` Connections end with the flush, so their Wills are published, as soon as there is a Redis to publish them by.
-#[test]
-fn wills_outlive_a_flush() {
-    let Some(mut cluster) = Cluster::start(2) else { return };
-    let topics = [0, 1].map(|_| unique("t"));
-    let live = cluster.client(0, V5).will(message(&topics[0], "live").qos(1).retain()).connect();
-    let durable = cluster.client(1, V5).resume().expiry(60).will(message(&topics[1], "durable").qos(1).retain()).connect();
-    let _: () = cluster.redis.query(&["FLUSHALL"]);
-    let mut clients = [live, durable];
-    clients.iter_mut().for_each(expect_sent_away);
-    until_begun_anew(&mut cluster, 2);
-    let mut watcher = back(&cluster, 0, &unique("w"));
-    for (topic, will) in topics.iter().zip(["live", "durable"]) {
-        watcher.subscribe(topic, 1);
-        match watcher.came_within(PATIENCE) {
-            // Kept already, or just published.
-            Came::Packet(Packet::Publish(came)) if came.topic == *topic && came.payload == will => {}
-            other => watcher.fail("the Will", &other),
-        }
-    }
-    watcher.expect_nothing();
-}
