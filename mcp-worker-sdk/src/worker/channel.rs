@@ -10,7 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::error::Error;
 use crate::wire::RequestMessage;
-use crate::worker::line::Backoff;
+use crate::worker::line::{Backoff, is_passing};
 use crate::worker::{Core, Delivery, job};
 
 /// How long a claim holds when the request has no deadline.
@@ -84,9 +84,27 @@ async fn claim(core: Arc<Core>, wire: RequestMessage, permit: OwnedSemaphorePerm
     }
     let mut claim = cmd("SET");
     claim.arg(core.settings.names.claim(&wire.correlation_id)).arg(&core.settings.name).arg("NX").arg("PX").arg(left);
-    match core.line.ask::<Value>(claim).await {
-        Ok(Value::Okay) => job::start(&core, wire, None, permit),
-        Ok(_) => {} // another worker was faster
-        Err(error) => tracing::debug!(%error, "a request could not be claimed"),
+    let mut backoff = Backoff::default();
+    let mut is_again = false;
+    // The connection may be lost and nobody has noticed: what was heard once is not heard again.
+    while core.clock.now_ms() < now + left {
+        match core.line.ask::<Value>(claim.clone()).await {
+            Ok(Value::Okay) => return job::start(&core, wire, None, permit),
+            Ok(_) => {
+                // Another worker was faster, or this one when the reply was lost.
+                let holder = cmd("GET").arg(core.settings.names.claim(&wire.correlation_id)).take();
+                if is_again
+                    && core.line.ask::<Option<String>>(holder).await.is_ok_and(|holder| holder.as_ref() == Some(&core.settings.name))
+                {
+                    job::start(&core, wire, None, permit);
+                }
+                return;
+            }
+            Err(error) if error.refusal().is_none_or(is_passing) => {
+                is_again = true;
+                backoff.pause().await;
+            }
+            Err(error) => return tracing::warn!(%error, "a request could not be claimed"),
+        }
     }
 }
