@@ -88,7 +88,7 @@ fn the_examples_answer() {
     for mode in modes() {
         let name = format!("{mode:?}");
         let client = broker.client(V5).connect();
-        runtime.block_on(check_calculator(transport(client, "agents/calculator/mcp"), mode, &name));
+        runtime.block_on(async { check_calculator(transport(client, "agents/calculator/mcp"), mode, &name).await });
     }
     if has_python {
         let params = json!({ "name": "shout", "arguments": { "text": "hello" } });
