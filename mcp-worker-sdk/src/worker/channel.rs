@@ -80,9 +80,10 @@ fn consider(core: &Arc<Core>, waiting: &Arc<Semaphore>, json: &[u8]) {
 }
 
 async fn wait(core: Arc<Core>, wire: RequestMessage, place: OwnedSemaphorePermit) {
-    let permit = core.permits.clone().acquire_owned().await;
+    let Ok(permit) = core.permits.clone().acquire_owned().await else { return };
     drop(place);
-    if let (Ok(permit), false) = (permit, *core.stopping.borrow()) {
+    let is_stopping = *core.stopping.borrow();
+    if !is_stopping {
         claim(core, wire, permit).await;
     }
 }
