@@ -6,12 +6,15 @@ use std::sync::atomic::Ordering::Relaxed;
 use futures_util::StreamExt;
 use redis::aio::PubSub;
 use redis::{Value, cmd};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::Error;
 use crate::wire::RequestMessage;
-use crate::worker::line::Backoff;
+use crate::worker::line::{Backoff, is_passing};
 use crate::worker::{Core, Delivery, job};
+
+/// Requests that wait for a hand of this worker; more are left to others.
+const WAITING_MAX: usize = 1024;
 
 /// How long a claim holds when the request has no deadline.
 const CLAIM_MS: u64 = 300_000;
@@ -28,13 +31,14 @@ pub(crate) async fn subscribe(core: &Core) -> Result<PubSub, Error> {
 /// Reads the socket always: Redis closes on those that do not.
 pub(crate) async fn hear(core: Arc<Core>, mut subscriber: PubSub) {
     let cancelled = core.settings.names.cancelled();
+    let waiting = Arc::new(Semaphore::new(WAITING_MAX));
     loop {
         {
             let mut messages = subscriber.on_message();
             while let Some(message) = messages.next().await {
                 match message.get_channel_name() == cancelled {
                     true => call_off(&core, message.get_payload_bytes()),
-                    false => consider(&core, message.get_payload_bytes()),
+                    false => consider(&core, &waiting, message.get_payload_bytes()),
                 }
             }
         }
@@ -60,8 +64,8 @@ fn call_off(core: &Core, json: &[u8]) {
     }
 }
 
-/// A permit first, then the claim: a busy worker leaves it to an idle one.
-fn consider(core: &Arc<Core>, json: &[u8]) {
+/// A permit first, then the claim: a busy worker leaves it to an idle one. When all are busy it waits, as nobody says it twice.
+fn consider(core: &Arc<Core>, waiting: &Arc<Semaphore>, json: &[u8]) {
     if *core.stopping.borrow() {
         return;
     }
@@ -69,9 +73,18 @@ fn consider(core: &Arc<Core>, json: &[u8]) {
     if !core.settings.routes.matches(&wire.topic) {
         return;
     }
-    match core.permits.clone().try_acquire_owned() {
-        Ok(permit) => drop(tokio::spawn(claim(core.clone(), wire, permit))),
+    match waiting.clone().try_acquire_owned() {
+        Ok(place) => drop(tokio::spawn(wait(core.clone(), wire, place))),
         Err(_) => drop(core.counts.shed.fetch_add(1, Relaxed)),
+    }
+}
+
+async fn wait(core: Arc<Core>, wire: RequestMessage, place: OwnedSemaphorePermit) {
+    let Ok(permit) = core.permits.clone().acquire_owned().await else { return };
+    drop(place);
+    let is_stopping = *core.stopping.borrow();
+    if !is_stopping {
+        claim(core, wire, permit).await;
     }
 }
 
@@ -84,9 +97,27 @@ async fn claim(core: Arc<Core>, wire: RequestMessage, permit: OwnedSemaphorePerm
     }
     let mut claim = cmd("SET");
     claim.arg(core.settings.names.claim(&wire.correlation_id)).arg(&core.settings.name).arg("NX").arg("PX").arg(left);
-    match core.line.ask::<Value>(claim).await {
-        Ok(Value::Okay) => job::start(&core, wire, None, permit),
-        Ok(_) => {} // another worker was faster
-        Err(error) => tracing::debug!(%error, "a request could not be claimed"),
+    let mut backoff = Backoff::default();
+    let mut is_again = false;
+    // The connection may be lost and nobody has noticed: what was heard once is not heard again.
+    while core.clock.now_ms() < now + left {
+        match core.line.ask::<Value>(claim.clone()).await {
+            Ok(Value::Okay) => return job::start(&core, wire, None, permit),
+            Ok(_) => {
+                // Another worker was faster, or this one when the reply was lost.
+                let holder = cmd("GET").arg(core.settings.names.claim(&wire.correlation_id)).take();
+                if is_again
+                    && core.line.ask::<Option<String>>(holder).await.is_ok_and(|holder| holder.as_ref() == Some(&core.settings.name))
+                {
+                    job::start(&core, wire, None, permit);
+                }
+                return;
+            }
+            Err(error) if error.refusal().is_none_or(is_passing) => {
+                is_again = true;
+                backoff.pause().await;
+            }
+            Err(error) => return tracing::warn!(%error, "a request could not be claimed"),
+        }
     }
 }

@@ -88,7 +88,7 @@ fn is_elsewhere(code: &str) -> bool {
     ["READONLY", "MASTERDOWN"].contains(&code)
 }
 
-fn is_passing(code: &str) -> bool {
+pub(crate) fn is_passing(code: &str) -> bool {
     is_elsewhere(code) || ["LOADING", "BUSY", "OOM", "TRYAGAIN", "MISCONF"].contains(&code)
 }
 

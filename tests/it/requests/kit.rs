@@ -185,3 +185,10 @@ pub(super) fn listen(redis: &Redis, channel: &str) -> mpsc::Receiver<Value> {
     ready.recv().expect("it listens");
     messages
 }
+
+/// A file of the folder of temporary files, with a name of its own.
+pub(super) fn file(stem: &str, text: &str) -> std::path::PathBuf {
+    let path = std::env::temp_dir().join(unique(&format!("mqttd-{stem}-{}-", std::process::id())));
+    std::fs::write(&path, text).expect("a file");
+    path
+}

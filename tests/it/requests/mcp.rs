@@ -1,10 +1,11 @@
 //! MCP for real: a client of the official SDK, over MQTT, to MCP servers behind the broker.
 
 use mcp_worker_sdk::mcp;
+use mqttd_tests::cluster::until;
 use mqttd_tests::*;
 use rmcp::handler::server::wrapper::Parameters;
 use rmcp::model::{CallToolRequestParams, ProtocolVersion};
-use rmcp::{ClientLifecycleMode, ClientServiceExt, RoleClient, ServiceExt, schemars, tool, tool_router};
+use rmcp::{ClientLifecycleMode, ClientServiceExt, ServiceExt, schemars, tool, tool_router};
 use serde_json::{Value, json};
 
 use super::kit::*;
@@ -27,7 +28,7 @@ impl Calculator {
 }
 
 /// MQTT as a transport of MCP: each message is a request, each answer a message. It reads a line, as a program's input is read.
-fn transport(mut client: Client, topic: &str) -> tokio::io::DuplexStream {
+pub(super) fn transport(mut client: Client, topic: &str) -> tokio::io::DuplexStream {
     use std::io::{BufRead, Write};
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let replies = unique("replies/");
@@ -73,7 +74,7 @@ impl<W: tokio::io::AsyncWrite + Unpin> std::io::Write for SyncWrite<'_, W> {
     }
 }
 
-fn modes() -> [ClientLifecycleMode; 2] {
+pub(super) fn modes() -> [ClientLifecycleMode; 2] {
     [ClientLifecycleMode::Initialize, ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::LATEST] }]
 }
 
@@ -83,16 +84,13 @@ fn a_client_of_either_era_lists_and_calls_tools() {
     let _worker = house.start(house.worker().route("agents/calc/mcp", mcp::server(Calculator)));
     for mode in modes() {
         let client = house.broker.client(V5).connect();
-        house.runtime.block_on(async {
-            let name = format!("{mode:?}");
-            let transport = transport(client, "agents/calc/mcp");
-            let client = ().serve_with_lifecycle(transport, mode).await.unwrap_or_else(|error| panic!("{name}: {error}"));
-            check_calculator(&client, &name).await;
-        });
+        let name = format!("{mode:?}");
+        house.runtime.block_on(async { check_calculator(transport(client, "agents/calc/mcp"), mode, &name).await });
     }
 }
 
-async fn check_calculator(client: &rmcp::service::RunningService<RoleClient, ()>, name: &str) {
+pub(super) async fn check_calculator(transport: tokio::io::DuplexStream, mode: ClientLifecycleMode, name: &str) {
+    let client = ().serve_with_lifecycle(transport, mode).await.unwrap_or_else(|error| panic!("{name}: {error}"));
     let tools = client.list_all_tools().await.expect(name);
     assert_eq!(tools.iter().map(|tool| &*tool.name).collect::<Vec<_>>(), ["add"], "{name}");
     let arguments = json!({ "a": 2, "b": 40 }).as_object().cloned().unwrap();
@@ -121,19 +119,20 @@ fn what_is_no_known_request_is_answered_as_json_rpc_says() {
     client.expect_nothing();
 }
 
-fn python() -> bool {
+pub(super) fn python() -> bool {
     std::process::Command::new("python3").arg("--version").stdout(std::process::Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
+const SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../mcp-worker-sdk/examples/mcp_stdio_server.py");
+
 #[test]
-fn a_server_that_is_a_program_answers_and_comes_back_when_it_dies() {
+fn a_server_that_is_a_program_answers_and_what_is_in_the_messages_passes_through() {
     let Some(house) = house() else { return };
     if !python() {
         return println!("skipped: no python3");
     }
-    let server = concat!(env!("CARGO_MANIFEST_DIR"), "/../mcp-worker-sdk/examples/mcp_stdio_server.py");
     let mut command = tokio::process::Command::new("python3");
-    command.arg(server);
+    command.arg(SERVER);
     let _worker = house.start(house.worker().route("mcp", mcp::child_process(command)));
     let client = house.broker.client(V5).connect();
     house.runtime.block_on(async {
@@ -165,4 +164,64 @@ fn a_server_that_is_a_program_answers_and_comes_back_when_it_dies() {
     ann.ask(request("mcp", unknown, &ann_hears, "d").user("traceparent", "00-1-2-00"));
     let came: Value = serde_json::from_slice(&ann.hear().payload).unwrap();
     assert_eq!(came["result"], json!({ "any": [1, null], "_meta": { "traceparent": "00-1-2-00" } }));
+}
+
+/// Its numbers, one for each start: the program is begun by a shell that writes down which process it becomes.
+fn starts(notes: &std::path::Path) -> Vec<String> {
+    std::fs::read_to_string(notes).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+fn signal(name: &str, process: &str) {
+    let sent = std::process::Command::new("sh").arg("-c").arg(format!("kill -{name} {process}")).status();
+    assert!(sent.unwrap().success());
+}
+
+#[test]
+fn a_program_that_is_killed_is_started_again() {
+    let Some(house) = house() else { return };
+    if !python() {
+        return println!("skipped: no python3");
+    }
+    let notes = file("starts", "");
+    let mut command = tokio::process::Command::new("sh");
+    command.args(["-c", r#"echo $$ >> "$0"; exec python3 "$1""#]).arg(&notes).arg(SERVER);
+    let worker = house.start(house.worker().route("mcp", mcp::child_process(command)));
+    let (mut client, replies) = house.requester();
+    let asked = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" }).to_string();
+    let ask = |client: &mut Client| -> Value {
+        client.ask(request("mcp", &asked, &replies, "d"));
+        serde_json::from_slice(&client.hear().payload).unwrap()
+    };
+    assert_eq!(ask(&mut client)["result"]["tools"][0]["name"], "shout");
+    for deaths in 1..=2 {
+        let before = starts(&notes);
+        assert_eq!(before.len(), deaths);
+        // What it has in hand when it dies is answered with an error.
+        until("nothing runs", || worker.stats().running == 0);
+        signal("STOP", &before[deaths - 1]);
+        client.ask(request("mcp", &asked, &replies, "d"));
+        until("it has been asked", || worker.stats().running == 1);
+        signal("KILL", &before[deaths - 1]);
+        let came: Value = serde_json::from_slice(&client.hear().payload).unwrap();
+        assert_eq!((&came["id"], &came["error"]["code"]), (&json!(1), &json!(-32000)), "{came}");
+        until("it is there again", || ask(&mut client)["result"]["tools"][0]["name"] == "shout");
+        assert_eq!(starts(&notes).len(), deaths + 1, "it was started once");
+    }
+}
+
+#[test]
+fn a_program_that_ends_at_once_is_started_more_and_more_seldom() {
+    let Some(house) = house() else { return };
+    let notes = file("starts", "");
+    let mut command = tokio::process::Command::new("sh");
+    command.args(["-c", r#"date +%s%N >> "$0""#]).arg(&notes);
+    let _worker = house.start(house.worker().route("mcp", mcp::child_process(command)));
+    let (mut client, replies) = house.requester();
+    client.ask(request("mcp", json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" }).to_string(), &replies, "d"));
+    let came: Value = serde_json::from_slice(&client.hear().payload).unwrap();
+    assert_eq!(came["error"]["code"], -32000, "{came}");
+    until("it was started five times", || starts(&notes).len() >= 5);
+    let times: Vec<u64> = starts(&notes).iter().map(|time| time.parse().unwrap()).collect();
+    // 50, 100, 200 and 400 ms between them; a shell may take its time to say when it began.
+    assert!(times[4] - times[0] >= 600_000_000, "{times:?}");
 }

@@ -66,6 +66,21 @@ fn of_several_workers_one_answers() {
     }
 }
 
+/// More at once than all hands of all workers: nobody says a request twice on the channel, so they wait.
+#[test]
+fn a_burst_on_the_channel_waits_for_hands() {
+    let Some(house) = house() else { return };
+    let worker = || house.worker().delivery(Delivery::Channel).concurrency(1).route("t", echo);
+    let workers = [house.start(worker()), house.start(worker())];
+    let (mut client, replies) = house.requester();
+    for n in 0..50 {
+        client.send(request("t", format!("{n}"), &replies, "d").qos(0));
+    }
+    (0..50).for_each(|_| assert!(!client.hear().payload.is_empty()));
+    client.expect_nothing();
+    assert_eq!(workers.iter().map(|worker| worker.stats().answered).sum::<u64>(), 50);
+}
+
 #[test]
 fn an_error_and_a_panic_are_error_replies_and_the_worker_works_on() {
     let Some(house) = house() else { return };
