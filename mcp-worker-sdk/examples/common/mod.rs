@@ -3,7 +3,7 @@
 
 use mcp_worker_sdk::{Worker, WorkerBuilder};
 
-pub fn worker() -> std::io::Result<WorkerBuilder> {
+pub(crate) fn worker() -> std::io::Result<WorkerBuilder> {
     let url = std::env::args().nth(1).or_else(|| std::env::var("REDIS_URL").ok());
     let worker = Worker::builder().redis_url(url.unwrap_or_else(|| "redis://127.0.0.1:6379".to_owned()));
     Ok(match std::env::var_os("REDIS_PASSWORD_FILE") {
