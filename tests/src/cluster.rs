@@ -352,18 +352,19 @@ pub fn program() -> &'static Path {
     PROGRAM.get_or_init(|| std::env::var_os("MQTTD_TEST_PROGRAM").map_or_else(build, PathBuf::from))
 }
 
-/// Cargo does not build the program of another package for a test; when it is up to date already this takes no time.
+/// Cargo does not build the program of another package for a test; when it is up to date already this takes no time. With the features
+/// that the tests are built with, so that nothing is built twice.
 fn build() -> PathBuf {
     let test = std::env::current_exe().expect("the path of this test");
     let profile = test.parent().and_then(Path::parent).expect("target/PROFILE/deps/TEST");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "-p", "mqttd", "--bin", "mqttd", "--target-dir"]).arg(profile.parent().expect("target"));
+    cargo.args(["build", "--quiet", "--workspace", "--tests", "--bins", "--target-dir"]).arg(profile.parent().expect("target"));
     cargo.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ stands in the project"));
     if profile.ends_with("release") {
         cargo.arg("--release");
     }
     let built = cargo.status().is_ok_and(|status| status.success());
     let program = profile.join("mqttd");
-    assert!(built && program.exists(), "{} is not there, and cargo build -p mqttd does not make it", program.display());
+    assert!(built && program.exists(), "{} is not there, and cargo build --workspace --tests --bins does not make it", program.display());
     program
 }
