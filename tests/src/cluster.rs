@@ -310,17 +310,9 @@ fn launch(
     [mqtt, admin]: [SocketAddr; 2],
     log: &Arc<Log>,
 ) -> (Child, [SocketAddr; 2], JoinHandle<()>) {
-    let mut process = Command::new(program());
-    // Those of the tests are no keys of a node.
-    let of_tests = std::env::vars_os().map(|(name, _)| name).filter(|name| name.to_string_lossy().starts_with("MQTTD_"));
-    for name in of_tests {
-        process.env_remove(name);
-    }
-    let mut process = process
+    let mut process = command()
         .args(["--listen", &format!("tcp://{mqtt}"), "--admin", &admin.to_string()])
         .args(["--store", store, "--node-id", name, "--log-format", "json"])
-        .env_remove("MQTTD_REQUIRE_REDIS")
-        .env_remove("MQTTD_REQUIRE_INTEROP")
         .env("MQTTD_CONFIG", "/dev/null")
         .env("MQTTD_CLUSTER__LEASE_S", LEASE.as_secs().to_string())
         .env("MQTTD_STORE__PREFIX", PREFIX)
@@ -344,6 +336,15 @@ fn launch(
             panic!("node {name} does not start:\n    {}", log.lines().join("\n    "));
         }
     }
+}
+
+/// The program, without what tests are told by the environment: it takes variables that begin so for keys of its own.
+pub fn command() -> Command {
+    let mut command = Command::new(program());
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MQTTD_")) {
+        command.env_remove(name);
+    }
+    command
 }
 
 /// `MQTTD_TEST_PROGRAM`, or the program beside this test, built from the same sources.

@@ -1,19 +1,13 @@
 //! The command line asks a node over its API.
 
-use std::process::{Command, Output};
+use std::process::Output;
 
 use mqttd_tests::cluster;
 use mqttd_tests::*;
 
 fn program(broker: &Broker, arguments: &[&str]) -> Output {
     let url = format!("http://{}", broker.admin().address());
-    Command::new(cluster::program())
-        .env_remove("MQTTD_TEST_PROGRAM")
-        .args(arguments)
-        .args(["--url", &url])
-        .env("MQTTD_CONFIG", "/dev/null")
-        .output()
-        .expect("mqttd runs")
+    cluster::command().args(arguments).args(["--url", &url]).env("MQTTD_CONFIG", "/dev/null").output().expect("mqttd runs")
 }
 
 #[track_caller]

@@ -84,8 +84,11 @@ fn every_metric_is_moved_by_something() {
     let fields = fields.split_once("pub struct Metrics {\n").expect("the struct").1;
     let names: Vec<&str> = fields.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split(':').next()).collect();
     assert!(names.len() > 20, "{names:?}");
+    let admission = declared.split_once("counted!(\n").and_then(|(_, rest)| rest.split_once(");")).expect("those of the admission").0;
+    let admission: Vec<&str> = admission.split([' ', ',', '\n']).collect();
     for name in names {
-        let moved = others.contains(&format!("self.{name}")) || others.contains(&format!("metrics.{name}"));
+        // Those of the admission are moved by functions that one line makes for each: `add_… field metric`.
+        let moved = others.contains(&format!("self.{name}")) || others.contains(&format!("metrics.{name}")) || admission.contains(&name);
         assert!(moved, "nothing moves {name}");
     }
 }

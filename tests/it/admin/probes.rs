@@ -1,12 +1,12 @@
 //! Is it alive, is it ready, how is it.
 
-use std::process::{Command, Output};
+use std::process::Output;
 
 use mqttd_tests::cluster::{self, Cluster, until};
 use mqttd_tests::*;
 
 fn program(arguments: &[&str]) -> Output {
-    Command::new(cluster::program()).args(arguments).env("MQTTD_CONFIG", "/dev/null").output().expect("mqttd runs")
+    cluster::command().args(arguments).env("MQTTD_CONFIG", "/dev/null").output().expect("mqttd runs")
 }
 
 #[test]

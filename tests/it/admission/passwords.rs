@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 use mqttd::auth::password::Verifier;
 use mqttd::config::user::{Secret, User};
 use mqttd_tests::auth::Scratch;
-use mqttd_tests::cluster::program;
+use mqttd_tests::cluster::command;
 use mqttd_tests::*;
 
 /// A line for a user, as `mqttd passwd` writes it.
@@ -15,7 +15,7 @@ pub(super) fn line(name: &str, password: &str) -> String {
 }
 
 fn passwd(arguments: &[&str], input: &str) -> Output {
-    let mut process = Command::new(program());
+    let mut process = command();
     let mut process =
         process.arg("passwd").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // It may have ended without reading.

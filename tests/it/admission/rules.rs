@@ -1,9 +1,7 @@
 //! What clients may do: rules in a file, and what becomes of those who are connected when they change.
 
-use std::process::Command;
-
 use mqttd_tests::auth::Scratch;
-use mqttd_tests::cluster::program;
+use mqttd_tests::cluster::command;
 use mqttd_tests::*;
 
 fn ruled(rules: &Scratch) -> Broker {
@@ -162,7 +160,7 @@ fn publishing_is_revoked_too_and_a_wrong_file_changes_nothing() {
 fn acl_test_says_which_line_decides() {
     let rules = Scratch::new("allow user ann publish a/# qos=1 retain=no\ndeny client c1 all b\nallow all b\n");
     let ask = |arguments: &[&str]| {
-        let output = Command::new(program()).args(["acl", "test", &rules.path()]).args(arguments).output().unwrap();
+        let output = command().args(["acl", "test", &rules.path()]).args(arguments).output().unwrap();
         let said = String::from_utf8_lossy(if output.status.success() { &output.stdout } else { &output.stderr }).trim().to_owned();
         (output.status.code().unwrap_or(-1), said)
     };

@@ -1,10 +1,10 @@
 //! No log shows a secret, at whatever level.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use mqttd::config::ListenUrl;
 use mqttd_tests::auth::Scratch;
-use mqttd_tests::cluster::program;
+use mqttd_tests::cluster::command;
 use mqttd_tests::redis::Redis;
 use mqttd_tests::scram::{METHOD, Scram};
 use mqttd_tests::*;
@@ -23,7 +23,7 @@ fn no_log_shows_a_secret() {
     let _: i64 = redis.query(&["HSET", "mqttd:{auth}:users", "carl", passwords.text().trim_end().split_once(':').expect("a line").1]);
     let port = ListenUrl::tcp("127.0.0.1", 0).to_string();
     let hook = format!("http://user:{SECRET}@127.0.0.1:1/?key={SECRET}");
-    let mut process = Command::new(program())
+    let mut process = command()
         .args(["--listen", &port, "--admin", "off", "-vv", "--log-format", "text"])
         .env("MQTTD_CONFIG", "/dev/null")
         .env("MQTTD_AUTH__PASSWORD_FILE", passwords.path())

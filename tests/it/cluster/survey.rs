@@ -1,9 +1,7 @@
 //! `mqttd sessions`, `inspect` and `fsck`: what an operator sees of the Redis of a cluster, and that a soak leaves nothing there.
 
-use std::process::Command;
-
 use mqttd_tests::client::Came;
-use mqttd_tests::cluster::{Cluster, PATIENCE, PREFIX, program, until};
+use mqttd_tests::cluster::{Cluster, PATIENCE, PREFIX, command, until};
 use mqttd_tests::deployment::{Deployment, Kind};
 use mqttd_tests::*;
 
@@ -14,14 +12,7 @@ const SESSIONS: usize = 300;
 
 /// What the program says, and whether it came to a good end.
 fn ask(store: &str, arguments: &[&str]) -> (bool, String) {
-    let mut command = Command::new(program());
-    command.args(arguments).args(["--store", store]);
-    // Those of the tests are no keys of a node.
-    for name in std::env::vars_os().map(|(name, _)| name).filter(|name| name.to_string_lossy().starts_with("MQTTD_")) {
-        command.env_remove(name);
-    }
-    command.env("MQTTD_CONFIG", "/dev/null");
-    let output = command.output().expect("mqttd runs");
+    let output = command().args(arguments).args(["--store", store]).env("MQTTD_CONFIG", "/dev/null").output().expect("mqttd runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     (output.status.success(), text)
 }
