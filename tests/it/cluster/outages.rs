@@ -1,5 +1,6 @@
 //! Redis dies, or says nothing: nothing is acknowledged that is not stored, and nobody is taken for dead.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use mqttd_tests::client::Came;
@@ -217,12 +218,14 @@ fn what_ends_in_an_outage_ends_afterwards() {
 /// A Session that was opened, but nobody heard that it was: its Client was refused, and it is given back.
 #[test]
 fn a_session_opened_for_nobody_is_given_back() {
-    const LIBRARY: &str = include_str!("../../../node/src/store/redis/mqttd.lua");
     let Some(cluster) = Cluster::start(2) else { return };
+    // As the nodes have loaded it, under the name of its text.
+    let listed = cluster.redis.query::<Vec<HashMap<String, ::redis::Value>>>(&["FUNCTION", "LIST", "WITHCODE"]);
+    let codes = listed.into_iter().filter_map(|mut library| ::redis::from_redis_value::<String>(library.remove("library_code")?).ok());
+    let library = codes.into_iter().find(|code| code.contains("register('open', open)")).expect("the library of the nodes");
     // It opens, and then says that it has failed.
     let broken = "register('open', function(keys, args) open(keys, args) error('the answer is lost') end)";
-    let broken = LIBRARY.replace("register('open', open)", broken);
-    assert_ne!(broken, LIBRARY);
+    let broken = library.replace("register('open', open)", broken);
     let load = |code: &str| cluster.redis.query::<()>(&["FUNCTION", "LOAD", "REPLACE", code]);
     load(&broken);
     let ids = ["lasting", "ending"].map(unique);
@@ -233,7 +236,7 @@ fn a_session_opened_for_nobody_is_given_back() {
     let [lasting, ending] = ids.each_ref().map(|id| format!("mqttd:{{{id}}}:s"));
     let owner = || cluster.redis.query::<Option<String>>(&["HGET", &lasting, "n"]);
     until("it is given back", || owner().is_some_and(|owner| owner.is_empty()));
-    load(LIBRARY);
+    load(&library);
     until("what was to end has ended", || cluster.redis.query::<usize>(&["EXISTS", &ending]) == 0);
     // It is a Session like any other.
     let mut client = back(&cluster, 1, V5, &ids[0]);
