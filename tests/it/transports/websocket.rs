@@ -68,7 +68,7 @@ fn rest(mut stream: TcpStream) -> Vec<u8> {
     rest
 }
 
-/// `[MQTT-6.0.0-3]`, `[MQTT-6.0.0-4]` The subprotocol is asked for and chosen.
+/// `[MQTT-6.0.0-3]`, `[MQTT-6.0.0-4]`, `[v3:MQTT-6.0.0-4]` The subprotocol is asked for and chosen.
 #[test]
 fn the_handshake() {
     let broker = start();
@@ -94,7 +94,7 @@ fn the_handshake() {
     eventually("refusals are counted", || count(&broker.metrics().websockets_failed) == refused);
 }
 
-/// `[MQTT-6.0.0-2]` Packets may span frames, and frames may hold several packets.
+/// `[MQTT-6.0.0-2]`, `[v3:MQTT-6.0.0-2]` Packets may span frames, and frames may hold several packets.
 #[test]
 fn packets_and_frames_have_nothing_to_do_with_each_other() {
     let broker = start();
@@ -115,7 +115,7 @@ fn packets_and_frames_have_nothing_to_do_with_each_other() {
     assert_eq!(rest(stream), [0x88, 2, 3, 0xe8], "DISCONNECT is answered with Close 1000");
 }
 
-/// `[MQTT-6.0.0-1]` Text, and all else that breaks the rules, is the end of the connection, not of the node.
+/// `[MQTT-6.0.0-1]`, `[v3:MQTT-6.0.0-1]` Text, and all else that breaks the rules, is the end of the connection, not of the node.
 #[test]
 fn what_breaks_the_rules_is_the_end() {
     let broker = start();
