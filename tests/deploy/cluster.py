@@ -1,5 +1,6 @@
 """compose.yaml for real: a cluster that is hurt in every way a person can try, under load. A project of its own, removed at the end."""
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -20,7 +21,9 @@ def free_port():
 
 
 PORTS = {name: str(free_port()) for name in ["MQTTD_PORT", "MQTTD_TLS_PORT", "MQTTD_WS_PORT", "MQTTD_BALANCER_PORT"]}
-ENVIRONMENT = dict(os.environ, COMPOSE_PROJECT_NAME=PROJECT, **PORTS)
+# An engine within a container may not raise the limit of open files.
+FILES = str(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+ENVIRONMENT = dict(os.environ, COMPOSE_PROJECT_NAME=PROJECT, MQTTD_NOFILE=FILES, **PORTS)
 
 
 def run(*argv, check=True, timeout=UP_S):
