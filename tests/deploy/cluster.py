@@ -105,8 +105,8 @@ def main():
         began = time.monotonic()
         compose("up", "-d", "--no-build", "--quiet-pull")
         all_healthy(3)
-        wait("the balancer", lambda: run("mosquitto_pub", "-p", PORTS["MQTTD_PORT"], "-t", "try/first", "-n", check=False) == "" and
-             socket.socket().connect_ex(("127.0.0.1", int(PORTS["MQTTD_PORT"]))) == 0)
+        first = ["mosquitto_pub", "-p", PORTS["MQTTD_PORT"], "-q", "1", "-t", "try/first", "-n"]
+        wait("the balancer", lambda: subprocess.run(first, capture_output=True).returncode == 0)
         print(f"ok   the cluster is up after {time.monotonic() - began:.1f} s", flush=True)
         third_parties()
         load = workload.Load(int(PORTS["MQTTD_PORT"]))
