@@ -172,7 +172,7 @@ fn a_pause_of_redis_kills_nobody() {
 
 /// With the lease as it is by default. Half a minute long, so it is asked for by name.
 #[test]
-#[ignore = "half a minute: cargo nextest run --run-ignored all -- twenty_seconds"]
+#[ignore = "half a minute: tests/run soak"]
 fn a_pause_of_redis_of_twenty_seconds_kills_nobody() {
     redis_pauses(std::time::Duration::from_secs(20), "10");
 }
