@@ -1,5 +1,8 @@
 //! Faults on purpose, for those who test clients: each does what its name says, and is off again when the file says so.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
 use mqttd_tests::*;
 
 /// A broker whose faults are in a file, and the file.
@@ -54,27 +57,37 @@ fn publish_before_suback() {
     client.expect_suback(2, &[Reason(0)]);
 }
 
+/// A socket of a client that is connected and subscribes to `a`: what comes next is for a reader that believes no length.
+fn raw(text: &str) -> (Broker, TcpStream) {
+    let (broker, _) = faulty(text);
+    let mut socket = TcpStream::connect(broker.address()).unwrap();
+    socket.write_all(&[0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0, 0, 1, b'x']).unwrap();
+    socket.write_all(&[0x82, 6, 0, 1, 0, 1, b'a', 0]).unwrap();
+    socket.read_exact(&mut [0; 4 + 5]).unwrap();
+    (broker, socket)
+}
+
 #[test]
 fn short_publish() {
-    let (broker, _) = faulty("short-PUBLISH\n");
-    let mut client = broker.client(V3_1_1).connect();
-    client.subscribe("a", 0);
-    client.send(message("a", "12345"));
-    client.send(Packet::Pingreq);
+    let (_broker, mut socket) = raw("short-PUBLISH\n");
+    socket.write_all(&[0x30, 8, 0, 1, b'a', b'1', b'2', b'3', b'4', b'5']).unwrap();
+    let mut bytes = [0; 8];
+    socket.read_exact(&mut bytes).unwrap();
+    assert_eq!(bytes, [0x30, 8, 0, 1, b'a', b'1', b'2', b'3']);
     // The length counts what is not there, so the next packet is taken for it.
-    assert_eq!(client.next_bytes(), [&[0x30, 8, 0, 1, b'a'][..], b"123", &[0xD0, 0]].concat());
+    socket.write_all(&[0xC0, 0]).unwrap();
+    let mut bytes = [0; 2];
+    socket.read_exact(&mut bytes).unwrap();
+    assert_eq!(bytes, [0xD0, 0]);
 }
 
 #[test]
 fn excessive_remaining() {
-    use std::io::{Read, Write};
-    let (broker, _) = faulty("excessive-remaining\n");
-    let mut socket = std::net::TcpStream::connect(broker.address()).unwrap();
-    socket.write_all(&[0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0, 0, 1, b'x']).unwrap();
-    socket.write_all(&[0x82, 6, 0, 1, 0, 1, b'a', 0, 0x30, 4, 0, 1, b'a', b'!']).unwrap();
-    let mut bytes = [0; 4 + 5 + 10];
+    let (_broker, mut socket) = raw("excessive-remaining\n");
+    socket.write_all(&[0x30, 4, 0, 1, b'a', b'!']).unwrap();
+    let mut bytes = [0; 10];
     socket.read_exact(&mut bytes).unwrap();
-    assert_eq!(bytes[9..], [0x30, 0x84, 0x80, 0x80, 0x80, 0, 0, 1, b'a', b'!']);
+    assert_eq!(bytes, [0x30, 0x84, 0x80, 0x80, 0x80, 0, 0, 1, b'a', b'!']);
 }
 
 #[test]
