@@ -360,6 +360,12 @@ fn build() -> PathBuf {
     let profile = test.parent().and_then(Path::parent).expect("target/PROFILE/deps/TEST");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--quiet", "--workspace", "--tests", "--bins", "--target-dir"]).arg(profile.parent().expect("target"));
+    // What Cargo tells this test of its package; build scripts look at it, and would run again for another package.
+    for (name, _) in std::env::vars_os() {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"].iter().any(|of| name.to_string_lossy().starts_with(of)) {
+            cargo.env_remove(name);
+        }
+    }
     cargo.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ stands in the project"));
     if profile.ends_with("release") {
         cargo.arg("--release");
