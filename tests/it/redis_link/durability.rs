@@ -20,13 +20,13 @@ async fn with(redis: &Redis, durability: Durability) -> Result<Link, StartError>
 async fn what_too_few_replicas_have_is_not_confirmed() {
     let Some(primary) = Redis::with(&["--repl-diskless-sync-delay", "0"]) else { return };
     let Some(replica) = Redis::with(&["--replicaof", "127.0.0.1", &primary.port().to_string()]) else { return };
-    let direct = with(&primary, Durability::Replicated { replicas: 1, within: PATIENCE }).await.unwrap();
-    let mut direct = direct.blocking("list").await.unwrap();
+    let patient = with(&primary, Durability::Replicated { replicas: 1, within: PATIENCE }).await.unwrap();
+    let mut direct = patient.blocking("list").await.unwrap();
     assert_eq!(direct.query(redis::cmd("WAIT").arg(1).arg(PATIENCE.as_millis() as u64), PATIENCE).await, Ok(Value::Int(1)));
+    assert_eq!(patient.write(0, vec![push("list", 0)]).await, Ok(vec![Ok(Value::Int(1))]));
 
     let within = Duration::from_millis(100);
     let link = with(&primary, Durability::Replicated { replicas: 1, within }).await.unwrap();
-    assert_eq!(link.write(0, vec![push("list", 0)]).await, Ok(vec![Ok(Value::Int(1))]));
     replica.pause();
     assert_eq!(link.write(0, vec![push("list", 1)]).await, Err(LinkError::NotReplicated));
     let function = redis::cmd("FCALL").arg("none").arg(0).take();
