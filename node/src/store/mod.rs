@@ -1,5 +1,5 @@
-//! The truth: Sessions and their queues, retained messages, cursors of Shared Subscriptions, wills and expiries that are due,
-//! contexts of requests. This file is the contract; one suite (`tests/it/store`) holds every store to it.
+//! The truth: Sessions and their queues, retained messages, cursors of Shared Subscriptions, wills and expiries that are due.
+//! This file is the contract; one suite (`tests/it/store`) holds every store to it.
 //!
 //! Rules that a store keeps, whichever it is:
 //! - `open` is one atomic step and raises the epoch, which is never used twice for a Client, not even after a `purge`.
@@ -27,8 +27,6 @@ pub mod redis;
 mod seek;
 
 use std::sync::Arc;
-
-use bytes::Bytes;
 
 use crate::message::{InRun, Number, Run};
 use crate::packet::PacketId;
@@ -399,11 +397,6 @@ impl Store {
         each!(self, purge(lease))
     }
 
-    /// Keeps the context of a request until it is taken or `ttl` has passed. False when the id is in use: the old one stays.
-    pub async fn put_context(&self, id: &str, context: Bytes, ttl: Span, now: Time) -> Result<bool, StoreError> {
-        each!(self, put_context(id, context, ttl, now))
-    }
-
     /// Shuts somebody out; an earlier ban of the same is replaced.
     pub async fn ban(&self, ban: bans::Ban) -> Result<(), StoreError> {
         each!(self, ban(ban))
@@ -438,10 +431,5 @@ impl Store {
             Store::Memory(_) => Ok(()),
             Store::Redis(store) => store.now()?.take_census().await,
         }
-    }
-
-    /// Takes the context of a request: exactly one caller gets it.
-    pub async fn take_context(&self, id: &str, now: Time) -> Result<Option<Bytes>, StoreError> {
-        each!(self, take_context(id, now))
     }
 }

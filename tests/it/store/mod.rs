@@ -2,7 +2,7 @@
 
 mod kit;
 
-mod contexts; // contexts of requests, cursors of share groups
+mod cursors; //  of share groups
 mod due; //      what is due, to whom, for how long
 mod on_redis; // what only the store on Redis has to take care of
 mod once; //     messages with numbers, and what is pending
@@ -64,15 +64,12 @@ macro_rules! rules {
                 pages_hold_exactly_what_matches_in_order,
                 a_retained_message_expires,
             ],
-            contexts: [
-                a_context_is_taken_once,
-                a_context_ends_with_its_time,
+            cursors: [
                 a_cursor_is_leased_in_blocks,
             ],
             races: [
                 of_two_that_open_one_is_the_owner,
                 appends_go_on_while_a_session_is_taken_over,
-                one_of_many_takes_a_context,
                 a_due_item_has_one_taker,
                 a_purge_and_an_open_agree,
             ],

@@ -1,6 +1,5 @@
 use std::sync::Arc;
 
-use bytes::Bytes;
 use mqttd::store::{Close, Store, Written};
 use mqttd::time::Span;
 use tokio::task::JoinSet;
@@ -65,20 +64,6 @@ pub(super) async fn appends_go_on_while_a_session_is_taken_over(store: Store) {
         let found: Vec<_> = payloads(&stored).into_iter().filter_map(|payload| payload.strip_prefix(&prefix).map(str::to_owned)).collect();
         let expected: Vec<_> = (0..MESSAGES).map(|number| number.to_string()).collect();
         assert_eq!(found, expected, "the order of each publisher");
-    }
-}
-
-pub(super) async fn one_of_many_takes_a_context(store: Store) {
-    let store = Arc::new(store);
-    for round in 0..50 {
-        let id = format!("id{round}");
-        store.put_context(&id, Bytes::from_static(b"x"), Span::seconds(300), NOW).await.unwrap();
-        let mut tasks = JoinSet::new();
-        for _ in 0..TASKS {
-            let (store, id) = (store.clone(), id.clone());
-            tasks.spawn(async move { store.take_context(&id, NOW).await.unwrap().is_some() });
-        }
-        assert_eq!(tasks.join_all().await.into_iter().filter(|taken| *taken).count(), 1);
     }
 }
 

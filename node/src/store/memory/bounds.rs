@@ -27,8 +27,6 @@ pub struct Limits {
     pub bytes_max: u64,
     /// Retained messages; beyond it a new Topic Name is refused, a known one can still be replaced.
     pub retained_max: u64,
-    /// Contexts of requests that wait to be taken; beyond it a new one is refused.
-    pub contexts_max: usize,
 }
 
 impl Default for Limits {
@@ -40,7 +38,6 @@ impl Default for Limits {
             messages_max: 20_000_000,
             bytes_max: 2 << 30,
             retained_max: 1_000_000,
-            contexts_max: 100_000,
         }
     }
 }

@@ -5,7 +5,6 @@
 
 mod bans;
 mod bounds;
-mod contexts;
 mod cursors;
 mod due;
 mod queue;
@@ -19,15 +18,13 @@ mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use bytes::Bytes;
-
 use super::{Close, Closed, Due, Lease, Open, Opened, Page, Stats, StoreError, Stored, Write, Written};
 use crate::message::Run;
 use crate::packet::connect::ClientId;
 use crate::session::state::Sequence;
 use crate::store::bans::{Ban, Banned};
 use crate::subscription::{Selector, Subscription};
-use crate::time::{Span, Time};
+use crate::time::Time;
 use crate::topic::filter::{ShareName, TopicFilter};
 use crate::topic::name::TopicName;
 pub use bounds::Limits;
@@ -38,7 +35,6 @@ pub struct Memory {
     bounds: Arc<bounds::Bounds>,
     sessions: sessions::Sessions,
     retained: retained::Retained,
-    contexts: contexts::Contexts,
     cursors: cursors::Cursors,
     bans: bans::Bans,
 }
@@ -55,7 +51,6 @@ impl Memory {
         Memory {
             sessions: sessions::Sessions::new(bounds.clone()),
             retained: retained::Retained::new(bounds.clone()),
-            contexts: contexts::Contexts::new(limits.contexts_max),
             cursors: cursors::Cursors::default(),
             bans: bans::Bans::default(),
             bounds,
@@ -128,10 +123,6 @@ impl Memory {
         Ok(self.sessions.purge(lease))
     }
 
-    pub fn put_context(&self, id: &str, context: Bytes, ttl: Span, now: Time) -> Result<bool, StoreError> {
-        self.contexts.put(id, &context, ttl, now)
-    }
-
     pub fn ban(&self, ban: Ban) -> Result<(), StoreError> {
         self.bans.ban(ban)
     }
@@ -146,10 +137,6 @@ impl Memory {
 
     pub fn bans_version(&self) -> Result<u64, StoreError> {
         Ok(self.bans.version())
-    }
-
-    pub fn take_context(&self, id: &str, now: Time) -> Result<Option<Bytes>, StoreError> {
-        Ok(self.contexts.take(id, now))
     }
 }
 

@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+
 use super::*;
 use crate::message::Message;
 use crate::packet::QoS;
 use crate::subscription::Grant;
+use crate::time::Span;
 
 const NOW: Time = Time(1_700_000_000_000);
 const QOS_1: Grant = Grant { qos: QoS::AtLeastOnce, retain_as_published: false, ids: None, group: None };
@@ -93,7 +96,7 @@ fn what_has_expired_makes_room() {
 
 #[test]
 fn a_full_store_refuses_and_says_so() {
-    let limits = Limits { sessions_max: 2, messages_max: 3, retained_max: 1, contexts_max: 1, ..Limits::default() };
+    let limits = Limits { sessions_max: 2, messages_max: 3, retained_max: 1, ..Limits::default() };
     let store = Memory::new(limits);
     let (one, two) = (open(&store, "one", false).unwrap(), open(&store, "two", false).unwrap());
     assert_eq!(open(&store, "three", false).unwrap_err(), StoreError::Full);
@@ -107,10 +110,6 @@ fn a_full_store_refuses_and_says_so() {
     store.retain(&topic("a"), None, NOW).unwrap();
     store.retain(&topic("b"), Some(run_to("b", 1, Some(NOW + Span(1)))), NOW).unwrap();
     store.retain(&topic("c"), Some(run_to("c", 1, None)), NOW + Span(1)).unwrap();
-
-    assert_eq!(store.put_context("a", Bytes::new(), Span(9), NOW), Ok(true));
-    assert_eq!(store.put_context("b", Bytes::new(), Span(9), NOW), Err(StoreError::Full));
-    assert_eq!(store.put_context("b", Bytes::new(), Span(9), NOW + Span(9)), Ok(true));
 }
 
 #[test]

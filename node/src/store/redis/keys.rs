@@ -107,10 +107,6 @@ impl Keys {
     pub(super) fn bans_version(&self) -> String {
         format!("{}{{auth}}:bans-ver", self.prefix)
     }
-
-    pub(super) fn request(&self, id: &str) -> String {
-        format!("{}request:{}", self.prefix, escape(id))
-    }
 }
 
 impl SessionKeys {

@@ -10,7 +10,7 @@
 mod bans;
 mod census;
 pub mod cluster;
-mod contexts;
+mod cursors;
 mod due;
 mod encoding;
 mod functions;

@@ -493,15 +493,6 @@ local function part_done(keys, args)
   return 1
 end
 
--- keys: request; args: now ttl context; kept with its end in front, 16 digits in ms.
-local function put_context(keys, args)
-  local now, ttl = tonumber(args[1]), tonumber(args[2])
-  local old = call('GET', keys[1])
-  if old and tonumber(string.sub(old, 1, 16)) > now then return 0 end
-  call('SET', keys[1], string.format('%016.0f', now + ttl) .. args[3], 'PX', math.max(ttl, 1))
-  return 1
-end
-
 -- `allow-oom`: these free memory, or must not fail when there is none left.
 local function register(name, callback, flags)
   redis.register_function { function_name = 'LIBRARY_' .. name, callback = callback, flags = flags or {} }
@@ -525,7 +516,6 @@ register('append', append)
 register('append_once', append_once)
 register('retain', retain)
 register('unretain', unretain, { 'allow-oom' })
-register('put_context', put_context)
 register('claim_request', claim_request, { 'allow-oom' })
 register('part_of_request', part_of_request, { 'allow-oom' })
 register('part_done', part_done, { 'allow-oom' })
