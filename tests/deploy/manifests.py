@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -17,6 +18,7 @@ OVERLAYS = ["base", "overlays/development", "overlays/production"]
 CHART = Path("deploy/helm/mqttd")
 # Their schemas are not Kubernetes' own.
 FOREIGN = {"ServiceMonitor", "PrometheusRule", "Certificate", "TCPRoute", "TLSRoute", "UDPRoute"}
+READY_S = 20
 failures = []
 
 
@@ -36,6 +38,8 @@ def compose():
     tool("compose.yaml by Compose 2", "docker-compose", "-f", "compose.yaml", "config", "-q")
     tool("compose with TLS", "docker-compose", "-f", "compose.yaml", "-f", "deploy/compose/tls.yaml", "config", "-q")
     tool("compose.yaml by its schema", "check-jsonschema", "--builtin-schema", "vendor.compose-spec", "compose.yaml")
+    # MQTTD_REQUIRE_… and their like are for the tests; a node refuses a key that it does not know.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MQTTD_")}
     for file in ["deploy/compose/mqttd.toml", "deploy/compose/haproxy.cfg", "deploy/compose/redis-password"]:
         check(Path(file).exists(), f"{file} is mounted and not there")
     spec = yaml.safe_load(Path("compose.yaml").read_text())
@@ -191,19 +195,24 @@ def metrics():
         print("SKIP metrics: no mqttd built; set MQTTD to one")
         return
     for file in ["deploy/compose/mqttd.toml", "deploy/kubernetes/base/mqttd.toml"]:
-        done = subprocess.run([program, "check", "-c", file], capture_output=True, text=True)
+        done = subprocess.run([program, "check", "-c", file], env=environment, capture_output=True, text=True)
         check(done.returncode == 0, f"{file}: {done.stderr.strip()}")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         door = f"127.0.0.1:{probe.getsockname()[1]}"
-    node = subprocess.Popen([program, "--listen", "tcp://127.0.0.1:0", "--admin", door], stderr=subprocess.DEVNULL)
+    node = subprocess.Popen([program, "--listen", "tcp://127.0.0.1:0", "--admin", door], env=environment, stderr=subprocess.PIPE, text=True)
     try:
-        while subprocess.run([program, "healthcheck", "--url", f"http://{door}/readyz"], capture_output=True).returncode != 0:
-            check(node.poll() is None, "the node ended")
-        text = urllib.request.urlopen(f"http://{door}/metrics").read().decode()
+        ready = [program, "healthcheck", "--url", f"http://{door}/readyz"]
+        until = time.monotonic() + READY_S
+        while subprocess.run(ready, env=environment, capture_output=True).returncode != 0:
+            if node.poll() is not None or time.monotonic() > until:
+                node.kill()
+                check(False, f"the node was not ready within {READY_S} s: {node.communicate()[1].strip()}")
+                return
+        text = urllib.request.urlopen(f"http://{door}/metrics", timeout=READY_S).read().decode()
     finally:
-        node.terminate()
-        node.wait()
+        node.kill()
+        node.communicate()
     known = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")} | {"mqttd_nodes"}  # in a cluster only
     missing = {name for name in names if name not in known and name.removesuffix("_bucket") not in known}
     check(not missing, f"no node has {', '.join(sorted(missing))}")
