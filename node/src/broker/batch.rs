@@ -59,7 +59,7 @@ impl Batch {
 
     pub(super) fn deliver(&mut self, to: &Arc<Subscriber>, run: &Arc<Run>, grant: &Grant, origin: usize) {
         if to.place != Place::Here {
-            return self.outbox.add(to, run, grant, false, None);
+            return self.outbox.add(to, run, grant, false, None, origin);
         }
         let highest = run.highest_qos().min(grant.qos);
         if to.is_durable() && highest > QoS::AtMostOnce {
@@ -93,7 +93,7 @@ impl Broker {
         }
         fault::point("publish.stored");
         let mut left = Vec::new();
-        let sent = match self.send(&mut batch.outbox, &mut left).await {
+        let sent = match self.send(&mut batch.outbox, &mut left, outcomes).await {
             Ok(()) => {
                 fault::point("publish.posted");
                 self.ring_away(&batch.rings).await

@@ -192,8 +192,15 @@ impl Broker {
             Err(error) => {
                 drop(opening);
                 unlisten(cluster.as_ref(), client_id).await;
-                if error == StoreError::Unavailable && cluster.is_some() {
-                    self.owe(Debt::Disown { client_id: client_id.clone(), expiry: close.expiry });
+                match cluster {
+                    Some(_) if error == StoreError::Unavailable => {
+                        self.owe(Debt::Disown { client_id: client_id.clone(), expiry: close.expiry });
+                    }
+                    // It was not opened: what is listed of it would be memory that nobody gives back.
+                    Some(cluster) if !self.roster.is_opening(client_id) && self.roster.get(client_id).is_none() => {
+                        cluster.remove_session(client_id).await?;
+                    }
+                    _ => {}
                 }
                 return Err(error);
             }

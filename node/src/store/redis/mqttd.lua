@@ -131,13 +131,14 @@ local function is_member(selectors)
   return false
 end
 
--- keys: s queue rel in2 subs once wills; args: node clean expiry will delay now lease-until
--- epoch, was owned, epoch before, due will, resumed, then what is resumed (subscriptions, received with what is pending, released, sent) or
+-- keys: s queue rel in2 subs once wills; args: node clean expiry will delay now lease-until full
+-- nothing where Redis is full and a Client without a Session wants one that lasts; else epoch, was owned, epoch before, due will, resumed, then what is resumed (subscriptions, received with what is pending, released, sent) or
 -- the ended selectors and what share groups get back.
 local function open(keys, args)
   local s, queue, rel, in2, subs, once, wills = unpack(keys)
   local node, clean, expiry, will, delay, now = args[1], args[2] == '1', args[3], args[4], args[5], tonumber(args[6])
   local old = load(s)
+  if not old and args[8] == '1' and expiry ~= '0' then return false end
   local was_owned, resumed = false, false
   local due = old and old.will or false
   if old then
