@@ -59,6 +59,16 @@ impl Cluster {
     }
 }
 
+impl Cluster {
+    /// A node for each of these, with its variables in its environment.
+    pub fn of(each: &[&[(&str, &str)]]) -> Option<Cluster> {
+        let redis = Redis::start()?;
+        let start = |(number, variables): (usize, &&[(&str, &str)])| Node::start(&redis.url(), &format!("n{number}"), &owned(variables));
+        let nodes = each.iter().enumerate().map(start).collect();
+        Some(Cluster { nodes, redis })
+    }
+}
+
 impl Cluster<Deployment> {
     /// On Redis as it is deployed here, with these variables in the environment of every node.
     pub fn deployed(redis: Deployment, nodes: usize, variables: &[(&str, &str)]) -> Cluster<Deployment> {
@@ -68,7 +78,7 @@ impl Cluster<Deployment> {
 }
 
 fn start(nodes: usize, store: &str, variables: &[(&str, &str)]) -> Vec<Node> {
-    let variables: Vec<_> = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let variables = owned(variables);
     (0..nodes).map(|number| Node::start(store, &format!("n{number}"), &variables)).collect()
 }
 
@@ -79,6 +89,10 @@ impl<R> Cluster<R> {
 
     pub fn address(&self, node: usize) -> SocketAddr {
         self.nodes[node].address
+fn owned(variables: &[(&str, &str)]) -> Vec<(String, String)> {
+    variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
     }
 
     /// A client of a node, about to connect.
@@ -165,8 +179,7 @@ struct Log {
 impl Node {
     /// One by itself, with its Store in memory, and with these variables in its environment.
     pub fn alone(variables: &[(&str, &str)]) -> Node {
-        let variables: Vec<_> = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Node::start("memory:", "alone", &variables)
+        Node::start("memory:", "alone", &owned(variables))
     }
 
     /// A client of it, about to connect.

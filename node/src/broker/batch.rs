@@ -39,6 +39,8 @@ pub(super) struct Batch {
     pub(super) outbox: Outbox,
     /// What somebody else than the subscribers answers, each with its command.
     pub(super) asked: Vec<(usize, Asked)>,
+    /// What goes out of the cluster, each with its command.
+    pub(super) outward: Vec<(usize, Arc<Run>)>,
     /// Whoever has so much mail that the publisher should wait a moment.
     pub(super) crowded: Option<Arc<Subscriber>>,
 }
@@ -111,7 +113,9 @@ impl Broker {
             Box::pin(self.hand_over(message, &group, now)).await?;
         }
         let (records, origins) = std::mem::take(&mut batch.records).into_iter().unzip();
-        self.write(records, origins, outcomes, now).await
+        self.write(records, origins, outcomes, now).await?;
+        self.send_outward(batch, outcomes);
+        Ok(())
     }
 
     pub(super) async fn write(

@@ -168,7 +168,9 @@ impl Broker {
         if run.any_retain() {
             self.retain(run, now).await?;
         }
-        self.route(cache, publisher, run, &[], batch).await
+        let matched = self.route(cache, publisher, run, &[], batch).await?;
+        self.note_outward(run, publisher.map_or(0, |(_, origin)| origin), batch);
+        Ok(matched)
     }
 
     /// Finds who gets the run; of a share group who had the turn before, if that is told.
@@ -336,8 +338,6 @@ impl Broker {
     }
 }
 
-/// Whether the Client is told that something was done on which it will rely.
-fn is_promise(command: &Command) -> bool {
 /// Redis has no memory left for any of these subscriptions.
 fn all_refused(requests: Vec<Result<Subscription, Reason>>) -> Outcome {
     let refused = |request: Result<Subscription, Reason>| {
@@ -347,6 +347,8 @@ fn all_refused(requests: Vec<Result<Subscription, Reason>>) -> Outcome {
     Outcome::Subscribed(requests.into_iter().map(refused).collect())
 }
 
+/// Whether the Client is told that something was done on which it will rely.
+fn is_promise(command: &Command) -> bool {
     match command {
         Command::Publish { run, .. } => run.highest_qos() > QoS::AtMostOnce,
         Command::Subscribe(_) | Command::Unsubscribe(_) => true,

@@ -14,6 +14,7 @@ pub mod mailbox;
 pub mod membership;
 mod once;
 mod outbox;
+pub mod outward;
 pub mod presence;
 pub mod rate;
 pub mod reaper;
@@ -88,6 +89,8 @@ pub struct Broker {
     pub addresses: Arc<addresses::Addresses>,
     /// Who answers requests, if anybody does; set once, when the node is put together.
     pub requests: OnceLock<Arc<dyn Requests>>,
+    /// What else is told of messages that are published here, if anybody is; set once, when the node is put together.
+    pub outward: OnceLock<Arc<outward::Outward>>,
     /// Wakes the reaper when something may be due earlier than it thought.
     due: Notify,
     pub life: life::Life,
@@ -152,6 +155,7 @@ impl Broker {
             rates: limits.rates,
             addresses: Arc::new(addresses::Addresses::new(limits.addresses)),
             requests: OnceLock::new(),
+            outward: OnceLock::new(),
             due: Notify::new(),
             life: life::Life::new(limits.drain),
         }
