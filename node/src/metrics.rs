@@ -206,7 +206,8 @@ pub struct Metrics {
     pub bridge_unsent: AtomicU64,
     /// Messages of Redis clients that this node handed to the subscribers.
     pub bridge_taken: AtomicU64,
-    /// Messages of Redis clients that this node heard and could not hand on: there were too many, or another node is to hand them on now.
+    /// Messages of Redis clients that this node heard and could not hand on: another node is to do so now, or there were too many; then the
+    /// cluster's own among them are counted too.
     pub bridge_lost: AtomicU64,
     /// Messages of Redis clients that this node refused: no Topic Name or one that begins with $, not in bridge.in_filters, or too large.
     pub bridge_refused: AtomicU64,

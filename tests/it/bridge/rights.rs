@@ -15,11 +15,14 @@ fn check(variables: &[(&str, &str)]) -> (bool, String) {
     (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout))
 }
 
+/// Variables, whether they may be, and what is said of them.
+type Row<'a> = (&'a [(&'a str, &'a str)], bool, &'a str);
+
 #[test]
 fn a_bridge_that_cannot_be_is_said_so() {
     let store = ("MQTTD_STORE__URL", "redis://127.0.0.1:1");
     let prefix = |prefix: &'static str| ("MQTTD_BRIDGE__PREFIX", prefix);
-    let rows: &[(&[(&str, &str)], bool, &str)] = &[
+    let rows: &[Row] = &[
         (&[ON, store], true, "mqttd:topic:"),
         (&[ON], false, "bridge.enabled wants the Store on Redis"),
         (&[ON, store, prefix("mqttd:")], false, "bridge.prefix = \"mqttd:\": topics would be channels of the nodes themselves"),
