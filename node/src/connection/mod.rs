@@ -98,13 +98,13 @@ pub struct Entrance {
 }
 
 /// Serves one Network Connection until it ends. `is_in` is called as soon as the Client is in, or with nothing when it is not let in.
-pub async fn serve<S, I>(stream: S, peer: Peer, broker: Arc<Broker>, patience: Patience, is_in: I)
+pub fn serve<S, I>(stream: S, peer: Peer, broker: Arc<Broker>, patience: Patience, is_in: I) -> impl Future<Output = ()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     I: FnOnce(Option<&Entrance>),
 {
     let span = tracing::trace_span!(target: SPANS, parent: None, "connection", peer = %peer.address, transport = peer.transport.scheme());
-    serve_in(stream, peer, broker, patience, is_in).instrument(span).await;
+    serve_in(stream, peer, broker, patience, is_in).instrument(span)
 }
 
 async fn serve_in<S, I>(stream: S, peer: Peer, broker: Arc<Broker>, patience: Patience, is_in: I)
