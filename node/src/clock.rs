@@ -1,5 +1,6 @@
 //! The one clock of a node. Everything below it is handed a [`Time`].
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,8 +15,14 @@ const SLEW: u64 = 16;
 #[derive(Debug)]
 pub struct Clock {
     started: Instant,
+    /// What it is ahead of the ms since its start while it goes evenly, which is nearly always: every turn of every connection asks, and none
+    /// shall wait for another. [`MENDING`]: the course says.
+    ahead: AtomicU64,
     course: Mutex<Course>,
 }
+
+/// In place of what the clock is ahead.
+const MENDING: u64 = u64::MAX;
 
 /// How the clock goes from some moment on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +41,11 @@ impl Course {
         let passed = elapsed.saturating_sub(self.from);
         let mended = (passed / SLEW).min(self.error.unsigned_abs());
         if self.error < 0 { self.time + passed - mended } else { self.time + passed + mended }
+    }
+
+    /// What it is ahead of the ms since the start, if it goes evenly.
+    fn ahead(&self) -> u64 {
+        if self.error == 0 { self.time.wrapping_sub(self.from) } else { MENDING }
     }
 
     /// How many ms after the start it is at least `time`.
@@ -70,29 +82,46 @@ impl Clock {
 
     /// Sets the clock by another one, which all nodes of a cluster go by.
     pub fn start_at(now: Time) -> Clock {
-        Clock { started: Instant::now(), course: Mutex::new(Course { from: 0, time: now.0, error: 0 }) }
+        let course = Course { from: 0, time: now.0, error: 0 };
+        Clock { started: Instant::now(), ahead: AtomicU64::new(course.ahead()), course: Mutex::new(course) }
     }
 
     /// Sets it by the clock that all nodes go by, when a node joins them. Nobody is connected then, so no deadline moves with it.
     pub fn set(&self, now: Time) {
-        *self.course() = Course { from: self.elapsed(), time: now.0, error: 0 };
+        self.change(|course, elapsed| *course = Course { from: elapsed, time: now.0, error: 0 });
     }
 
     /// What that clock has said to a question that was asked at `asked` and has just been answered. Another Redis may have another clock: this
     /// one follows it, without a step, for deadlines of connections are reckoned by it.
     pub fn follow(&self, said: Time, asked: Instant) {
         let way = asked.elapsed().as_millis() as u64 + 1; // it says whole ms
-        self.course().mend(self.elapsed(), said.0, said.0 + way);
+        self.change(|course, elapsed| course.mend(elapsed, said.0, said.0 + way));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Course, u64)) {
+        let mut course = self.course();
+        change(&mut course, self.elapsed());
+        self.ahead.store(course.ahead(), Relaxed);
     }
 
     pub fn now(&self) -> Time {
-        let course = *self.course();
-        Time(course.at(self.elapsed()))
+        Time(match self.ahead.load(Relaxed) {
+            MENDING => {
+                let course = *self.course();
+                course.at(self.elapsed())
+            }
+            ahead => self.elapsed().wrapping_add(ahead),
+        })
     }
 
     /// When it is `time` by the runtime's clock.
     pub fn instant(&self, time: Time) -> Instant {
-        self.started + Duration::from_millis(self.course().when(time.0))
+        let elapsed = match self.ahead.load(Relaxed) {
+            MENDING => self.course().when(time.0),
+            // What was before the start is at once.
+            ahead => time.0.wrapping_sub(ahead).cast_signed().max(0).cast_unsigned(),
+        };
+        self.started + Duration::from_millis(elapsed)
     }
 
     fn elapsed(&self) -> u64 {
@@ -145,6 +174,27 @@ mod tests {
             let course = Course { from: 0, time: HOUR, error };
             assert_eq!(course.at(HOUR), (2 * HOUR).checked_add_signed(error).unwrap());
         }
+    }
+
+    /// What it says without asking its course is what the course says.
+    #[tokio::test(start_paused = true)]
+    async fn it_goes_by_its_course() {
+        let clock = Clock::start_at(Time(HOUR));
+        for said in [HOUR, HOUR + 40, HOUR + 40, 2 * HOUR, 2 * HOUR] {
+            clock.follow(Time(said), Instant::now());
+            for _ in 0..20 {
+                let course = *clock.course();
+                assert_eq!(clock.now(), Time(course.at(clock.elapsed())));
+                for time in [0, HOUR, clock.now().0, 3 * HOUR] {
+                    let by_course = Duration::from_millis(course.when(time));
+                    let at = clock.instant(Time(time)) - clock.started;
+                    assert!(at == by_course || (at < by_course && time <= course.time), "{time}: {at:?} and {by_course:?}");
+                }
+                tokio::time::advance(Duration::from_millis(50)).await;
+            }
+        }
+        clock.set(Time(HOUR));
+        assert_eq!(clock.now(), Time(HOUR));
     }
 
     #[test]

@@ -52,6 +52,7 @@ pub mod clock;
 pub mod config;
 #[cfg(feature = "server")]
 pub mod connection;
+pub mod fate;
 #[cfg(feature = "server")]
 pub mod fault;
 pub mod hook;

@@ -10,6 +10,9 @@ pub use histogram::{Histogram, Seen};
 
 use crate::session::Counts;
 
+/// The target of spans, which are for OpenTelemetry alone: where it is not configured nobody wants them, and they cost a look at a flag.
+pub const SPANS: &str = "spans";
+
 /// What came of the questions who somebody is and what he may do.
 #[derive(Debug, Default)]
 pub struct AuthCounts {

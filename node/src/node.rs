@@ -5,6 +5,7 @@ mod bridge;
 pub mod builder;
 pub mod handle;
 mod listeners;
+pub(crate) mod settings;
 
 use std::future::Future;
 use std::io;
@@ -20,35 +21,20 @@ use crate::admin;
 use crate::auth::doors::Doors;
 use crate::auth::guard::House;
 use crate::bridge as pub_sub;
-use crate::broker::mailbox::Bounds;
 use crate::broker::membership::Joined;
 use crate::broker::{self, Broker};
 use crate::clock::Clock;
-use crate::config::keys::OverRate;
-use crate::config::user::{Secret, read_secret};
-use crate::config::{self, Admin, Config, ListenUrl, StoreUrl};
+use crate::config::user::read_secret;
+use crate::config::{Admin, Config, ListenUrl};
 use crate::hook::client::Transport;
 use crate::hook::hooks::Hooks;
 use crate::listener::hall::Hall;
 use crate::listener::{self, Bound};
 use crate::mcp;
 use crate::node::handle::Handle;
-use crate::packet::QoS;
-use crate::session::settings::Settings;
-use crate::store::Store;
-use crate::store::memory::{self, Memory};
-use crate::store::redis::link::address::Access;
-use crate::store::redis::link::settings::Durability;
-use crate::store::redis::link::tls::Tls;
-use crate::store::redis::{self, joining::Joining};
-use crate::time::Span;
-use crate::topic::filter::TopicFilter;
 
 /// How long sockets may take to close when every Session is given back.
 const LAST_WORDS: Duration = Duration::from_secs(3);
-
-/// Of a node that has no name.
-const NAME_DEFAULT: &str = "node";
 
 /// A broker that is bound and not yet running.
 pub struct Node {
@@ -95,9 +81,15 @@ impl Node {
     async fn assemble(config: &Config, hooks: Hooks, routes: mcp_worker_sdk::Routes) -> io::Result<Node> {
         let doors = doors(&config.admin).await?;
         let house = Arc::new(House::new(admission::settings(config)?, admission::bounds(config)).map_err(io::Error::other)?);
-        let mut broker = Broker::new(Arc::new(settings(config)), house.clone(), store(config), broker_limits(config), Clock::start());
+        let mut broker = Broker::new(
+            Arc::new(settings::protocol(config)),
+            house.clone(),
+            settings::store(config),
+            settings::limits(config),
+            Clock::start(),
+        );
         broker.hooks = hooks;
-        broker.name = config.node.id.as_deref().unwrap_or(NAME_DEFAULT).into();
+        broker.name = settings::name(config).into();
         broker.tells_of_clients = config.protocol.sys_interval_s > 0;
         house.counts.join(&mut broker.metrics);
         let broker = Arc::new(broker);
@@ -121,11 +113,11 @@ impl Node {
                 subscriptions_per_client_max: config.limits.subscriptions_per_client_max,
                 mailbox_messages_max: config.limits.mailbox_messages_max,
             },
-            node: config.node.id.clone().unwrap_or_else(|| NAME_DEFAULT.to_owned()),
+            node: settings::name(config),
             connections_max: config.limits.connections_max,
         };
         let auth = Doors::open(house, broker.clone()).await;
-        let (requests, bridge) = (requests(config)?, bridge::settings(config)?);
+        let (requests, bridge) = (settings::requests(config)?, bridge::settings(config)?);
         let (ends, ended) = watch::channel(false);
         let (asked, connections_max) = (Arc::new(watch::Sender::new(false)), config.limits.connections_max);
         let handle = Handle { broker: broker.clone(), connections_max, asked, ended };
@@ -270,141 +262,4 @@ fn token(config: &Config) -> io::Result<Option<String>> {
 
 fn at(place: &dyn std::fmt::Display, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{place}: {error}"))
-}
-
-fn settings(config: &Config) -> Settings {
-    let (limits, session, protocol) = (&config.limits, &config.session, &config.protocol);
-    Settings {
-        receive_maximum: session.receive_maximum,
-        in_flight_max: session.inflight_max,
-        packet_bytes_max: limits.packet_bytes_max,
-        topic_alias_maximum: protocol.topic_alias_maximum,
-        topic_alias_outbound_max: protocol.topic_alias_outbound_max,
-        topic_levels_max: if limits.topic_levels_max == u16::MAX { usize::MAX } else { limits.topic_levels_max.into() },
-        topic_bytes_max: limits.topic_bytes_max.into(),
-        client_id_bytes_max: limits.client_id_bytes_max.into(),
-        maximum_qos: QoS::from_bits(protocol.maximum_qos).unwrap_or(QoS::ExactlyOnce),
-        retain_available: protocol.retain_available,
-        wildcard_available: protocol.wildcard_available,
-        shared_available: protocol.shared_available,
-        subscription_ids_available: protocol.subscription_ids_available,
-        keep_alive_max_s: protocol.keep_alive_max_s,
-        server_keep_alive_s: protocol.server_keep_alive_s,
-        expiry_max_s: session.expiry_max_s,
-        v3_expiry_s: session.v3_expiry_s,
-        response_information: protocol.response_information.as_deref().map(Into::into),
-        server_reference: protocol.server_reference.as_deref().map(Into::into),
-    }
-}
-
-fn broker_limits(config: &Config) -> broker::Limits {
-    let mailbox = Bounds { messages_max: config.limits.mailbox_messages_max, bytes_max: config.limits.mailbox_bytes_max };
-    let seconds = |seconds: u32| Duration::from_secs(seconds.into());
-    let drain = broker::life::Settings {
-        grace: seconds(config.drain.grace_s),
-        time: seconds(config.drain.time_s),
-        wills_wait: Span::seconds(config.drain.wills_wait_s),
-        moved: config.drain.moved,
-    };
-    let limits = &config.limits;
-    broker::Limits {
-        rates: broker::Rates {
-            messages_per_second_max: limits.messages_per_second_max,
-            bytes_per_second_max: limits.bytes_per_second_max,
-            subscriptions_per_minute_max: limits.subscriptions_per_minute_max,
-            drops: limits.over_rate == OverRate::Drop,
-        },
-        addresses: broker::addresses::Limits {
-            connections_max: limits.connections_per_address_max,
-            connections_per_second_max: limits.connections_per_second_per_address_max,
-        },
-        mailbox,
-        subscriptions_per_client_max: limits.subscriptions_per_client_max,
-        drain,
-    }
-}
-
-fn requests(config: &Config) -> io::Result<mcp::Settings> {
-    let mcp = &config.mcp;
-    Ok(mcp::Settings {
-        request_filters: filters(&mcp.request_filters)?,
-        route_to_subscribers: mcp.route_to_subscribers,
-        lanes: redis::requests::Lanes { channel: mcp.delivery != "streams", stream: mcp.delivery != "pubsub" },
-        no_worker_is_error: mcp.no_worker == "error",
-        timeout: Span::seconds(mcp.timeout_s),
-        payload_bytes_max: mcp.payload_bytes_max,
-        bounds: mcp::waiting::Bounds {
-            in_flight_max: mcp.in_flight_max,
-            in_flight_per_client_max: mcp.in_flight_per_client_max,
-            rate_per_client_max: mcp.rate_per_client_max,
-        },
-    })
-}
-
-fn filters(texts: &[String]) -> io::Result<Vec<TopicFilter>> {
-    let filter = |text: &String| TopicFilter::new(text).ok_or_else(|| io::Error::other(format!("{text:?} is no Topic Filter")));
-    texts.iter().map(filter).collect()
-}
-
-fn store(config: &Config) -> Store {
-    match redis(config) {
-        Some(settings) => Store::Redis(Joining::new(settings)),
-        None => Store::Memory(Memory::new(limits(config))),
-    }
-}
-
-/// What this configuration says of Redis; `None` where the Store is another.
-pub(crate) fn redis(config: &Config) -> Option<redis::Settings> {
-    let StoreUrl::Redis(url) = &config.store.url else { return None };
-    Some(redis::Settings {
-        url: url.clone(),
-        access: access(&config.store),
-        durability: match config.store.durability {
-            config::Durability::Relaxed => Durability::Relaxed,
-            config::Durability::Replicated => Durability::Replicated {
-                replicas: config.store.replicas.into(),
-                within: Duration::from_millis(config.store.replicas_wait_ms.into()),
-            },
-            config::Durability::Fsync => Durability::Fsync,
-        },
-        prefix: config.store.prefix.clone(),
-        bridge: config.bridge.enabled.then(|| config.bridge.prefix.clone()),
-        node: config.node.id.clone().unwrap_or_else(|| NAME_DEFAULT.to_owned()),
-        limits: redis::Limits {
-            queue_messages_max: config.session.queue_messages_max as u64,
-            retained_max: config.store.retained_max as u64,
-        },
-        cluster: redis::cluster::settings::Settings {
-            outage_max: Duration::from_secs(config.cluster.outage_s.into()),
-            ..redis::cluster::settings::Settings::of_lease(Duration::from_secs(config.cluster.lease_s.into()))
-        },
-    })
-}
-
-fn access(store: &config::keys::Store) -> Access {
-    let reveal = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.reveal().to_owned());
-    let path = |text: &Option<String>| text.as_ref().map(Into::into);
-    Access {
-        user: store.user.clone(),
-        password: reveal(&store.password),
-        sentinel_user: store.sentinel_user.clone(),
-        sentinel_password: reveal(&store.sentinel_password),
-        tls: Tls {
-            ca: path(&store.tls_ca),
-            certificate: path(&store.tls_certificate),
-            key: path(&store.tls_key),
-            server_name: store.tls_server_name.clone(),
-        },
-    }
-}
-
-fn limits(config: &Config) -> memory::Limits {
-    memory::Limits {
-        queue_messages_max: config.session.queue_messages_max as u64,
-        queue_bytes_max: config.session.queue_bytes_max as u64,
-        messages_max: config.store.messages_max as u64,
-        bytes_max: config.store.bytes_max as u64,
-        retained_max: config.store.retained_max as u64,
-        ..memory::Limits::default()
-    }
 }

@@ -23,7 +23,7 @@ report prometheus/metrics $? "$folder/metrics"
 
 # The stream of events has no end. What is random here is random by a seed, so that a failure comes again.
 cd "$folder" # it leaves a folder of its own
-"$bin/schemathesis" --no-color run "$admin/api-docs/openapi.json" --url "$admin/api/v1" --exclude-path /events \
+"$bin/schemathesis" --no-color run "$admin/api-docs/openapi.json" --url "$admin/api/v1" --exclude-path /events --exclude-path /trace \
   --checks all --exclude-checks ignored_auth,missing_required_header,unsupported_method,positive_data_acceptance,ensure_resource_availability \
   --max-examples 30 --seed 1 --request-timeout 20 >"$folder/api" 2>&1
 report schemathesis/api $? "$folder/api"

@@ -27,6 +27,32 @@ mod redis_example;
 #[path = "../../node/examples/secure.rs"]
 mod secure;
 
+/// The twenty lines with which a newcomer begins.
+mod readme {
+    include!("../../node/examples/readme.rs");
+
+    pub(super) fn app() -> mqttd::Builder {
+        Node::builder().on_publish("sensors/{id}", check)
+    }
+}
+
+#[test]
+fn readme() {
+    let top = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let text = std::fs::read_to_string(top.join("node/examples/readme.rs")).unwrap();
+    let (_, program) = text.split_once("\n\n").expect("a line that says what it is");
+    assert!(std::fs::read_to_string(top.join("README.md")).unwrap().contains(program), "the README has what is tried here");
+    assert!(program.lines().count() <= 20, "{} lines are many for a beginning", program.lines().count());
+    let (broker, _) = Broker::embed(readme::app());
+    let (mut publisher, mut subscriber) = broker.pair(V5);
+    subscriber.subscribe("sensors/#", 1);
+    let refused = message("sensors/oven", r#"{"celsius":400}"#).qos(1).id(1);
+    publisher.send(refused);
+    publisher.expect_ack(Kind::Puback, 1, Reason::QUOTA_EXCEEDED);
+    publisher.publish(message("sensors/oven", r#"{"celsius":180}"#).qos(1));
+    subscriber.receive(message("sensors/oven", r#"{"celsius":180}"#).qos(1));
+}
+
 #[test]
 fn basic() {
     let (broker, _) = Broker::embed(basic::app());

@@ -22,6 +22,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("router", 3),
     ("hook", 3),
     ("message", 2),
+    ("fate", 2),
     ("subscription", 2),
     ("packet", 1),
     ("topic", 1),
@@ -39,7 +40,7 @@ const SIDEWAYS: &[(&str, &str, &str)] = &[
 ];
 
 /// The rooms that do as they are told: no I/O, no clock, no threads.
-const PURE: &[&str] = &["packet", "topic", "message", "subscription", "session", "router", "hook", "time"];
+const PURE: &[&str] = &["packet", "topic", "message", "fate", "subscription", "session", "router", "hook", "time"];
 
 /// What no pure room says.
 const IMPURE: &[&str] = &["tokio", "std::net", "Instant::now", "SystemTime", "std::thread"];

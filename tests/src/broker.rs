@@ -92,6 +92,12 @@ impl Broker {
         Broker::embed_at("tcp://127.0.0.1:0", builder)
     }
 
+    /// The same, with an administration that answers.
+    pub fn embed_administered(builder: Builder) -> (Broker, Handle) {
+        let builder = builder.listen("tcp://127.0.0.1:0").set("admin", "127.0.0.1:0");
+        Broker::of(async move { builder.bind().await.expect("the node binds") })
+    }
+
     /// The same, listening at this URL.
     pub fn embed_at(url: &str, builder: Builder) -> (Broker, Handle) {
         let builder = builder.listen(url).set("admin", "off");
@@ -129,6 +135,12 @@ impl Broker {
     #[track_caller]
     pub fn metrics(&self) -> &Metrics {
         &self.shared.as_ref().expect("a node of this process").metrics
+    }
+
+    /// Who follows what becomes of messages at a node of this process.
+    #[track_caller]
+    pub fn fates(&self) -> &mqttd::broker::fates::Fates {
+        &self.shared.as_ref().expect("a node of this process").fates
     }
 
     /// Makes it read its certificates again, as SIGHUP does.

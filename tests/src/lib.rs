@@ -20,6 +20,7 @@ pub mod hex;
 pub mod http;
 pub mod redis;
 pub mod scram;
+pub mod trace;
 
 pub use broker::{Broker, client, open, pair, pass};
 pub use build::{Message, ack, message, options, puback, pubcomp, pubrec, pubrel, subscribe, subscribe_with_id, unsubscribe};

@@ -12,6 +12,7 @@ mod probes;
 mod prometheus;
 mod questions;
 mod reply;
+mod trace;
 
 use std::sync::Arc;
 
@@ -73,7 +74,7 @@ pub async fn run(listeners: Vec<TcpListener>, auth: Doors, settings: Settings) {
 }
 
 fn router(desk: Arc<Desk>) -> Router {
-    let guarded = api::routes().merge(events::routes()).fallback(nothing).method_not_allowed_fallback(not_so);
+    let guarded = api::routes().merge(events::routes()).merge(trace::routes()).fallback(nothing).method_not_allowed_fallback(not_so);
     let guarded = guarded.layer(axum::middleware::from_fn_with_state(desk.clone(), access::guard));
     let open = probes::routes().merge(prometheus::routes()).merge(page::routes());
     open.nest("/api/v1", guarded).with_state(desk)

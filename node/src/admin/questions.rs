@@ -12,6 +12,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::Desk;
 use super::reply::date;
+use super::trace::Wanted;
 use crate::broker::Broker;
 use crate::broker::presence::Seen;
 use crate::hook::request::Waiting;
@@ -56,6 +57,11 @@ pub(super) enum Question {
     /// Let go of your clients, or do not.
     Drain {
         off: bool,
+    },
+    /// What has become of messages that concern these, since this was last asked? It begins to be noted with the first time.
+    Trace {
+        id: String,
+        wanted: Wanted,
     },
 }
 
@@ -200,6 +206,7 @@ impl Desk {
                 tokio::spawn(async move { broker.drain().await });
                 self.node()
             }
+            Question::Trace { id, wanted } => self.noted(id, wanted),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::broker::mailbox::Pushed;
 use crate::broker::outbox::Outbox;
@@ -11,7 +12,7 @@ use crate::broker::{Broker, once};
 use crate::fault;
 use crate::hook::request::{Asked, Refusal};
 use crate::message::{Number, Run};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, SPANS};
 use crate::packet::QoS;
 use crate::packet::connect::ClientId;
 use crate::packet::reason::Reason;
@@ -41,9 +42,12 @@ pub(super) struct Batch {
     pub(super) asked: Vec<(usize, Asked)>,
     /// What goes out of the cluster, each with its command.
     pub(super) outward: Vec<(usize, Arc<Run>)>,
+    /// Whose messages they are, for those who want to know what becomes of them.
+    pub(super) publisher: Option<ClientId>,
     /// Whoever has so much mail that the publisher should wait a moment.
     pub(super) crowded: Option<Arc<Subscriber>>,
 }
+
 impl Batch {
     pub(super) fn write(&mut self, write: Write, origin: usize) {
         self.writes.push(write);
@@ -84,8 +88,14 @@ impl Broker {
         self.keep_pending(batch, now).await?;
         let (writes, origins) = (std::mem::take(&mut batch.writes), std::mem::take(&mut batch.origins));
         let asked = std::mem::take(&mut batch.asked);
-        let (taken, written) = tokio::join!(self.take_requests(asked, now), self.write(writes, origins, outcomes, now));
-        written?;
+        let write = self.write(writes, origins, outcomes, batch.publisher.as_ref(), now);
+        let taken = match asked.is_empty() {
+            true => write.await.map(|()| Vec::new())?,
+            false => {
+                let (taken, written) = tokio::join!(self.take_requests(asked, now), write);
+                written.map(|()| taken)?
+            }
+        };
         for (origin, taken) in taken {
             match taken {
                 Ok(()) => {}
@@ -113,7 +123,7 @@ impl Broker {
             Box::pin(self.hand_over(message, &group, now)).await?;
         }
         let (records, origins) = std::mem::take(&mut batch.records).into_iter().unzip();
-        self.write(records, origins, outcomes, now).await?;
+        self.write(records, origins, outcomes, None, now).await?;
         self.send_outward(batch, outcomes);
         Ok(())
     }
@@ -123,14 +133,18 @@ impl Broker {
         writes: Vec<Write>,
         origins: Vec<usize>,
         outcomes: &mut [Outcome],
+        publisher: Option<&ClientId>,
         now: Time,
     ) -> Result<(), StoreError> {
         if writes.is_empty() {
             return Ok(());
         }
+        let appends = self.appends(&writes);
         let begun = Instant::now();
-        let written = self.store.write(writes, now).await?;
+        let span = tracing::trace_span!(target: SPANS, "store.write", writes = writes.len());
+        let written = self.store.write(writes, now).instrument(span).await?;
         self.metrics.store_write_seconds.observe(begun.elapsed());
+        self.note_appended(&appends, &written, publisher, now);
         for (written, origin) in written.into_iter().zip(origins) {
             if written == Written::StoreFull && outcomes.len() > origin {
                 outcomes[origin] = Outcome::Refused(Reason::QUOTA_EXCEEDED);
@@ -143,10 +157,12 @@ impl Broker {
     }
 
     /// A full mailbox loses QoS 0 messages. A Session that lives only as long as its connection ends rather than lose more than that.
-    pub(super) fn push(&self, subscriber: &Subscriber, delivery: Delivery) -> Pushed {
+    pub(super) fn push(&self, subscriber: &Subscriber, delivery: Delivery, publisher: Option<&ClientId>) -> Pushed {
         let messages = delivery.run.messages().len() as u64;
         let lossy = subscriber.is_durable() || delivery.run.highest_qos().min(delivery.grant.qos) == QoS::AtMostOnce;
+        let handing = self.handing(&delivery);
         let pushed = subscriber.mailbox.push(delivery, self.mailbox);
+        self.note_handed(handing, pushed, publisher, subscriber);
         if pushed == Pushed::Full {
             Metrics::add(&self.metrics.messages_dropped_slow, messages);
             if !lossy {

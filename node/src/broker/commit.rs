@@ -8,6 +8,7 @@ use crate::broker::roster::{Place, Subscriber};
 use crate::broker::routes::RouteCache;
 use crate::broker::screen::Screened;
 use crate::broker::{Broker, Member};
+use crate::fate::{Step, Why};
 use crate::hook::Recipient;
 use crate::hook::client::Client;
 use crate::hook::request::Asked;
@@ -40,6 +41,7 @@ impl Broker {
         self.promise().await?;
         let mut outcomes = Vec::with_capacity(commands.len());
         let mut batch = Batch::default();
+        batch.publisher = self.fates.is_on().then(|| member.lease.client_id.clone());
         let mut on_record: Vec<(usize, Vec<PacketId>)> = Vec::new();
         let promises = commands.iter().any(is_promise);
         for command in commands {
@@ -125,7 +127,10 @@ impl Broker {
     ) -> Result<Outcome, StoreError> {
         let asked = match self.admit(member, &run, now) {
             Ok(asked) => asked,
-            Err(reason) => return Ok(Outcome::Refused(reason)),
+            Err(reason) => {
+                self.note_run(&run, Some(&member.lease.client_id), None, &Step::Refused(reason));
+                return Ok(Outcome::Refused(reason));
+            }
         };
         let publisher = member.lease.client_id.clone();
         // Whoever answers a request may still refuse it: that is known only when it has been handed on, so it is not pending before.
@@ -147,10 +152,18 @@ impl Broker {
         match staged {
             Ok(matched) => {
                 let taken = !asked.is_empty();
+                if taken {
+                    self.note_run(&run, Some(&publisher), None, &Step::Asked);
+                } else if !matched {
+                    self.note_run(&run, Some(&publisher), None, &Step::NoSubscribers);
+                }
                 batch.asked.extend(asked.into_iter().map(|(asked, _)| (origin, Asked { matched, ..asked })));
                 Ok(Outcome::Published { matched: matched || taken })
             }
-            Err(StoreError::Full) => Ok(Outcome::Refused(Reason::QUOTA_EXCEEDED)),
+            Err(StoreError::Full) => {
+                self.note_run(&run, Some(&publisher), None, &Step::Refused(Reason::QUOTA_EXCEEDED));
+                Ok(Outcome::Refused(Reason::QUOTA_EXCEEDED))
+            }
             Err(error) => Err(error),
         }
     }
@@ -190,8 +203,14 @@ impl Broker {
                 batch.outbox.add(subscriber, run, &target.grant, target.grant_for(true).is_none(), publisher, origin);
                 continue;
             }
-            if let Some(grant) = target.grant_for(publisher == Some(&subscriber.client_id)) {
-                batch.deliver(subscriber, run, grant, origin);
+            match target.grant_for(publisher == Some(&subscriber.client_id)) {
+                Some(grant) => batch.deliver(subscriber, run, grant, origin),
+                None => self.note_run(run, publisher, Some(&subscriber.client_id), &Step::Dropped(Why::NoLocal)),
+            }
+        }
+        if self.fates.is_on() {
+            for denied in self.table.denied(run.topic(), &self.roster, self.guard.as_ref()) {
+                self.note_run(run, publisher, Some(&denied.client_id), &Step::Dropped(Why::Denied));
             }
         }
         for group in &routes.groups {
@@ -288,7 +307,13 @@ impl Broker {
     pub async fn read_queue(&self, member: &Member, client: &Arc<Client>, session: &mut Session, now: Time) -> Result<(), StoreError> {
         let Some((after, limit)) = session.store_read() else { return Ok(()) };
         let stored = self.store.read(&member.lease, after, limit, now).await?;
-        let may = |message: &InRun| self.guard.receive(Recipient::of(client), &message.message().topic);
+        let may = |message: &InRun| {
+            let may = self.guard.receive(Recipient::of(client), &message.message().topic);
+            if !may && self.fates.is_on() {
+                self.note(message.message(), None, Some(&client.id), &Step::Dropped(Why::Denied), now);
+            }
+            may
+        };
         if self.hooks.asks_for_deliver() {
             let (mut screened, asked) = self.screen_stored(client, stored, limit).await;
             screened.iter_mut().for_each(|(_, message, _)| *message = message.take().filter(may));
@@ -330,7 +355,7 @@ impl Broker {
         }
         if !writes.is_empty() {
             let origins = vec![0; writes.len()];
-            self.write(writes, origins, &mut [], now).await?; // what the queue has no room for is counted
+            self.write(writes, origins, &mut [], None, now).await?; // what the queue has no room for is counted
             session.ring();
         }
         session.retained_page(next);

@@ -7,6 +7,7 @@ use crate::broker::Broker;
 use crate::broker::batch::Batch;
 use crate::broker::roster::{Place, Subscriber};
 use crate::broker::routes::RouteCache;
+use crate::fate::Step;
 use crate::message::{Message, Run};
 use crate::packet::QoS;
 use crate::packet::connect::ClientId;
@@ -56,7 +57,10 @@ impl Broker {
         let mut batch = Batch::default();
         let run = Arc::new(Run::from(message));
         self.promise().await?;
-        self.stage(&mut RouteCache::default(), None, &run, &mut batch, now).await?;
+        self.note_run(&run, None, None, &Step::Received);
+        if !self.stage(&mut RouteCache::default(), None, &run, &mut batch, now).await? {
+            self.note_run(&run, None, None, &Step::NoSubscribers);
+        }
         let mut outcomes = [Outcome::Done];
         self.flush(&mut batch, &mut outcomes, now).await?;
         if matches!(outcomes, [Outcome::Refused(_)]) {
@@ -84,8 +88,11 @@ impl Broker {
             return Ok(Given::Taken);
         }
         if qos > QoS::AtMostOnce {
-            let write = Write::Append { to: client_id.clone(), run: run.clone(), grant: alone(qos) };
-            match self.store.write(vec![write], now).await?.first() {
+            let writes = vec![Write::Append { to: client_id.clone(), run: run.clone(), grant: alone(qos) }];
+            let appends = self.appends(&writes);
+            let written = self.store.write(writes, now).await?;
+            self.note_appended(&appends, &written, None, now);
+            match written.first() {
                 Some(Written::Done) => {
                     here.iter().for_each(|here| here.mailbox.ring());
                     if let Some(cluster) = self.store.cluster().filter(|_| !online) {

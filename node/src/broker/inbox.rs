@@ -10,6 +10,7 @@ use crate::broker::Broker;
 use crate::broker::mailbox::Pushed;
 use crate::broker::roster::Subscriber;
 use crate::broker::routes::RouteCache;
+use crate::fate::Step;
 use crate::message::InRun;
 use crate::metrics::Metrics;
 use crate::packet::reason::Reason;
@@ -140,11 +141,13 @@ impl Broker {
     fn take_post(self: &Arc<Broker>, post: Post, cache: &mut RouteCache) {
         let Post { run, to, publisher } = post;
         let Some(run) = self.seen.fresh(&run, to.as_ref().and_then(|(_, grant)| grant.group.as_ref())) else { return };
+        self.note_run(&run, publisher.as_ref(), to.as_ref().map(|(client_id, _)| client_id), &Step::Arrived);
         if let Some((client_id, grant)) = to {
             // Whoever chose it may not have known its User Name.
             let subscriber = self.roster.get(&client_id).filter(|chosen| chosen.may_receive(run.topic(), self.guard.as_ref()));
-            let pushed = subscriber
-                .map_or(Pushed::Offline, |subscriber| self.push(&subscriber, Delivery { run: run.clone(), grant: grant.clone() }));
+            let pushed = subscriber.map_or(Pushed::Offline, |subscriber| {
+                self.push(&subscriber, Delivery { run: run.clone(), grant: grant.clone() }, publisher.as_ref())
+            });
             if matches!(pushed, Pushed::Offline | Pushed::Full) {
                 // The member has left since it was chosen.
                 let left = super::shared(&Delivery { run, grant }).collect();
@@ -157,7 +160,7 @@ impl Broker {
             let is_own = publisher.as_ref() == Some(&subscriber.client_id);
             if let Some(grant) = target.grant_for(is_own) {
                 // Of a durable Session it takes the QoS 0 part; the rest is in its queue.
-                self.push(subscriber, Delivery { run: run.clone(), grant: grant.clone() });
+                self.push(subscriber, Delivery { run: run.clone(), grant: grant.clone() }, publisher.as_ref());
             }
         }
     }

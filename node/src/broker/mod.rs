@@ -5,6 +5,7 @@ mod batch;
 pub mod census;
 pub mod commit;
 mod debts;
+pub mod fates;
 pub mod give;
 pub mod health;
 pub mod inbox;
@@ -36,6 +37,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
+use crate::fate::Step;
 use crate::fault;
 use crate::hook::Guard;
 use crate::hook::client::Client;
@@ -74,6 +76,8 @@ pub struct Broker {
     /// What the embedding program wants to be asked.
     pub hooks: Hooks,
     pub metrics: Metrics,
+    /// Who wants to know what becomes of messages.
+    pub fates: fates::Fates,
     pub clock: Arc<Clock>,
     store: Store,
     table: Table,
@@ -142,6 +146,7 @@ impl Broker {
             tells_of_clients: false,
             hooks: Hooks::default(),
             metrics: Metrics::default(),
+            fates: fates::Fates::default(),
             clock: Arc::new(clock),
             store,
             table: Table::default(),
@@ -373,6 +378,7 @@ impl Broker {
     pub async fn publish(&self, message: Message, now: Time) -> Result<(), StoreError> {
         let mut batch = batch::Batch::default();
         let run = Arc::new(Run::from(message));
+        self.note_run(&run, None, None, &Step::Received);
         self.stage(&mut RouteCache::default(), None, &run, &mut batch, now).await?;
         self.flush(&mut batch, &mut [], now).await
     }
@@ -435,7 +441,11 @@ async fn unlisten(cluster: Option<&Cluster>, client_id: &ClientId) {
 
 /// The messages of a delivery that came through a share group and are more than QoS 0.
 fn shared(delivery: &Delivery) -> impl Iterator<Item = (InRun, Arc<ShareGroup>)> + '_ {
-    let group = delivery.grant.group.clone().filter(|_| delivery.grant.qos > QoS::AtMostOnce);
-    let messages = delivery.run.messages().iter().enumerate().filter(|(_, message)| message.qos > QoS::AtMostOnce);
-    messages.filter_map(move |(index, _)| Some((InRun { run: delivery.run.clone(), index: index as u32 }, group.clone()?)))
+    let Delivery { run, grant } = delivery;
+    // The group comes first: nearly everything has none, and its messages are not looked at.
+    let group = grant.group.as_ref().filter(|_| grant.qos > QoS::AtMostOnce);
+    group.into_iter().flat_map(move |group| {
+        let messages = run.messages().iter().enumerate().filter(|(_, message)| message.qos > QoS::AtMostOnce);
+        messages.map(move |(index, _)| (InRun { run: run.clone(), index: index as u32 }, group.clone()))
+    })
 }

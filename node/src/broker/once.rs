@@ -196,7 +196,7 @@ impl Broker {
                 delivery.run = fresh;
             }
             let shared: Vec<_> = if subscriber.is_durable() { Vec::new() } else { super::shared(&delivery).collect() };
-            match self.push(&subscriber, delivery) {
+            match self.push(&subscriber, delivery, batch.publisher.as_ref()) {
                 Pushed::Crowded => batch.crowded = Some(subscriber),
                 Pushed::Offline | Pushed::Full => {
                     left.extend(shared.into_iter().map(|(message, group)| (message.message().clone(), group)));

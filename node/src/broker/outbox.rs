@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::broker::Broker;
 use crate::broker::roster::{Place, Subscriber};
+use crate::fate::Step;
 use crate::message::{Message, Run};
 use crate::packet::QoS;
 use crate::packet::connect::ClientId;
@@ -82,6 +83,8 @@ impl Broker {
     ) -> Result<(), StoreError> {
         let Some(cluster) = self.cluster()? else { return Ok(()) };
         for (node, Posts { fast, sure, origins }) in std::mem::take(&mut outbox.posts) {
+            self.note_posts(&sure, &node);
+            self.note_posts(&fast, &node);
             if !sure.is_empty() {
                 let members = sure.iter().filter_map(|post| Some((post.run.clone(), post.to.as_ref()?.1.clone())));
                 let members: Vec<_> = members.map(|(run, grant)| Delivery { run, grant }).collect();
@@ -102,6 +105,15 @@ impl Broker {
             }
         }
         Ok(())
+    }
+
+    fn note_posts(&self, posts: &[Post], node: &NodeId) {
+        if self.fates.is_on() {
+            let step = Step::Posted(node.as_str().into());
+            posts.iter().for_each(|Post { run, to, publisher }| {
+                self.note_run(run, publisher.as_ref(), to.as_ref().map(|(client_id, _)| client_id), &step);
+            });
+        }
     }
 
     /// Tells Sessions that are connected to other nodes that something is in their queues.

@@ -146,6 +146,15 @@ impl Table {
         Routes { direct, groups }
     }
 
+    /// Who subscribes to this Topic Name and may not have it.
+    pub fn denied(&self, topic: &TopicName, roster: &Roster, guard: &dyn Guard) -> Vec<Arc<Subscriber>> {
+        let router = self.router.read().unwrap_or_else(PoisonError::into_inner);
+        let mut denied = roster.resolve(router.route(topic).direct.into_iter(), |target| target.key, |_, subscriber| subscriber);
+        drop(router);
+        denied.retain(|subscriber| !subscriber.may_receive(topic, guard));
+        denied
+    }
+
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, Router<Key>> {
         self.router.write().unwrap_or_else(PoisonError::into_inner)
     }

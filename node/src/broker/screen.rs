@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crate::broker::Broker;
+use crate::fate::{Step, Why};
 use crate::hook::client::Client;
 use crate::hook::event::Delivering;
-use crate::hook::hooks::{Judging, Refused, Why};
+use crate::hook::hooks::{self, Judging, Refused};
 use crate::message::{InRun, Message, Run};
 use crate::metrics::Metrics;
 use crate::session::state::Sequence;
@@ -33,11 +34,11 @@ enum Seen {
 
 impl Broker {
     /// Counts and tells what user code failed at.
-    pub(crate) fn count_failure(&self, client: &Client, event: &'static str, why: Why) {
+    pub(crate) fn count_failure(&self, client: &Client, event: &'static str, why: hooks::Why) {
         let (counter, what) = match why {
-            Why::Answer => return,
-            Why::Panic => (&self.metrics.hook_panics, "panicked"),
-            Why::Deadline => (&self.metrics.hook_timeouts, "took too long"),
+            hooks::Why::Answer => return,
+            hooks::Why::Panic => (&self.metrics.hook_panics, "panicked"),
+            hooks::Why::Deadline => (&self.metrics.hook_timeouts, "took too long"),
         };
         Metrics::add(counter, 1);
         tracing::error!(client_id = %client.id, event, "a handler {what}");
@@ -65,6 +66,9 @@ impl Broker {
                 Ok(_) => Seen::Same,
                 Err(refused) => {
                     self.count_failure(client, "on_deliver", refused.why);
+                    if self.fates.is_on() {
+                        self.note(message, None, Some(&client.id), &Step::Dropped(Why::Withheld), self.clock.now());
+                    }
                     Seen::Nothing
                 }
             });

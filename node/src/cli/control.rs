@@ -27,7 +27,7 @@ pub(super) struct Target {
     token_file: Option<std::path::PathBuf>,
     /// Print the JSON as it comes
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -98,7 +98,7 @@ pub(super) struct DrainArguments {
 }
 
 /// A node that is asked.
-struct Node {
+pub(super) struct Node {
     base: Url,
     token: Option<String>,
     client: reqwest::Client,
@@ -106,7 +106,7 @@ struct Node {
 }
 
 impl Target {
-    fn node(&self) -> Result<Node, Failure> {
+    pub(super) fn node(&self) -> Result<Node, Failure> {
         let base = http::parse(&match &self.url {
             Some(url) => url.clone(),
             None => http::own_node()?,
@@ -132,6 +132,32 @@ impl Node {
         query: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<Option<Value>, Failure> {
+        let url = self.url(segments, query)?;
+        let mut request = self.request(method, &url);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let answer = match request.send().await {
+            Ok(answer) => answer,
+            Err(error) if error.is_connect() => return Ok(None),
+            Err(error) => return Err(http::unreachable(&url, &error)),
+        };
+        let answer = accepted(answer, &url).await?;
+        let text = answer.text().await.map_err(|error| http::unreachable(&url, &error))?;
+        Ok(Some(serde_json::from_str(&text).unwrap_or_default()))
+    }
+
+    /// An answer that goes on for as long as it is read.
+    pub(super) async fn open(&self, segments: &[&str], query: &[(&str, &str)], patience: Duration) -> Result<reqwest::Response, Failure> {
+        let url = self.url(segments, query)?;
+        match self.request(Method::GET, &url).timeout(patience).send().await {
+            Ok(answer) => accepted(answer, &url).await,
+            Err(error) if error.is_connect() => Err(self.silent()),
+            Err(error) => Err(http::unreachable(&url, &error)),
+        }
+    }
+
+    fn url(&self, segments: &[&str], query: &[(&str, &str)]) -> Result<Url, Failure> {
         let mut url = self.base.clone();
         url.path_segments_mut()
             .map_err(|()| Failure::Usage(format!("{} has no paths", self.base)))?
@@ -141,26 +167,15 @@ impl Node {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        let mut request = self.client.request(method, url.clone());
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token);
+        Ok(url)
+    }
+
+    fn request(&self, method: Method, url: &Url) -> reqwest::RequestBuilder {
+        let request = self.client.request(method, url.clone());
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
         }
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        let answer = match request.send().await {
-            Ok(answer) => answer,
-            Err(error) if error.is_connect() => return Ok(None),
-            Err(error) => return Err(http::unreachable(&url, &error)),
-        };
-        let code = answer.status();
-        let text = answer.text().await.map_err(|error| http::unreachable(&url, &error))?;
-        let body: Value = serde_json::from_str(&text).unwrap_or_default();
-        if !code.is_success() {
-            let said = body["message"].as_str().map_or_else(|| format!("{url} answered {code}"), str::to_owned);
-            return Err(Failure::Runtime(said));
-        }
-        Ok(Some(body))
     }
 
     async fn ask(&self, method: Method, segments: &[&str], query: &[(&str, &str)]) -> Result<Value, Failure> {
@@ -174,6 +189,17 @@ impl Node {
     fn show(&self, answer: &Value, text: impl FnOnce() -> String) -> Result<(), Failure> {
         if self.json { print(&format!("{answer:#}\n")) } else { print(&text()) }
     }
+}
+
+/// What the node has against it, in its words.
+async fn accepted(answer: reqwest::Response, url: &Url) -> Result<reqwest::Response, Failure> {
+    let code = answer.status();
+    if code.is_success() {
+        return Ok(answer);
+    }
+    let body: Value = answer.text().await.ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    let said = body["message"].as_str().map_or_else(|| format!("{url} answered {code}"), str::to_owned);
+    Err(Failure::Runtime(said))
 }
 
 pub(super) fn status(arguments: &StatusArguments) -> Result<(), Failure> {
@@ -303,7 +329,7 @@ pub(super) fn drain(arguments: &DrainArguments) -> Result<(), Failure> {
     })
 }
 
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Null => String::new(),

@@ -2,11 +2,16 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, reload};
 
 use super::Failure;
+use super::otlp::{self, Exporter};
 use crate::config::keys::LogFormat;
 use crate::config::{ConfigErrors, Effective};
+use crate::metrics::SPANS;
 
 /// The filter that the configuration names. Only tracing-subscriber can tell whether it is one.
 pub(super) fn filter(loaded: &Effective) -> Result<EnvFilter, Failure> {
@@ -30,25 +35,21 @@ impl Log {
     }
 }
 
-pub(super) fn start(loaded: &Effective) -> Result<Log, Failure> {
-    let filter = filter(loaded)?;
+pub(super) fn start(loaded: &Effective) -> Result<(Log, Option<Exporter>), Failure> {
+    let (filter, handle) = reload::Layer::new(filter(loaded)?);
     let terminal = std::io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt().with_writer(std::io::stderr);
     let as_text = match loaded.config.log.format {
         LogFormat::Auto => terminal,
         LogFormat::Text => true,
         LogFormat::Json => false,
     };
     let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    macro_rules! start {
-        ($lines:expr) => {{
-            let lines = $lines.with_env_filter(filter).with_filter_reloading();
-            let handle = lines.reload_handle();
-            // Refused only when nobody logs any more.
-            let set: Box<dyn Fn(EnvFilter) + Send> = Box::new(move |filter| drop(handle.reload(filter)));
-            lines.try_init().map(|()| Log(set))
-        }};
-    }
-    let started = if as_text { start!(lines.with_ansi(color).with_target(false)) } else { start!(lines.json().flatten_event(true)) };
-    started.map_err(|error| Failure::Runtime(format!("the log: {error}")))
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = if as_text { lines.with_ansi(color).with_target(false).boxed() } else { lines.json().flatten_event(true).boxed() };
+    let (spans, exporter) = otlp::start(loaded)?.unzip();
+    let for_spans = filter_fn(|metadata| metadata.target() == SPANS);
+    let all = tracing_subscriber::registry().with(lines.with_filter(filter)).with(spans.map(|spans| spans.with_filter(for_spans)));
+    all.try_init().map_err(|error| Failure::Runtime(format!("the log: {error}")))?;
+    // Refused only when nobody logs any more.
+    Ok((Log(Box::new(move |filter| drop(handle.reload(filter)))), exporter))
 }

@@ -9,6 +9,7 @@ mod control;
 mod healthcheck;
 mod http;
 mod log;
+mod otlp;
 mod passwd;
 mod publish;
 mod reload;
@@ -16,6 +17,7 @@ mod run;
 mod signals;
 mod store;
 mod subscribe;
+mod trace;
 
 #[cfg(test)]
 mod tests;
@@ -115,6 +117,8 @@ enum Command {
     Bans(control::BansArguments),
     /// Send the clients of a node away and let it take no more, until it ends
     Drain(control::DrainArguments),
+    /// Follow what becomes of messages, on all nodes, until it is ended
+    Trace(trace::TraceArguments),
     /// List the Sessions in Redis, connected or not
     Sessions(store::SessionsArguments),
     /// Show one Session in Redis: its state, its subscriptions, its queue
@@ -155,6 +159,7 @@ impl Arguments {
             Command::Unban(arguments) => control::unban(&arguments),
             Command::Bans(arguments) => control::bans(&arguments),
             Command::Drain(arguments) => control::drain(&arguments),
+            Command::Trace(arguments) => trace::run(&arguments),
             Command::Sessions(arguments) => store::sessions(&arguments),
             Command::Inspect(arguments) => store::inspect(&arguments),
             Command::Fsck(arguments) => store::fsck(&arguments),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{ArgAction, Args};
 use tracing::{info, warn};
 
+use super::otlp::Exporter;
 use super::reload::Reload;
 use super::signals::Signals;
 use super::{Failure, log};
@@ -121,14 +122,16 @@ fn drop_ins(file: &Path) -> Result<Vec<PathBuf>, Failure> {
 
 pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let loaded = arguments.load()?;
-    let log = log::start(&loaded)?;
+    let (log, exporter) = log::start(&loaded)?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if loaded.config.runtime.worker_threads > 0 {
         runtime.worker_threads(loaded.config.runtime.worker_threads);
     }
     let runtime = runtime.thread_name("mqttd").enable_all().build().map_err(|error| Failure::Runtime(format!("the threads: {error}")))?;
     let config = loaded.config.clone();
-    runtime.block_on(serve(&config, Reload { arguments: arguments.clone(), loaded, log }))
+    let served = runtime.block_on(serve(&config, Reload { arguments: arguments.clone(), loaded, log }));
+    exporter.iter().for_each(Exporter::finish);
+    served
 }
 
 /// Names a place at which this process ends itself, in debug builds (`fault.rs`). For tests.

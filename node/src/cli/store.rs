@@ -105,7 +105,7 @@ pub(super) fn fsck(arguments: &FsckArguments) -> Result<(), Failure> {
 
 async fn open(arguments: &RunArguments) -> Result<Survey, Failure> {
     let loaded = arguments.load()?;
-    let Some(settings) = node::redis(&loaded.config) else {
+    let Some(settings) = node::settings::redis(&loaded.config) else {
         let why = "the Store of this configuration is memory:, which only its node can see; name a Redis with --store or -c";
         return Err(Failure::Usage(why.to_owned()));
     };

@@ -155,6 +155,10 @@ keys! {
         filter: String = "info".to_owned(), Allowed::Text;
         /// How its lines look; auto is text on a terminal and JSON elsewhere.
         format: LogFormat = LogFormat::Auto, Allowed::Choice(&["auto", "text", "json"]);
+        /// Where traces go (OpenTelemetry, OTLP over HTTP as JSON): how long connections, CONNECTs, turns and writes to the Store take.
+        otlp_url: Option<String> = None, Allowed::Text, example "\"http://collector:4318/v1/traces\"";
+        /// One trace of so many is sent.
+        otlp_one_in: usize = 100, Allowed::Number(1, COUNT_MAX);
     }
 
     /// The Store: sessions, their queued messages, and retained messages.

@@ -1,25 +1,21 @@
 //! A PUBLISH or SUBSCRIBE on which user code decides. It is asked in the order of the packets; what it can say at once costs no more than the
 //! call. While it has to be waited for, no further packet of this Client is read, and everything else of the connection goes on.
 
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytestring::ByteString;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::broker::Broker;
 use crate::connection::{Connection, End};
-use crate::hook::client::Client;
 use crate::hook::event::Publishing;
 use crate::hook::hooks::{Judging, Passed, Refused, Why};
 use crate::hook::welcoming::{Greeting, Welcomed, Welcoming};
 use crate::metrics::Metrics;
-use crate::packet::Version;
 use crate::packet::publish::Publish;
-use crate::packet::reason::Reason;
 use crate::packet::subscribe::{Subscribe, SubscriptionOptions};
-use crate::session::Fault;
+use crate::packet::{Packet, Version};
 use crate::session::inbound::{Offer, Offered};
+use crate::session::{Fault, Step};
 use crate::subscription::Selector;
 use crate::time::{Span, Time};
 
@@ -89,15 +85,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(())
     }
 
+    /// A packet, where handlers want to see some.
+    #[inline(never)]
+    pub(super) fn ask(&mut self, packet: Packet, now: Time) -> Result<Step, End> {
+        match packet {
+            Packet::Publish(publish) if self.broker.hooks.asks_for_publish() => self.ask_publish(publish, now)?,
+            Packet::Subscribe(subscribe) if self.broker.hooks.asks_for_subscribe() => self.ask_subscribe(*subscribe, now)?,
+            packet => return Ok(self.handle(packet, false, now)?),
+        }
+        Ok(Step::Continue)
+    }
+
     /// A PUBLISH, where handlers want to see some.
-    pub(super) fn ask_publish(&mut self, publish: Publish, now: Time) -> Result<(), End> {
+    fn ask_publish(&mut self, publish: Publish, now: Time) -> Result<(), End> {
         let (guard, client) = (&self.broker.guard, &self.client);
         let Some(Offer { message, offered }) = self.session.offer(publish, |topic| guard.publish(client, topic), now)? else {
             return Ok(());
         };
-        if !Judging::<Publishing>::concerns(&self.broker.hooks, &message) {
-            return Ok(self.session.decided(offered, Ok((message, false)))?);
-        }
         let mut judging = Judging::new(message);
         match judging.poll(&self.broker.hooks, &self.client, &mut Context::from_waker(Waker::noop())) {
             Poll::Ready(outcome) => self.publish_decided(offered, outcome),
@@ -109,7 +113,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     /// A SUBSCRIBE, where handlers want to see some. They are not asked for what is refused anyhow.
-    pub(super) fn ask_subscribe(&mut self, subscribe: Subscribe, now: Time) -> Result<(), End> {
+    fn ask_subscribe(&mut self, subscribe: Subscribe, now: Time) -> Result<(), End> {
         let asked = |(text, options): &(ByteString, SubscriptionOptions)| {
             let selector = Selector::parse(text)?;
             self.broker.guard.subscribe(&self.client, &selector).is_ok().then_some((selector, *options))
@@ -172,25 +176,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
-/// The connection has ended, and its Session is given back.
-pub(super) async fn tell_disconnected(broker: &Broker, client: &Arc<Client>, reason: Reason) {
-    match tokio::time::timeout(broker.hooks.deadline, broker.hooks.disconnected(client, reason)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(_)) => broker.count_failure(client, "on_disconnect", Why::Panic),
-        Err(_) => broker.count_failure(client, "on_disconnect", Why::Deadline),
-    }
-}
-
 /// In place of a SUBSCRIBE that was taken.
 fn nothing() -> Subscribe {
     Subscribe { packet_id: crate::packet::PacketId::MIN, subscription_id: None, user_properties: Vec::new(), filters: Vec::new() }
-}
-
-/// The Reason Code of the end of a connection, as handlers of `on_disconnect` are told it.
-pub(super) fn reason(end: &Result<(), End>) -> Reason {
-    match end {
-        Ok(()) | Err(End::Client("DISCONNECT")) => Reason::SUCCESS,
-        Err(End::Fault(fault)) => fault.reason,
-        Err(End::Client(_) | End::Io(_)) => Reason::UNSPECIFIED_ERROR,
-    }
 }

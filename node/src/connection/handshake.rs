@@ -91,7 +91,7 @@ where
             outgoing.tail(),
         );
     Metrics::add(&broker.metrics.packets_sent, said.into());
-    let _ = tokio::time::timeout(super::LINGER, finish(framing, &mut outgoing)).await;
+    let _ = tokio::time::timeout(super::leaving::LINGER, finish(framing, &mut outgoing)).await;
     None
 }
 
@@ -222,7 +222,7 @@ where
     let Some(mut member) = member else {
         // CONNACK has no word for it: the Client was in, and was taken over before it knew [MQTT-3.1.4-3].
         session.send_disconnect(Fault::new(Reason::SESSION_TAKEN_OVER, "another connection with this Client Identifier was faster"));
-        let _ = tokio::time::timeout(super::LINGER, finish(framing, session.outgoing())).await;
+        let _ = tokio::time::timeout(super::leaving::LINGER, finish(framing, session.outgoing())).await;
         return Err(End::Client("taken over before it was in"));
     };
     if session.outgoing().is_empty() {

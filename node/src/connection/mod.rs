@@ -4,6 +4,7 @@ mod deciding;
 mod flow;
 pub mod framing;
 mod handshake;
+mod leaving;
 #[cfg(test)]
 mod tests;
 
@@ -16,10 +17,10 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
+use tracing::Instrument;
 
 use crate::broker::addresses::Addresses;
 use crate::broker::commit::Committed;
-use crate::broker::life::sends_away;
 use crate::broker::mailbox::Mail;
 use crate::broker::presence::Presence;
 use crate::broker::roster::Subscriber;
@@ -27,7 +28,7 @@ use crate::broker::{Broker, Member};
 use crate::hook::Exchange;
 use crate::hook::client::{Client, Peer};
 use crate::hook::welcoming::Greeting;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, SPANS};
 use crate::packet::Packet;
 use crate::packet::reason::Reason;
 use crate::session::connect::Request;
@@ -35,6 +36,7 @@ use crate::session::outbound::Delivery;
 use crate::session::{Fault, Session, Step};
 use crate::store::StoreError;
 use crate::time::{Span, Time};
+use crate::topic::name::TopicName;
 
 use flow::{Flow, Next};
 use framing::Framing;
@@ -47,9 +49,6 @@ const PUBLISH: u8 = 3;
 
 /// Silence after which a Client is no longer busy.
 const REST: Span = Span(10);
-
-/// How long the end of a connection may take: to write what is left, and to see the Client close.
-const LINGER: Duration = Duration::from_secs(2);
 
 /// How long a publisher is held back for a subscriber that does not keep up. Then it reads on: others wait for its messages too.
 const HOLD: Span = Span(50);
@@ -99,7 +98,16 @@ pub struct Entrance {
 }
 
 /// Serves one Network Connection until it ends. `is_in` is called as soon as the Client is in, or with nothing when it is not let in.
-pub async fn serve<S, I>(stream: S, peer: Peer, broker: Arc<Broker>, patience: Patience, is_in: I)
+pub fn serve<S, I>(stream: S, peer: Peer, broker: Arc<Broker>, patience: Patience, is_in: I) -> impl Future<Output = ()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    I: FnOnce(Option<&Entrance>),
+{
+    let span = tracing::trace_span!(target: SPANS, parent: None, "connection", peer = %peer.address, transport = peer.transport.scheme());
+    serve_in(stream, peer, broker, patience, is_in).instrument(span)
+}
+
+async fn serve_in<S, I>(stream: S, peer: Peer, broker: Arc<Broker>, patience: Patience, is_in: I)
 where
     S: AsyncRead + AsyncWrite + Unpin,
     I: FnOnce(Option<&Entrance>),
@@ -109,7 +117,8 @@ where
     // In a box of its own: what the handshake needs is much, and given back when it is over.
     let visit = Addresses::enter(&broker.addresses, peer.address.ip(), broker.clock.now());
     let beyond = visit.as_ref().err().copied();
-    let entered = Box::pin(handshake::enter(&mut framing, Arc::new(peer), beyond, &broker, patience)).await;
+    let span = tracing::trace_span!(target: SPANS, "connect");
+    let entered = Box::pin(handshake::enter(&mut framing, Arc::new(peer), beyond, &broker, patience).instrument(span)).await;
     let Some((entered, entrance)) = entered else {
         is_in(None);
         return framing.count(&broker.metrics);
@@ -211,6 +220,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         loop {
             poll_fn(|context| self.poll_wake(context)).await?;
             let now = self.broker.clock.now();
+            self.session.follow(self.broker.fates.watches(now));
             let mut end = self.take_packets(now);
             if end.is_ok() {
                 end = self.take_mail(now).and_then(|()| Ok(self.session.handle_timeout(now)?)).and_then(|()| self.check_stall(now));
@@ -336,8 +346,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn take_packets(&mut self, now: Time) -> Result<(), End> {
         let version = self.session.version();
-        let (guard, client) = (self.broker.guard.clone(), self.client.clone());
-        let (asks_for_publish, asks_for_subscribe) = (self.broker.hooks.asks_for_publish(), self.broker.hooks.asks_for_subscribe());
+        let asks = self.broker.hooks.asks_for_publish() || self.broker.hooks.asks_for_subscribe();
         self.take_decision(now)?;
         let mut packets = 0;
         while packets < TURN_PACKETS_MAX && self.held.is_none() && self.deciding.is_none() && self.session.keeps_up() {
@@ -352,17 +361,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 flow.took(frame.len());
             }
             let packet = Packet::decode(version, frame).map_err(Fault::from)?;
-            if next == Next::Refuse {
+            let is_over_rate = next == Next::Refuse;
+            if is_over_rate {
                 self.session.end_run(); // what is refused is no part of it
                 Metrics::add(&self.broker.metrics.messages_over_rate, 1);
-                self.session.handle(packet, |_| Err(Reason::QUOTA_EXCEEDED), now)?;
-                continue;
             }
-            let step = match packet {
-                Packet::Publish(publish) if asks_for_publish => self.ask_publish(publish, now).map(|()| Step::Continue)?,
-                Packet::Subscribe(subscribe) if asks_for_subscribe => self.ask_subscribe(*subscribe, now).map(|()| Step::Continue)?,
-                packet => self.session.handle(packet, |topic| guard.publish(&client, topic), now)?,
-            };
+            let step = if asks && !is_over_rate { self.ask(packet, now)? } else { self.handle(packet, is_over_rate, now)? };
             match step {
                 Step::Continue => {}
                 Step::Disconnected => return Err(End::Client("DISCONNECT")),
@@ -370,6 +374,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         }
         Ok(())
+    }
+
+    /// The Session handles a packet. The one place for all: what is done for each message is compiled into it once.
+    fn handle(&mut self, packet: Packet, is_over_rate: bool, now: Time) -> Result<Step, Fault> {
+        let (guard, client) = (&self.broker.guard, &self.client);
+        let admit = |topic: &TopicName| if is_over_rate { Err(Reason::QUOTA_EXCEEDED) } else { guard.publish(client, topic) };
+        self.session.handle(packet, admit, now)
     }
 
     fn take_mail(&mut self, now: Time) -> Result<(), End> {
@@ -419,12 +430,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// The one wait for the truth; nothing is asked when nothing happened.
     async fn commit(&mut self, now: Time) -> Result<(), End> {
+        self.tell_fates();
         let commands = self.session.commands();
         let committed = match commands.is_empty() {
             true => Committed::default(),
             false => {
+                let span =
+                    tracing::trace_span!(target: SPANS, parent: None, "turn", client_id = %self.client.id, commands = commands.len());
                 let begun = Instant::now();
-                let committed = Box::pin(self.broker.commit(&mut self.member, commands, now)).await?;
+                let committed = Box::pin(self.broker.commit(&mut self.member, commands, now).instrument(span)).await?;
                 self.broker.metrics.commit_seconds.observe(begun.elapsed());
                 committed
             }
@@ -443,43 +457,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(())
     }
 
+    /// What the Session noted, for those who follow it.
+    fn tell_fates(&mut self) {
+        let notes = self.session.take_notes();
+        if !notes.is_empty() {
+            self.broker.fates.add(&notes);
+        }
+    }
+
     /// Once a turn, when what it wrote has left.
     fn count(&mut self) {
         let counts = self.session.take_counts();
         self.presence.traffic.add(&counts, self.session.outgoing().len());
         self.broker.metrics.add_counts(counts);
         self.framing.count(&self.broker.metrics);
-    }
-
-    /// Says why, writes what is left, gives the Session back.
-    async fn leave(mut self, end: Result<(), End>) {
-        let peer = self.client.peer.address;
-        let now = self.broker.clock.now();
-        let client_id = self.session.client_id().clone();
-        let reason = deciding::reason(&end);
-        let sent_away = matches!(&end, Err(End::Fault(fault)) if sends_away(fault.reason));
-        match end {
-            Ok(()) | Err(End::Client("DISCONNECT")) => tracing::info!(%client_id, %peer, "disconnected"),
-            Err(End::Client(how)) => tracing::info!(%client_id, %peer, how, "disconnected"),
-            Err(End::Io(error)) => tracing::info!(%client_id, %peer, %error, "connection lost"),
-            Err(End::Fault(fault)) => {
-                tracing::info!(%client_id, %peer, reason = %fault.reason, text = fault.text, "connection ended by the Server");
-                self.session.send_disconnect(fault);
-            }
-        }
-        let mail = std::mem::take(&mut self.mail);
-        if let Err(error) = self.broker.close(&mut self.member, &mut self.session, mail, sent_away, now).await {
-            tracing::warn!(%client_id, ?error, "the Session could not be given back to the Store");
-        }
-        let _ = tokio::time::timeout(LINGER, handshake::finish(&mut self.framing, self.session.outgoing())).await;
-        self.count();
-        // What has not come by CONNECT, a stream beside one, was not told of either.
-        if self.broker.tells_of_clients && self.counted.is_some() {
-            Box::pin(self.broker.tell_disconnected(&self.presence, reason, now)).await;
-        }
-        if self.broker.hooks.asks_for_disconnect() {
-            Box::pin(deciding::tell_disconnected(&self.broker, &self.client, reason)).await;
-        }
     }
 }
 

@@ -17,12 +17,12 @@ pub(super) fn settings(config: &Config) -> io::Result<Option<Settings>> {
     }
     check_prefix(&bridge.prefix, &config.store.prefix)
         .map_err(|error| io::Error::other(format!("bridge.prefix = {:?}: {error}", bridge.prefix)))?;
-    let protocol = super::settings(config);
+    let protocol = super::settings::protocol(config);
     Ok(Some(Settings {
         prefix: bridge.prefix.clone(),
-        out_filters: super::filters(&bridge.out_filters)?,
+        out_filters: super::settings::filters(&bridge.out_filters)?,
         incoming: Incoming {
-            filters: super::filters(&bridge.in_filters)?,
+            filters: super::settings::filters(&bridge.in_filters)?,
             qos: QoS::from_bits(bridge.qos).unwrap_or_default(),
             packet_bytes_max: protocol.packet_bytes_max as usize,
             topic_levels_max: protocol.topic_levels_max,

@@ -110,6 +110,7 @@ impl Request {
             promises: Vec::new(),
             outgoing: Outgoing::default(),
             counts: Counts::default(),
+            following: None,
         };
         session.send(&connack);
         if let Some(state) = state {

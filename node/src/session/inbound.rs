@@ -86,7 +86,11 @@ impl Session {
             self.seal_run();
         }
         let refused = self.refused(&topic, publish.qos, publish.retain, admit);
-        if self.take(publish.qos, publish.packet_id, refused)? && refused.is_none() {
+        let is_new = self.take(publish.qos, publish.packet_id, refused)?;
+        if self.following.is_some() {
+            self.note_publish(&publish, &topic, refused, is_new, now);
+        }
+        if is_new && refused.is_none() {
             self.inbound.run.push(into_message(publish, topic, now));
         }
         if is_request {
@@ -112,15 +116,19 @@ impl Session {
         let refused = self.refused(&topic, qos, publish.retain, admit);
         let known = packet_id.is_some_and(|packet_id| qos == QoS::ExactlyOnce && self.inbound.received.contains(&packet_id));
         if refused.is_some() || known {
+            self.note_publish(&publish, &topic, refused, !known, now);
             self.take(qos, packet_id, refused)?;
             return Ok(None);
         }
-        Ok(Some(Offer { message: into_message(publish, topic, now), offered: Offered { qos, packet_id } }))
+        let message = into_message(publish, topic, now);
+        self.note_offered(&message, packet_id, now);
+        Ok(Some(Offer { message, offered: Offered { qos, packet_id } }))
     }
 
     /// Takes a message that was offered, or what was made of it, or refuses it.
     pub fn decided(&mut self, offered: Offered, decision: Result<(Message, bool), Reason>) -> Result<(), Fault> {
         let Offered { qos, packet_id } = offered;
+        self.note_decided(&decision);
         let (message, rewritten) = match decision {
             Err(reason) => return self.take(qos, packet_id, Some(reason)).map(drop),
             Ok(passed) => passed,
@@ -303,10 +311,15 @@ fn is_request(properties: Option<&PublishProperties>) -> bool {
     properties.is_some_and(|properties| properties.response_topic.is_some())
 }
 
+/// When a message that came now expires.
+pub(super) fn expiry(publish: &Publish, now: Time) -> Option<Time> {
+    publish.properties.as_deref().and_then(|properties| properties.message_expiry_s).map(|seconds| now + Span::seconds(seconds))
+}
+
 fn into_message(publish: Publish, topic: TopicName, now: Time) -> Message {
+    let expires_at = expiry(&publish, now);
     let Publish { qos, retain, mut properties, payload, .. } = publish;
-    let expiry_s = properties.as_deref_mut().and_then(|properties| properties.message_expiry_s.take());
-    let expires_at = expiry_s.map(|seconds| now + Span::seconds(seconds));
+    properties.iter_mut().for_each(|properties| properties.message_expiry_s = None);
     let properties = properties.filter(|properties| **properties != PublishProperties::default());
     Message { topic, payload, qos, retain, properties, expires_at }
 }

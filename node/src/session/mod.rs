@@ -5,6 +5,7 @@
 //! [`Session::outgoing`]. Whatever promises something is encoded by `settle` only, so it cannot leave too early.
 
 pub mod connect;
+mod following;
 mod in_flight;
 pub mod inbound;
 pub mod outbound;
@@ -149,6 +150,8 @@ pub struct Session {
     promises: Vec<Promise>,
     outgoing: Outgoing,
     counts: Counts,
+    /// Who wants to know what becomes of messages.
+    following: Option<Box<following::Following>>,
 }
 
 impl Session {

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use crate::fate::{Step, Why};
 use crate::message::{InRun, Message, Run};
 use crate::packet::acknowledge::{Acknowledge, Kind};
 use crate::packet::publish::{self, Head, OwnProperties};
@@ -71,6 +72,11 @@ impl Outbound {
         }
         self.resent_up_to = sent;
         self.news = true;
+    }
+
+    /// Messages that wait for the window, with the QoS at which they are to go.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = (&Message, QoS)> {
+        self.pending.iter().map(|(message, grant)| (message.message(), message.message().qos.min(grant.qos)))
     }
 
     /// Whether another page of messages can be taken in.
@@ -150,6 +156,9 @@ impl Session {
     pub fn deliver(&mut self, delivery: &Delivery, now: Time) {
         let Delivery { run, grant } = delivery;
         if self.deliver_frames(run, grant) {
+            if self.following.is_some() {
+                self.note_frames(run, now);
+            }
             return;
         }
         for (index, message) in run.messages().iter().enumerate() {
@@ -209,6 +218,7 @@ impl Session {
         let remaining = message.expires_at.map(|at| at.since(now));
         if !dup && remaining.is_some_and(|remaining| remaining.0 == 0) {
             self.counts.expired += 1;
+            self.note_message(Step::Dropped(Why::Expired), message, qos, packet_id, now);
             return false;
         }
         let retain = message.retain && grant.retain_as_published;
@@ -228,6 +238,7 @@ impl Session {
                 || !self.encode_publish(head, message.topic.as_str(), message, &OwnProperties { topic_alias: None, ..own }))
         {
             self.counts.too_large += 1;
+            self.note_message(Step::Dropped(Why::TooLarge), message, qos, packet_id, now);
             return false;
         }
         if let (Some(alias), Some(aliases), true) = (new_alias, self.outbound.aliases.as_mut(), sent) {
@@ -235,6 +246,9 @@ impl Session {
             aliases.given.extend(topic.map(|topic| (topic, alias)));
         }
         self.count_sent(1, message.payload.len());
+        if self.following.is_some() {
+            self.note_message(Step::Sent { dup }, message, qos, packet_id, now);
+        }
         true
     }
 
@@ -258,6 +272,9 @@ impl Session {
 
     /// PUBACK, PUBREC, PUBREL or PUBCOMP came.
     pub(super) fn acknowledged(&mut self, acknowledge: Acknowledge, now: Time) -> Result<(), Fault> {
+        if self.following.is_some() {
+            self.note_acknowledged(&acknowledge, now);
+        }
         let Acknowledge { kind, packet_id, reason, .. } = acknowledge;
         match kind {
             Kind::Pubrel => self.released(packet_id),

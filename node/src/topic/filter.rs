@@ -42,18 +42,21 @@ impl TopicFilter {
 
     /// Whether this filter matches a Topic Name (section 4.7.1 and 4.7.2).
     pub fn matches(&self, topic: &TopicName) -> bool {
-        let mut filter = self.levels();
-        let mut name = topic.levels();
-        if topic.is_reserved() && self.0.starts_with(['+', '#']) {
+        let (filter, name) = (self.0.as_bytes(), topic.as_str().as_bytes());
+        if topic.is_reserved() && matches!(filter[0], b'+' | b'#') {
             return false; // [MQTT-4.7.2-1]
         }
+        // Byte by byte, for handlers and rules ask for every message; a wildcard is always a whole level.
+        let (mut at, mut place) = (0, 0);
         loop {
-            match (filter.next(), name.next()) {
-                (Some("#"), _) | (None, None) => return true,
-                (Some("+"), Some(_)) => {}
-                (Some(level), Some(other)) if level == other => {}
-                _ => return false,
+            match filter.get(at) {
+                None => return place == name.len(),
+                Some(b'#') => return true,
+                Some(b'+') => place += name[place..].iter().take_while(|byte| **byte != b'/').count(),
+                Some(byte) if name.get(place) == Some(byte) => place += 1,
+                Some(_) => return place == name.len() && filter[at..] == *b"/#", // "sport/#" matches "sport"
             }
+            at += 1;
         }
     }
 

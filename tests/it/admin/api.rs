@@ -38,6 +38,37 @@ fn clients_are_listed_shown_and_kicked() {
     drop(other);
 }
 
+/// What the document lists is what the node answers, path by path and method by method; schemathesis (tests/interop) holds the answers against it.
+#[test]
+fn every_path_is_in_the_document() {
+    let rooms = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("node/src/admin");
+    let files = std::fs::read_dir(rooms.join("api")).unwrap().map(|entry| entry.unwrap().path());
+    let mut routes = std::collections::BTreeSet::new();
+    for file in files.chain(["events.rs", "trace.rs"].map(|name| rooms.join(name))) {
+        let text = std::fs::read_to_string(file).unwrap();
+        for route in text.split(".route(\"").skip(1) {
+            let (path, handlers) = route.split_once("\", ").unwrap();
+            let mut depth = 0;
+            let end = handlers.find(|c| {
+                depth += match c {
+                    '(' => 1,
+                    ')' => -1,
+                    _ => 0,
+                };
+                depth < 0
+            });
+            let handlers = format!(".{}", &handlers[..end.unwrap()]);
+            let methods = ["get", "post", "put", "delete"].into_iter().filter(|method| handlers.contains(&format!(".{method}(")));
+            routes.extend(methods.map(|method| format!("{method} {}", path.replace("{*", "{"))));
+        }
+    }
+    let document = Broker::administered(|_| {}).admin().get("/api-docs/openapi.json").json(200);
+    let described = document["paths"].as_object().unwrap().iter().flat_map(|(path, methods)| {
+        methods.as_object().unwrap().keys().filter(|key| *key != "parameters").map(move |method| format!("{method} {path}"))
+    });
+    assert_eq!(described.collect::<std::collections::BTreeSet<_>>(), routes);
+}
+
 #[test]
 fn subscriptions_and_topics_are_listed() {
     let broker = Broker::administered(|_| {});

@@ -7,4 +7,6 @@ mod cluster;
 mod control;
 mod drain;
 mod metrics;
+mod otlp;
 mod probes;
+mod trace;

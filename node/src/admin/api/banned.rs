@@ -22,7 +22,7 @@ const NAME_BYTES_MAX: usize = 65_535;
 
 pub(super) fn routes() -> Router<Arc<Desk>> {
     // Addresses as in 10.0.0.0/8 have a slash.
-    Router::new().route("/banned", get(list).post(ban)).route("/banned/{kind}/{*who}", delete(unban))
+    Router::new().route("/banned", get(list).post(ban)).route("/banned/{as}/{*who}", delete(unban))
 }
 
 #[derive(Deserialize)]
@@ -90,7 +90,8 @@ async fn ban(State(desk): Shared, Body(Object(new)): Body<Object<NewBan>>) -> Re
     Ok(Json(answer))
 }
 
-async fn unban(State(desk): Shared, Path((kind, who)): Path<(Kind, String)>) -> Result<StatusCode, Problem> {
+async fn unban(State(desk): Shared, Path((kind, who)): Path<(String, String)>) -> Result<StatusCode, Problem> {
+    let kind: Kind = serde_json::from_value(kind.into()).map_err(|_| Problem::bad("as: clientid, username or peerhost"))?;
     match desk.auth.unban(&kind.of(&who)?).await? {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(Problem::not_found(format!("there is no ban of {who:?}"))),

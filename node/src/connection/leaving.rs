@@ -1,0 +1,69 @@
+//! The end of a connection: the Client is told why, what is left is written, and the Session is given back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::broker::Broker;
+use crate::broker::life::sends_away;
+use crate::connection::{Connection, End, handshake};
+use crate::hook::client::Client;
+use crate::hook::hooks::Why;
+use crate::packet::reason::Reason;
+
+/// How long the end of a connection may take: to write what is left, and to see the Client close.
+pub(super) const LINGER: Duration = Duration::from_secs(2);
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// Says why, writes what is left, gives the Session back.
+    pub(super) async fn leave(mut self, end: Result<(), End>) {
+        let peer = self.client.peer.address;
+        let now = self.broker.clock.now();
+        let client_id = self.session.client_id().clone();
+        let reason = reason(&end);
+        let sent_away = matches!(&end, Err(End::Fault(fault)) if sends_away(fault.reason));
+        match end {
+            Ok(()) | Err(End::Client("DISCONNECT")) => tracing::info!(%client_id, %peer, "disconnected"),
+            Err(End::Client(how)) => tracing::info!(%client_id, %peer, how, "disconnected"),
+            Err(End::Io(error)) => tracing::info!(%client_id, %peer, %error, "connection lost"),
+            Err(End::Fault(fault)) => {
+                tracing::info!(%client_id, %peer, reason = %fault.reason, text = fault.text, "connection ended by the Server");
+                self.session.send_disconnect(fault);
+            }
+        }
+        self.session.note_end(now);
+        self.tell_fates();
+        let mail = std::mem::take(&mut self.mail);
+        if let Err(error) = self.broker.close(&mut self.member, &mut self.session, mail, sent_away, now).await {
+            tracing::warn!(%client_id, ?error, "the Session could not be given back to the Store");
+        }
+        let _ = tokio::time::timeout(LINGER, handshake::finish(&mut self.framing, self.session.outgoing())).await;
+        self.count();
+        // What has not come by CONNECT, a stream beside one, was not told of either.
+        if self.broker.tells_of_clients && self.counted.is_some() {
+            Box::pin(self.broker.tell_disconnected(&self.presence, reason, now)).await;
+        }
+        if self.broker.hooks.asks_for_disconnect() {
+            Box::pin(tell_disconnected(&self.broker, &self.client, reason)).await;
+        }
+    }
+}
+
+/// The connection has ended, and its Session is given back.
+async fn tell_disconnected(broker: &Broker, client: &Arc<Client>, reason: Reason) {
+    match tokio::time::timeout(broker.hooks.deadline, broker.hooks.disconnected(client, reason)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(_)) => broker.count_failure(client, "on_disconnect", Why::Panic),
+        Err(_) => broker.count_failure(client, "on_disconnect", Why::Deadline),
+    }
+}
+
+/// The Reason Code of the end of a connection, as handlers of `on_disconnect` are told it.
+fn reason(end: &Result<(), End>) -> Reason {
+    match end {
+        Ok(()) | Err(End::Client("DISCONNECT")) => Reason::SUCCESS,
+        Err(End::Fault(fault)) => fault.reason,
+        Err(End::Client(_) | End::Io(_)) => Reason::UNSPECIFIED_ERROR,
+    }
+}

@@ -1,0 +1,137 @@
+//! What becomes of messages in this Session, noted where somebody follows it. Otherwise it costs a look at an `Option`.
+
+use std::collections::HashMap;
+
+use crate::fate::{Note, Step, Subject, Watches, Why};
+use crate::message::{Message, Run};
+use crate::packet::acknowledge::{Acknowledge, Kind};
+use crate::packet::publish::Publish;
+use crate::packet::reason::Reason;
+use crate::packet::{PacketId, QoS};
+use crate::session::Session;
+use crate::session::inbound::expiry;
+use crate::time::Time;
+use crate::topic::name::TopicName;
+
+#[derive(Debug)]
+pub(super) struct Following {
+    watches: Watches,
+    notes: Vec<Note>,
+    /// Messages that the Client has not acknowledged, at most as many as its window.
+    sent: HashMap<PacketId, Subject>,
+    /// The PUBLISH on which somebody else decides.
+    offered: Option<(Subject, Option<PacketId>)>,
+}
+
+impl Session {
+    /// From now on what becomes of messages that concern these is noted; `None`: nothing is.
+    pub fn follow(&mut self, watches: Option<Watches>) {
+        match (&mut self.following, watches) {
+            (None, None) => {}
+            (following, None) => *following = None,
+            (Some(following), Some(watches)) => following.watches = watches,
+            (following, Some(watches)) => {
+                let (notes, sent, offered) = Default::default();
+                *following = Some(Box::new(Following { watches, notes, sent, offered }));
+            }
+        }
+    }
+
+    /// What was noted since the last call.
+    pub fn take_notes(&mut self) -> Vec<Note> {
+        self.following.as_mut().map(|following| std::mem::take(&mut following.notes)).unwrap_or_default()
+    }
+
+    /// What a Session that ends with its connection still had to send, or to see acknowledged, nobody gets any more.
+    pub fn note_end(&mut self, now: Time) {
+        let Some(following) = self.following.as_mut().filter(|_| !self.durable) else { return };
+        let mut lost: Vec<_> = following.sent.drain().map(|(packet_id, subject)| (subject, Some(packet_id))).collect();
+        lost.sort_by_key(|(_, packet_id)| *packet_id);
+        lost.extend(self.outbound.waiting().map(|(message, qos)| (of(message, qos), None)));
+        for (subject, packet_id) in lost {
+            self.note_out(Step::Dropped(Why::Ended), subject, packet_id, now);
+        }
+    }
+
+    /// A PUBLISH came; with what was said to it, and whether it is here already.
+    pub(super) fn note_publish(&mut self, publish: &Publish, topic: &TopicName, refused: Option<Reason>, is_new: bool, now: Time) {
+        if !self.is_followed(topic, true) {
+            return;
+        }
+        let subject = Subject::new(topic, publish.qos, &publish.payload, expiry(publish, now));
+        self.note_in(Step::Received, subject.clone(), publish.packet_id, now);
+        match refused {
+            Some(reason) => self.note_in(Step::Refused(reason), subject, publish.packet_id, now),
+            None if !is_new => self.note_in(Step::Repeated, subject, publish.packet_id, now),
+            None => {}
+        }
+    }
+
+    /// Somebody else decides on a message.
+    pub(super) fn note_offered(&mut self, message: &Message, packet_id: Option<PacketId>, now: Time) {
+        let Some(following) = &mut self.following else { return };
+        following.offered = None;
+        if self.is_followed(&message.topic, true) {
+            let subject = of(message, message.qos);
+            self.note_in(Step::Received, subject.clone(), packet_id, now);
+            self.following.iter_mut().for_each(|following| following.offered = Some((subject.clone(), packet_id)));
+        }
+    }
+
+    /// What was decided on the last one. A message in its place is noted too.
+    pub(super) fn note_decided(&mut self, decision: &Result<(Message, bool), Reason>) {
+        let Some((subject, packet_id)) = self.following.as_mut().and_then(|following| following.offered.take()) else { return };
+        match decision {
+            Err(reason) => self.note_in(Step::Refused(*reason), subject, packet_id, self.last_heard),
+            Ok((message, true)) => self.note_in(Step::Rewritten, of(message, message.qos), packet_id, self.last_heard),
+            Ok(_) => {}
+        }
+    }
+
+    /// A message was sent to the Client, or not.
+    pub(super) fn note_message(&mut self, step: Step, message: &Message, qos: QoS, packet_id: Option<PacketId>, now: Time) {
+        if !self.is_followed(&message.topic, false) {
+            return;
+        }
+        let subject = of(message, qos);
+        if let (Step::Sent { .. }, Some(packet_id), Some(following)) = (&step, packet_id, &mut self.following) {
+            following.sent.insert(packet_id, subject.clone());
+        }
+        self.note_out(step, subject, packet_id, now);
+    }
+
+    pub(super) fn note_frames(&mut self, run: &Run, now: Time) {
+        for message in run.messages() {
+            self.note_message(Step::Sent { dup: false }, message, QoS::AtMostOnce, None, now);
+        }
+    }
+
+    /// PUBACK or PUBREC came.
+    pub(super) fn note_acknowledged(&mut self, acknowledge: &Acknowledge, now: Time) {
+        let Acknowledge { kind: Kind::Puback | Kind::Pubrec, packet_id, reason, .. } = *acknowledge else { return };
+        if let Some(subject) = self.following.as_mut().and_then(|following| following.sent.remove(&packet_id)) {
+            self.note_out(Step::Acknowledged(reason), subject, Some(packet_id), now);
+        }
+    }
+
+    fn is_followed(&self, topic: &TopicName, publishes: bool) -> bool {
+        let clients = if publishes { [Some(&self.client_id), None] } else { [None, Some(&self.client_id)] };
+        self.following.as_ref().is_some_and(|following| following.watches.iter().any(|watch| watch.concerns(clients, topic)))
+    }
+
+    fn note_in(&mut self, step: Step, subject: Subject, packet_id: Option<PacketId>, at: Time) {
+        let publisher = Some(self.client_id.clone());
+        let note = Note { at, step, subject, publisher, recipient: None, packet_id };
+        self.following.iter_mut().for_each(|following| following.notes.push(note.clone()));
+    }
+
+    fn note_out(&mut self, step: Step, subject: Subject, packet_id: Option<PacketId>, at: Time) {
+        let recipient = Some(self.client_id.clone());
+        let note = Note { at, step, subject, publisher: None, recipient, packet_id };
+        self.following.iter_mut().for_each(|following| following.notes.push(note.clone()));
+    }
+}
+
+fn of(message: &Message, qos: QoS) -> Subject {
+    Subject::new(&message.topic, qos, &message.payload, message.expires_at)
+}
