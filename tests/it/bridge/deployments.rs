@@ -50,9 +50,9 @@ fn the_bridge_behind_sentinels() {
     let mut cluster = Cluster::deployed(redis, 2, &[ON]);
     until_heard(&cluster.redis.servers[0]);
     cross(&cluster, &[&cluster.redis.servers[0]]);
+    let before: Option<String> = cluster.redis.servers[0].query(&["GET", KEEPER]);
     cluster.redis.servers[0].kill();
     until("the replica takes over", || cluster.redis.sentinels_say(1));
-    let before: Option<String> = cluster.redis.servers[1].query(&["GET", KEEPER]);
     until("another ear hears", || {
         let now: Option<String> = cluster.redis.servers[1].query(&["GET", KEEPER]);
         now.is_some() && now != before
