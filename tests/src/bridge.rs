@@ -33,13 +33,15 @@ impl Way {
     }
 }
 
+/// Every transport that there is.
+pub const ALL: [Transport; 5] = [Transport::Tcp, Transport::Tls, Transport::WebSocket, Transport::SecureWebSocket, Transport::Quic];
+
 /// The transport that `MQTTD_TEST_TRANSPORT` names for all dialogues that say nothing of it.
 pub fn asked_for() -> Transport {
-    let all = [Transport::Tcp, Transport::Tls, Transport::WebSocket, Transport::SecureWebSocket, Transport::Quic];
     match std::env::var("MQTTD_TEST_TRANSPORT") {
         Err(_) => Transport::Tcp,
         Ok(name) => {
-            all.into_iter().find(|transport| transport.scheme() == name).expect("MQTTD_TEST_TRANSPORT is tcp, tls, ws, wss or quic")
+            ALL.into_iter().find(|transport| transport.scheme() == name).expect("MQTTD_TEST_TRANSPORT is tcp, tls, ws, wss or quic")
         }
     }
 }
