@@ -18,6 +18,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use crate::admin;
 use crate::auth::doors::Doors;
 use crate::auth::guard::House;
+use crate::auth::policy::Policy;
 use crate::broker::mailbox::Bounds;
 use crate::broker::membership::Joined;
 use crate::broker::{self, Broker};
@@ -164,12 +165,13 @@ impl Node {
         &self.broker
     }
 
-    /// Whether the files that listeners need are right, without binding anything.
+    /// Whether the files that listeners need are right, and those that say who may come in, without binding anything.
     ///
     /// # Errors
     /// What is wrong with which file.
     pub fn check(config: &Config) -> io::Result<()> {
-        listeners::check(config)
+        listeners::check(config)?;
+        Policy::read(admission::settings(config)?).map(drop).map_err(io::Error::other)
     }
 
     /// Where the administration answers; nowhere when it is off.

@@ -29,7 +29,7 @@ fn seeds_and_what_a_die_makes_of_them() {
     }
 }
 
-fn held(hold: fn(&[u8]), bytes: &[u8]) {
+fn held(hold: any_bytes::Hold, bytes: &[u8]) {
     if std::panic::catch_unwind(|| hold(bytes)).is_err() {
         panic!("it does not hold for {bytes:02x?}, see above");
     }

@@ -8,6 +8,9 @@ pub mod rules;
 pub mod scram;
 pub mod websocket;
 
+/// Panics where it does not hold.
+pub type Hold = fn(&[u8]);
+
 /// Every target, by the name of its seeds.
-pub const ALL: [(&str, fn(&[u8])); 5] =
+pub const ALL: [(&str, Hold); 5] =
     [("decode", decode::hold), ("proxy", proxy::hold), ("rules", rules::hold), ("scram", scram::hold), ("websocket", websocket::hold)];
