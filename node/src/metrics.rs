@@ -81,7 +81,7 @@ pub struct Metrics {
     pub connections_refused: AtomicU64,
     /// CONNECTs that were refused because as many come from that address as may.
     pub connections_refused_address: AtomicU64,
-    /// CONNECTs that were refused because they come from that address too fast.
+    /// CONNECTs that were refused because they come too fast, from that address or to that listener.
     pub connections_refused_rate: AtomicU64,
     /// How often a Client was read no further for a while, because it sent too fast.
     pub rate_delays: AtomicU64,
@@ -91,6 +91,8 @@ pub struct Metrics {
     pub subscriptions_over_rate: AtomicU64,
     /// Connections that ended because what the Client may do has changed.
     pub connections_revoked: AtomicU64,
+    /// Connections that ended because what the Client came in by, a token, has expired.
+    pub connections_expired: AtomicU64,
     /// Wrong passwords, tokens and proofs.
     pub auth_failed: Arc<AtomicU64>,
     /// CONNECTs that were not even looked at, because their address had failed too often.

@@ -20,6 +20,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use crate::admin;
 use crate::auth::doors::Doors;
 use crate::auth::guard::House;
+use crate::auth::policy::Policy;
 use crate::bridge as pub_sub;
 use crate::broker::membership::Joined;
 use crate::broker::{self, Broker};
@@ -160,13 +161,14 @@ impl Node {
         &self.broker
     }
 
-    /// Whether the files that listeners need, and what belongs together, are right, without binding anything.
+    /// Whether the files that listeners need are right, those that say who may come in, and what belongs together, without binding anything.
     ///
     /// # Errors
     /// What is wrong with which file.
     pub fn check(config: &Config) -> io::Result<()> {
+        listeners::check(config)?;
         bridge::settings(config)?;
-        listeners::check(config)
+        Policy::read(admission::settings(config)?).map(drop).map_err(io::Error::other)
     }
 
     /// Where the administration answers; nowhere when it is off.

@@ -1,8 +1,8 @@
 //! Faults on purpose, for those who test clients: each does what its name says, and is off again when the file says so.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
 
+use mqttd_tests::bridge::Wire;
 use mqttd_tests::*;
 
 /// A broker whose faults are in a file, and the file.
@@ -58,9 +58,9 @@ fn publish_before_suback() {
 }
 
 /// A socket of a client that is connected and subscribes to `a`: what comes next is for a reader that believes no length.
-fn raw(text: &str) -> (Broker, TcpStream) {
+fn raw(text: &str) -> (Broker, Wire) {
     let (broker, _) = faulty(text);
-    let mut socket = TcpStream::connect(broker.address()).unwrap();
+    let mut socket = Wire::connect(broker.address()).unwrap();
     socket.write_all(&[0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0, 0, 1, b'x']).unwrap();
     socket.write_all(&[0x82, 6, 0, 1, 0, 1, b'a', 0]).unwrap();
     socket.read_exact(&mut [0; 4 + 5]).unwrap();

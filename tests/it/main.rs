@@ -44,6 +44,7 @@ mod options;
 
 // Bad input, large input, and that one client's fault is no other's.
 mod edges;
+mod fuzz;
 mod malformed;
 mod malformed_properties;
 mod neighbours;

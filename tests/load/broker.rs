@@ -23,13 +23,17 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Ours, and the peer if it is installed.
-    pub(crate) fn present() -> Vec<Kind> {
-        if bridge::asked_for() == Transport::Quic {
-            return vec![Kind::Ours]; // mosquitto has none
+    /// Ours, and the peer if it is installed and has any of these.
+    pub(crate) fn present(transports: &[Transport]) -> Vec<Kind> {
+        if !transports.iter().any(|transport| Kind::Mosquitto.has(*transport)) {
+            return vec![Kind::Ours];
         }
         let peer = Command::new("mosquitto").arg("-h").stdout(Stdio::null()).stderr(Stdio::null()).status();
         if peer.is_ok() { vec![Kind::Ours, Kind::Mosquitto] } else { vec![Kind::Ours] }
+    }
+
+    pub(crate) fn has(self, transport: Transport) -> bool {
+        self == Kind::Ours || transport != Transport::Quic
     }
 
     /// The first line that the program says of itself.
@@ -61,13 +65,13 @@ pub(crate) struct Broker {
 
 impl Broker {
     /// On a free port, with an empty memory.
-    pub(crate) fn start(kind: Kind) -> Result<Broker, String> {
+    pub(crate) fn start(kind: Kind, transport: Transport) -> Result<Broker, String> {
         let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| format!("no free port: {error}"))?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
         drop(listener);
         let folder = std::env::temp_dir().join(format!("mqttd-load-{}-{}", std::process::id(), address.port()));
-        bridge::lead(address, Way::new(bridge::asked_for()));
-        let process = spawn(kind, address.port(), &folder).map_err(|error| format!("{kind} does not start: {error}"))?;
+        bridge::lead(address, Way::new(transport));
+        let process = spawn(kind, transport, address.port(), &folder).map_err(|error| format!("{kind} does not start: {error}"))?;
         let mut broker = Broker { address, process, folder };
         broker.wait_until_it_listens()?;
         Ok(broker)
@@ -120,14 +124,14 @@ pub(crate) fn cpu_s(process: &str) -> f64 {
     ticks / TICKS_PER_S
 }
 
-fn spawn(kind: Kind, port: u16, folder: &PathBuf) -> std::io::Result<Child> {
+fn spawn(kind: Kind, transport: Transport, port: u16, folder: &PathBuf) -> std::io::Result<Child> {
     fs::create_dir_all(folder)?;
     let log = fs::File::create(folder.join("log"))?;
     let mut command = match kind {
         Kind::Ours => {
             let mut command = Command::new(ours());
-            command.args(["--listen", &format!("{}://127.0.0.1:{port}", bridge::asked_for().scheme()), "--admin", "off"]);
-            if bridge::asked_for() == Transport::Quic {
+            command.args(["--listen", &format!("{}://127.0.0.1:{port}", transport.scheme()), "--admin", "off"]);
+            if transport == Transport::Quic {
                 command.args(["--listen", &format!("tcp://127.0.0.1:{port}")]); // where it is seen that it has started
             }
             let (certificate, key) = certificates::localhost(folder);
@@ -138,7 +142,7 @@ fn spawn(kind: Kind, port: u16, folder: &PathBuf) -> std::io::Result<Child> {
         }
         Kind::Mosquitto => {
             let configuration = folder.join("mosquitto.conf");
-            fs::write(&configuration, mosquitto_conf(port, folder))?;
+            fs::write(&configuration, mosquitto_conf(transport, port, folder))?;
             let mut command = Command::new("mosquitto");
             command.arg("-c").arg(configuration);
             command
@@ -154,17 +158,19 @@ fn ours() -> PathBuf {
 }
 
 /// Without its limits, which would drop messages, and without Nagle's algorithm, which would delay them.
-fn mosquitto_conf(port: u16, folder: &std::path::Path) -> String {
+fn mosquitto_conf(transport: Transport, port: u16, folder: &std::path::Path) -> String {
     let (certificate, key) = certificates::localhost(folder);
     let tls = format!("certfile {certificate}\nkeyfile {key}\n");
-    let more = match bridge::asked_for() {
+    let more = match transport {
         Transport::Tls => tls,
         Transport::WebSocket => "protocol websockets\n".to_owned(),
         Transport::SecureWebSocket => format!("protocol websockets\n{tls}"),
         Transport::Tcp | Transport::Quic => String::new(),
     };
+    // mosquitto 2.0.11 does not start with listeners for WebSocket alone.
+    let another = if more.contains("websockets") { format!("listener 0 {}\n", folder.join("socket").display()) } else { String::new() };
     format!(
-        "listener {port} 127.0.0.1\n{more}allow_anonymous true\npersistence false\nset_tcp_nodelay true\nmax_queued_messages 0\n\
+        "{another}listener {port} 127.0.0.1\n{more}allow_anonymous true\npersistence false\nset_tcp_nodelay true\nmax_queued_messages 0\n\
          max_inflight_messages 0\n"
     )
 }

@@ -5,6 +5,8 @@ use std::io::{self, Read};
 use std::thread;
 use std::time::Duration;
 
+use mqttd::hook::client::Transport;
+
 use crate::broker::Broker;
 use crate::wire;
 
@@ -14,8 +16,14 @@ const SPARE: usize = 200;
 /// After this a broker has done what it does for new connections.
 const SETTLE: Duration = Duration::from_millis(300);
 
+/// Connections, of which one over TCP is one descriptor here, and any other is three.
+fn connections(transport: Transport) -> usize {
+    if transport == Transport::Tcp { 10_000 } else { 2000 }
+}
+
 /// Bytes for each connection.
-pub(crate) fn measure(broker: Broker, connections: usize) -> Result<f64, String> {
+pub(crate) fn measure(broker: Broker, transport: Transport) -> Result<f64, String> {
+    let connections = connections(transport);
     let before = broker.resident_bytes()?;
     let connect = |index| wire::connect(broker.address(), &format!("idle{index}"));
     let clients: io::Result<Vec<_>> = (0..connections).map(connect).collect();
@@ -33,9 +41,11 @@ pub(crate) fn measure(broker: Broker, connections: usize) -> Result<f64, String>
 }
 
 /// Why so many connections cannot be had here.
-pub(crate) fn lacking_descriptors(connections: usize) -> Option<String> {
+pub(crate) fn lacking_descriptors(transport: Transport) -> Option<String> {
+    let connections = connections(transport);
+    let needed = SPARE + if transport == Transport::Tcp { connections } else { 3 * connections };
     let limits = fs::read_to_string("/proc/self/limits").ok()?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     let soft: usize = line.split_whitespace().next()?.parse().ok()?;
-    (soft < connections + SPARE).then(|| format!("{connections} connections need more descriptors than `ulimit -n` allows: {soft}"))
+    (soft < needed).then(|| format!("{connections} connections need {needed} descriptors, `ulimit -n` allows {soft}"))
 }

@@ -10,6 +10,7 @@
 )]
 
 mod broker;
+mod connects;
 mod gate;
 mod idle;
 mod options;
@@ -25,9 +26,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use broker::{Broker, Kind};
+use mqttd::hook::client::Transport;
 use options::Options;
 use scenario::{Load, Scenario};
-use table::Results;
+use table::{Metric, Results, Row};
 
 /// What a measurement takes besides the seconds that are measured: starting the broker, warming up, draining. A run that has used
 /// more than this for each of its measurements leaves out the rest.
@@ -42,8 +44,8 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let kinds = Kind::present();
-    if kinds.len() == 1 {
+    let kinds = Kind::present(&options.transports);
+    if kinds.len() == 1 && options.transports != [Transport::Quic] {
         println!("There is no mosquitto on the PATH (Debian: apt install mosquitto): ours is measured alone.\n");
     }
     match run(&options, &kinds) {
@@ -58,10 +60,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// Round by round, and within a round scenario by scenario with the brokers next to each other: what else the machine does hits
-/// both of them alike.
+/// Round by round, and within a round scenario by scenario with transports and brokers next to each other: what else the machine does hits
+/// all of them alike.
 fn run(options: &Options, kinds: &[Kind]) -> Result<Results, String> {
-    let measurements = options.rounds * options.scenarios.len() * kinds.len();
+    let brokers: usize = options.transports.iter().map(|transport| kinds.iter().filter(|kind| kind.has(*transport)).count()).sum();
+    let measurements = options.rounds * options.scenarios.len() * brokers;
     let limit = Duration::from_secs_f64(measurements as f64 * (options.seconds + OVERHEAD_S));
     let started = Instant::now();
     let mut results = Results::default();
@@ -71,8 +74,11 @@ fn run(options: &Options, kinds: &[Kind]) -> Result<Results, String> {
                 results.note(format!("round {round} of {} left out: the run took longer than {limit:.0?}", scenario.name));
                 continue;
             }
-            for kind in kinds {
-                measure(scenario, *kind, options.seconds, &mut results).map_err(|fault| format!("{} on {kind}: {fault}", scenario.name))?;
+            for transport in &options.transports {
+                for kind in kinds.iter().filter(|kind| kind.has(*transport)) {
+                    let row = Row { scenario: scenario.name, transport: *transport };
+                    measure(scenario, *kind, row, options.seconds, &mut results).map_err(|fault| format!("{row} on {kind}: {fault}"))?;
+                }
             }
         }
     }
@@ -80,22 +86,28 @@ fn run(options: &Options, kinds: &[Kind]) -> Result<Results, String> {
 }
 
 /// One measurement on a broker that was started for it.
-fn measure(scenario: &Scenario, kind: Kind, seconds: f64, results: &mut Results) -> Result<(), String> {
+fn measure(scenario: &Scenario, kind: Kind, row: Row, seconds: f64, results: &mut Results) -> Result<(), String> {
+    let transport = row.transport;
     match &scenario.load {
         Load::Traffic(traffic) => {
-            let broker = Broker::start(kind)?;
+            let broker = Broker::start(kind, transport)?;
             let outcome = traffic::measure(traffic, broker, Duration::from_secs_f64(seconds))?;
-            eprintln!("{} {kind}: {outcome}", scenario.name);
-            results.traffic(scenario.name, kind, outcome);
+            eprintln!("{row} {kind}: {outcome}");
+            results.traffic(row, kind, outcome);
         }
-        Load::Idle { connections } => match idle::lacking_descriptors(*connections) {
-            Some(lack) => results.note(format!("{} left out: {lack}", scenario.name)),
+        Load::Idle => match idle::lacking_descriptors(transport) {
+            Some(lack) => results.note(format!("{row} left out: {lack}")),
             None => {
-                let bytes = idle::measure(Broker::start(kind)?, *connections)?;
-                eprintln!("{} {kind}: {bytes:.0} bytes for each connection", scenario.name);
-                results.idle(scenario.name, kind, bytes);
+                let bytes = idle::measure(Broker::start(kind, transport)?, transport)?;
+                eprintln!("{row} {kind}: {bytes:.0} bytes for each connection");
+                results.one(row, kind, Metric::Memory, bytes);
             }
         },
+        Load::Connects => {
+            let connects = connects::measure(&Broker::start(kind, transport)?, Duration::from_secs_f64(seconds))?;
+            eprintln!("{row} {kind}: {connects:.0} connects for each CPU second");
+            results.one(row, kind, Metric::Connects, connects);
+        }
     }
     Ok(())
 }

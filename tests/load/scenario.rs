@@ -9,9 +9,9 @@ pub(crate) struct Scenario {
 pub(crate) enum Load {
     Traffic(Traffic),
     /// Clients that connect and are silent from then on.
-    Idle {
-        connections: usize,
-    },
+    Idle,
+    /// Clients that connect and go, as fast as they can.
+    Connects,
 }
 
 /// Publishers that publish and subscribers that receive.
@@ -70,6 +70,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         traffic("E1", "100 → 1, QoS 1, 64 B, window 20 each", Traffic { publishers: 100, pairs: false, pace: Pace::Window(20), ..one }),
         traffic("F", "50 pairs, QoS 1, 64 B, window 20 each", Traffic { publishers: 50, subscribers: 50, pace: Pace::Window(20), ..one }),
         traffic("G", "1 → 1, QoS 1, 64 B, 5000 messages a second", Traffic { pace: Pace::PerSecond(5000), ..one }),
-        Scenario { name: "H", title: "10,000 idle connections", load: Load::Idle { connections: 10_000 } },
+        Scenario { name: "H", title: "10,000 idle connections; 2,000 over another transport", load: Load::Idle },
+        Scenario { name: "K", title: "8 clients that come and go", load: Load::Connects },
     ]
 }

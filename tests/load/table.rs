@@ -2,22 +2,43 @@
 
 use std::fmt;
 
+use mqttd::hook::client::Transport;
+
 use crate::broker::Kind;
 use crate::options::Options;
+use crate::scenario::Scenario;
 use crate::sequence::Faults;
 use crate::traffic::Outcome;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Metric {
+pub(crate) enum Metric {
     Delivered,
     Cpu,
     P50,
     P99,
     Memory,
+    Connects,
 }
 
 /// One table each; a scenario is a row where it has the first of the metrics.
-const TABLES: [&[Metric]; 3] = [&[Metric::Delivered, Metric::Cpu], &[Metric::P50, Metric::P99, Metric::Cpu], &[Metric::Memory]];
+const TABLES: [&[Metric]; 4] =
+    [&[Metric::Delivered, Metric::Cpu], &[Metric::P50, Metric::P99, Metric::Cpu], &[Metric::Memory], &[Metric::Connects]];
+
+/// A scenario, over a transport.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) scenario: &'static str,
+    pub(crate) transport: Transport,
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.transport {
+            Transport::Tcp => f.write_str(self.scenario),
+            transport => write!(f, "{} over {}", self.scenario, transport.scheme()),
+        }
+    }
+}
 
 impl fmt::Display for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -27,12 +48,13 @@ impl fmt::Display for Metric {
             Metric::P50 => "p50 µs",
             Metric::P99 => "p99 µs",
             Metric::Memory => "bytes per connection",
+            Metric::Connects => "connects per CPU s",
         })
     }
 }
 
 struct Figure {
-    scenario: &'static str,
+    row: Row,
     kind: Kind,
     metric: Metric,
     value: f64,
@@ -47,8 +69,8 @@ pub(crate) struct Results {
 }
 
 impl Results {
-    pub(crate) fn traffic(&mut self, scenario: &'static str, kind: Kind, outcome: Outcome) {
-        let mut add = |metric, value| self.figures.push(Figure { scenario, kind, metric, value });
+    pub(crate) fn traffic(&mut self, row: Row, kind: Kind, outcome: Outcome) {
+        let mut add = |metric, value| self.figures.push(Figure { row, kind, metric, value });
         match &outcome.delays_us {
             Some(delays) => {
                 add(Metric::P50, delays.p50);
@@ -59,21 +81,21 @@ impl Results {
         add(Metric::Cpu, outcome.cpu_s_per_million);
         self.counted += outcome.sent;
         if outcome.allowed_duplicates > 0 {
-            self.note(format!("{scenario} on {kind}: {} messages came twice, as QoS 1 may", outcome.allowed_duplicates));
+            self.note(format!("{row} on {kind}: {} messages came twice, as QoS 1 may", outcome.allowed_duplicates));
         }
         if outcome.faults != Faults::default() || outcome.fault.is_some() {
             let Faults { lost, duplicated, reordered, unacknowledged } = outcome.faults;
             let fault = outcome.fault.map(|fault| format!("; {fault}")).unwrap_or_default();
             self.unsound.push(format!(
-                "{scenario} on {kind}: {lost} lost, {duplicated} duplicated, {reordered} reordered, {unacknowledged} not acknowledged, of \
+                "{row} on {kind}: {lost} lost, {duplicated} duplicated, {reordered} reordered, {unacknowledged} not acknowledged, of \
                  {} published{fault}",
                 outcome.sent
             ));
         }
     }
 
-    pub(crate) fn idle(&mut self, scenario: &'static str, kind: Kind, bytes: f64) {
-        self.figures.push(Figure { scenario, kind, metric: Metric::Memory, value: bytes });
+    pub(crate) fn one(&mut self, row: Row, kind: Kind, metric: Metric, value: f64) {
+        self.figures.push(Figure { row, kind, metric, value });
     }
 
     pub(crate) fn note(&mut self, note: String) {
@@ -86,8 +108,8 @@ impl Results {
         self.unsound.is_empty()
     }
 
-    fn median(&self, scenario: &str, kind: Kind, metric: Metric) -> Option<f64> {
-        let is_it = |figure: &&Figure| figure.scenario == scenario && figure.kind == kind && figure.metric == metric;
+    fn median(&self, row: Row, kind: Kind, metric: Metric) -> Option<f64> {
+        let is_it = |figure: &&Figure| figure.row == row && figure.kind == kind && figure.metric == metric;
         let mut values: Vec<f64> = self.figures.iter().filter(is_it).map(|figure| figure.value).collect();
         values.sort_unstable_by(f64::total_cmp);
         let (low, high) = (values.get(values.len().saturating_sub(1) / 2)?, values.get(values.len() / 2)?);
@@ -99,18 +121,24 @@ pub(crate) fn print(options: &Options, kinds: &[Kind], results: &Results) {
     println!("Median of {} rounds of {} s. {}", options.rounds, options.seconds, machine());
     println!("{}.", kinds.iter().map(|kind| kind.version()).collect::<Vec<_>>().join("; "));
     if kinds.len() > 1 {
-        println!("The ratio is mqttd to mosquitto: more is better of what is delivered, less of all else.");
+        println!("The ratio is mqttd to mosquitto: more is better of what is delivered and of connects, less of all else.");
     }
+    let beside_tcp = options.transports.len() > 1 && options.transports.contains(&Transport::Tcp);
+    let rows = |scenario: &Scenario| {
+        options.transports.iter().map(|transport| Row { scenario: scenario.name, transport: *transport }).collect::<Vec<_>>()
+    };
     for metrics in TABLES {
-        let has_first = |name| kinds.iter().any(|kind| results.median(name, *kind, metrics[0]).is_some());
-        let rows: Vec<_> = options.scenarios.iter().filter(|scenario| has_first(scenario.name)).collect();
-        if rows.is_empty() {
+        let has_first = |row: &Row| kinds.iter().any(|kind| results.median(*row, *kind, metrics[0]).is_some());
+        let rows: Vec<_> = options.scenarios.iter().map(|scenario| (scenario, rows(scenario))).collect();
+        if !rows.iter().flat_map(|(_, rows)| rows).any(has_first) {
             continue;
         }
-        println!("\n{}", heading(metrics, kinds));
-        for scenario in rows {
-            let cells: String = metrics.iter().map(|metric| cells(results, scenario.name, *metric, kinds)).collect();
-            println!("| {}: {} |{cells}", scenario.name, scenario.title);
+        println!("\n{}", heading(metrics, kinds, beside_tcp));
+        for (scenario, rows) in rows {
+            for row in rows.into_iter().filter(has_first) {
+                let cells: String = metrics.iter().map(|metric| cells(results, row, *metric, kinds, beside_tcp)).collect();
+                println!("| {row}: {} |{cells}", scenario.title);
+            }
         }
     }
     println!();
@@ -124,7 +152,7 @@ pub(crate) fn print(options: &Options, kinds: &[Kind], results: &Results) {
     }
 }
 
-fn heading(metrics: &[Metric], kinds: &[Kind]) -> String {
+fn heading(metrics: &[Metric], kinds: &[Kind], beside_tcp: bool) -> String {
     let (mut titles, mut rule) = ("| |".to_owned(), "|---|".to_owned());
     for metric in metrics {
         for kind in kinds {
@@ -135,19 +163,27 @@ fn heading(metrics: &[Metric], kinds: &[Kind]) -> String {
             titles += " ratio |";
             rule += "---:|";
         }
+        if beside_tcp {
+            titles += " to mqttd over tcp |";
+            rule += "---:|";
+        }
     }
     format!("{titles}\n{rule}")
 }
 
-/// A cell for each broker, and one for how the first compares to the second.
-fn cells(results: &Results, scenario: &str, metric: Metric, kinds: &[Kind]) -> String {
-    let medians: Vec<_> = kinds.iter().map(|kind| results.median(scenario, *kind, metric)).collect();
+/// A cell for each broker, one for how the first compares to the second, and one for how it compares to itself over TCP.
+fn cells(results: &Results, row: Row, metric: Metric, kinds: &[Kind], beside_tcp: bool) -> String {
+    let medians: Vec<_> = kinds.iter().map(|kind| results.median(row, *kind, metric)).collect();
     let show = |value: f64| if metric == Metric::Cpu { format!("{value:.2}") } else { grouped(value) };
     let mut cells: String = medians.iter().map(|median| format!(" {} |", median.map_or("–".to_owned(), show))).collect();
     if let [Some(ours), Some(peer)] = medians[..] {
         cells += &format!(" {:.2} |", ours / peer);
     } else if kinds.len() > 1 {
         cells += " – |";
+    }
+    let plain = results.median(Row { transport: Transport::Tcp, ..row }, kinds[0], metric);
+    if beside_tcp {
+        cells += &plain.zip(medians[0]).map_or(" – |".to_owned(), |(plain, ours)| format!(" {:.2} |", ours / plain));
     }
     cells
 }

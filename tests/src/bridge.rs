@@ -33,13 +33,15 @@ impl Way {
     }
 }
 
+/// Every transport that there is.
+pub const ALL: [Transport; 5] = [Transport::Tcp, Transport::Tls, Transport::WebSocket, Transport::SecureWebSocket, Transport::Quic];
+
 /// The transport that `MQTTD_TEST_TRANSPORT` names for all dialogues that say nothing of it.
 pub fn asked_for() -> Transport {
-    let all = [Transport::Tcp, Transport::Tls, Transport::WebSocket, Transport::SecureWebSocket, Transport::Quic];
     match std::env::var("MQTTD_TEST_TRANSPORT") {
         Err(_) => Transport::Tcp,
         Ok(name) => {
-            all.into_iter().find(|transport| transport.scheme() == name).expect("MQTTD_TEST_TRANSPORT is tcp, tls, ws, wss or quic")
+            ALL.into_iter().find(|transport| transport.scheme() == name).expect("MQTTD_TEST_TRANSPORT is tcp, tls, ws, wss or quic")
         }
     }
 }
@@ -190,7 +192,11 @@ pub async fn quic(address: SocketAddr, way: &Way) -> io::Result<(quinn::Endpoint
     tls.alpn_protocols = vec![b"mqtt".to_vec()];
     let tls = quinn::crypto::rustls::QuicClientConfig::try_from(tls).map_err(io::Error::other)?;
     let endpoint = quinn::Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0)))?;
-    let config = quinn::ClientConfig::new(Arc::new(tls));
+    let mut config = quinn::ClientConfig::new(Arc::new(tls));
+    // On a busy machine a silent broker is no dead one.
+    let mut transport = quinn::TransportConfig::default();
+    transport.max_idle_timeout(None);
+    config.transport_config(Arc::new(transport));
     let connection = endpoint.connect_with(config, address, "localhost").map_err(io::Error::other)?.await?;
     Ok((endpoint, connection))
 }

@@ -131,6 +131,11 @@ impl Broker {
         self.addresses.iter().find(|(other, _)| *other == transport).expect("it listens over this transport").1
     }
 
+    /// Where it listens, in the order of its configuration.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.addresses.iter().map(|(_, address)| *address).collect()
+    }
+
     /// What a node of this process counts.
     #[track_caller]
     pub fn metrics(&self) -> &Metrics {

@@ -243,6 +243,25 @@ impl Node {
             launch(&self.program, &self.store, &self.name, &self.variables, addresses, &self.log);
     }
 
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it counts, by its name in `/metrics` without the `mqttd_` before it.
+    #[track_caller]
+    pub fn metric(&self, name: &str) -> usize {
+        let metrics = self.admin().get("/metrics").text;
+        let value = metrics.lines().find_map(|line| line.strip_prefix(&format!("mqttd_{name} ")));
+        value.unwrap_or_else(|| panic!("there is no mqttd_{name}")).parse().expect("a whole number")
+    }
+
+    /// Memory that its process has in use.
+    pub fn resident_bytes(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a process has memory");
+        line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1024
+    }
+
     pub fn admin(&self) -> Admin {
         Admin::new(self.admin)
     }

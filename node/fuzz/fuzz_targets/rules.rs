@@ -1,34 +1,3 @@
-//! Any text as rules: parsing returns, and whoever asks gets an answer; a name that is no level never widens what is allowed.
-//!
-//! `cargo +nightly fuzz run rules fuzz/corpus/rules fuzz/seeds/rules -- -max_total_time=30` in `node/`.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use mqttd::auth::rules::{Action, Rules};
-use mqttd::hook::{KnownUser, Recipient};
-use mqttd::packet::connect::ClientId;
-use mqttd::topic::filter::TopicFilter;
-use mqttd::topic::name::TopicName;
-
-fuzz_target!(|input: &str| {
-    // The last line asks, the others are rules.
-    let (text, topic) = input.rsplit_once('\n').unwrap_or((input, "a/b"));
-    let Ok(rules) = text.parse::<Rules>() else { return };
-    for id in ["", "c", "+", "#", "a/b"] {
-        let client_id = ClientId::new(id);
-        for user in [KnownUser::No, KnownUser::Yes(None), KnownUser::Yes(Some("ann")), KnownUser::Yes(Some(id))] {
-            let subject = Recipient { client_id: &client_id, user };
-            if let Some(name) = TopicName::new(topic.to_owned().into()) {
-                let publish = rules.topic(subject, Action::Publish, &name);
-                assert!(publish.allowed || publish.line.is_none() || publish.line.is_some_and(|line| line > 0));
-                let receive = rules.topic(subject, Action::Subscribe, &name);
-                // A filter without wildcards is a topic: both are decided alike.
-                if let Some(filter) = TopicFilter::new(topic).filter(|filter| !filter.has_wildcard()) {
-                    assert_eq!(rules.filter(subject, &filter), receive);
-                }
-            } else if let Some(filter) = TopicFilter::new(topic) {
-                rules.filter(subject, &filter);
-            }
-        }
-    }
-});
+libfuzzer_sys::fuzz_target!(|input: &[u8]| mqttd_fuzz::rules::hold(input));

@@ -11,19 +11,28 @@ use crate::hook::Admitted;
 use crate::hook::client::{Peer, Proof};
 use crate::packet::connect::{ClientId, Connect};
 use crate::packet::reason::Reason;
+use crate::time::Time;
 
 /// Of those who come in although nobody vouches for them.
-const UNPROVEN: Proof = Proof { by: ANONYMOUS, stamp: 0 };
+const UNPROVEN: Proof = Proof { by: ANONYMOUS, stamp: 0, until: None };
 
 /// What one mechanism says.
 enum Said {
     Yes {
         user: Option<String>,
         stamp: u64,
+        until: Option<Time>,
     },
     No,
     /// It does not know the Client: the next one is asked.
     Nothing,
+}
+
+impl Said {
+    /// This user, for as long as the stamp is the same.
+    fn yes(user: String, stamp: u64) -> Said {
+        Said::Yes { user: Some(user), stamp, until: None }
+    }
 }
 
 impl House {
@@ -35,8 +44,8 @@ impl House {
         let policy = self.policy.load_full();
         for mechanism in policy.mechanisms() {
             match self.ask(mechanism, &policy, connect, client_id, peer).await? {
-                Said::Yes { user, stamp } => {
-                    return Ok(Admitted { user: user.map(Into::into), proof: Proof { by: mechanism.name(), stamp } });
+                Said::Yes { user, stamp, until } => {
+                    return Ok(Admitted { user: user.map(Into::into), proof: Proof { by: mechanism.name(), stamp, until } });
                 }
                 Said::No => return Err(self.failed(peer)),
                 Said::Nothing => {}
@@ -83,14 +92,14 @@ impl House {
         let Some(stamp) = policy.user_stamp(&user) else { return Ok(Said::Nothing) };
         let (policy, name, password) = (policy.clone(), user.clone(), connect.password.clone().unwrap_or_default());
         let right = self.hash(peer, move || policy.credentials.check_password(&name, &password)).await?;
-        Ok(if right { Said::Yes { user: Some(user.to_string()), stamp } } else { Said::No })
+        Ok(if right { Said::yes(user.to_string(), stamp) } else { Said::No })
     }
 
     async fn of_verifier(&self, known: Option<Verifier>, connect: &Connect, peer: &Peer) -> Result<Said, Reason> {
         let (Some(verifier), Some(user)) = (known, &connect.user_name) else { return Ok(Said::Nothing) };
         let stamp = verifier.stamp();
         let right = self.compare(verifier, connect, peer).await?;
-        Ok(if right { Said::Yes { user: Some(user.to_string()), stamp } } else { Said::No })
+        Ok(if right { Said::yes(user.to_string(), stamp) } else { Said::No })
     }
 
     async fn of_redis(&self, policy: &Policy, connect: &Connect, peer: &Peer) -> Result<Said, Reason> {
@@ -111,7 +120,7 @@ impl House {
         }
         let (client_id, user) = (client_id.clone(), connect.user_name.clone());
         let checked = self.hash(peer, move || tokens.check(&token, client_id.as_str(), user.as_deref())).await?;
-        Ok(checked.map_or(Said::No, |user| Said::Yes { user: Some(user), stamp: 0 }))
+        Ok(checked.map_or(Said::No, |token| Said::Yes { user: Some(token.user), stamp: token.key, until: Some(token.until) }))
     }
 
     async fn of_hook(&self, policy: &Policy, connect: &Connect, client_id: &ClientId, peer: &Peer) -> Result<Said, Reason> {
@@ -128,7 +137,8 @@ impl House {
         };
         match hook.ask(&question).await {
             Ok(Verdict::Allow(user)) => {
-                Ok(Said::Yes { user: user.or_else(|| connect.user_name.as_ref().map(ToString::to_string)), stamp: 0 })
+                let user = user.or_else(|| connect.user_name.as_ref().map(ToString::to_string));
+                Ok(Said::Yes { user, stamp: 0, until: None })
             }
             Ok(Verdict::Deny) => Ok(Said::No),
             Ok(Verdict::Ignore) => Ok(Said::Nothing),
@@ -180,6 +190,6 @@ fn of_certificate(user: Option<&str>, peer: &Peer) -> Said {
     match (&peer.certificate_name, user) {
         (None, _) => Said::Nothing,
         (Some(name), Some(user)) if **name != *user => Said::No,
-        (Some(name), _) => Said::Yes { user: Some(name.to_string()), stamp: 0 },
+        (Some(name), _) => Said::yes(name.to_string(), 0),
     }
 }

@@ -172,7 +172,7 @@ impl Guard for House {
 impl House {
     /// Whether what the Client was believed by is still there, and as it was.
     fn still_proven(&self, client: &Client) -> bool {
-        let Proof { by, stamp } = client.proof;
+        let Proof { by, stamp, .. } = client.proof;
         let policy = self.policy.load();
         if by == ANONYMOUS {
             let anonymous = client.peer.listener.anonymous.unwrap_or_else(|| policy.anonymous());
@@ -183,7 +183,7 @@ impl House {
             "users" => policy.user_stamp(user) == Some(stamp),
             "password_file" => policy.file_users.get(&user[..]).map(super::password::Verifier::stamp) == Some(stamp),
             "redis" => policy.shared.is_some() && !self.outdated.load().contains(&(user.clone(), stamp)),
-            "jwt" => policy.tokens.is_some(),
+            "jwt" => policy.tokens.as_ref().is_some_and(|tokens| tokens.has(stamp)),
             "http" => policy.hook.is_some(),
             "certificate" => policy.settings.certificate_user,
             _ => true,

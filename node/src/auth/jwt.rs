@@ -6,6 +6,9 @@ use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{AlgorithmFamily, DecodingKey, Validation, decode, decode_header};
 use serde_json::Value;
 
+use super::policy::stamp;
+use crate::time::Time;
+
 /// Clocks of others may be wrong by so many seconds.
 const LEEWAY_S: u64 = 30;
 
@@ -35,6 +38,18 @@ pub struct Tokens {
 struct Key {
     id: Option<String>,
     key: DecodingKey,
+    /// Tells it from another one.
+    stamp: u64,
+}
+
+/// A token that is valid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    pub user: String,
+    /// The stamp of the key that signed it.
+    pub key: u64,
+    /// When it has expired, also by a clock that is [`LEEWAY_S`] behind.
+    pub until: Time,
 }
 
 impl Tokens {
@@ -58,19 +73,26 @@ impl Tokens {
             && password.split(|byte| *byte == b'.').all(is_part)
     }
 
-    /// The user whom a token is for. `None`: it is not valid, or says something else than the Client does.
-    pub fn check(&self, token: &[u8], client_id: &str, user_name: Option<&str>) -> Option<String> {
+    /// Whether there is still this key.
+    pub fn has(&self, stamp: u64) -> bool {
+        self.keys.iter().any(|key| key.stamp == stamp)
+    }
+
+    /// Whom a token is for, and until when. `None`: it is not valid, or says something else than the Client does.
+    pub fn check(&self, token: &[u8], client_id: &str, user_name: Option<&str>) -> Option<Token> {
         let header = decode_header(token).ok()?;
         let fits = |key: &&Key| {
             let named = header.kid.is_none() || key.id.is_none() || header.kid == key.id;
             named && key.key.family().algorithms().contains(&header.alg)
         };
         // The algorithm is the key's to say, never the token's alone: a public key is no shared secret.
-        let claims = self.keys.iter().filter(fits).find_map(|key| decode::<Value>(token, &key.key, &self.validation(key)).ok())?.claims;
+        let read = |key: &Key| Some((decode::<Value>(token, &key.key, &self.validation(key)).ok()?.claims, key.stamp));
+        let (claims, key) = self.keys.iter().filter(fits).find_map(read)?;
+        let until = Time((claims.get("exp")?.as_f64()? as u64).saturating_add(LEEWAY_S).saturating_mul(1000));
         let user = claims.get(&self.settings.user_claim)?.as_str().filter(|user| !user.is_empty())?;
         let of_client = self.settings.client_id_claim.as_ref().map(|claim| claims.get(claim).and_then(Value::as_str));
         let is_client = of_client.is_none_or(|claimed| claimed == Some(client_id));
-        (is_client && user_name.is_none_or(|name| name == user)).then(|| user.to_owned())
+        (is_client && user_name.is_none_or(|name| name == user)).then(|| Token { user: user.to_owned(), key, until })
     }
 
     fn validation(&self, key: &Key) -> Validation {
@@ -95,7 +117,7 @@ impl Tokens {
 fn keys(bytes: &[u8]) -> Result<Vec<Key>, String> {
     let start = bytes.trim_ascii_start();
     if start.starts_with(b"-----BEGIN") {
-        return pem(start).map(|key| vec![Key { id: None, key }]);
+        return pem(start).map(|key| vec![Key { id: None, key, stamp: stamp(start) }]);
     }
     if start.starts_with(b"{") {
         return jwks(start);
@@ -104,7 +126,7 @@ fn keys(bytes: &[u8]) -> Result<Vec<Key>, String> {
     if secret.len() < 32 {
         return Err("a shared secret has at least 32 bytes; a key has the form of PEM or of a JWK Set".to_owned());
     }
-    Ok(vec![Key { id: None, key: DecodingKey::from_secret(secret) }])
+    Ok(vec![Key { id: None, key: DecodingKey::from_secret(secret), stamp: stamp(secret) }])
 }
 
 fn pem(text: &[u8]) -> Result<DecodingKey, String> {
@@ -123,7 +145,8 @@ fn jwks(text: &[u8]) -> Result<Vec<Key>, String> {
         if let Ok(key) = DecodingKey::from_jwk(jwk) {
             let usable = key.family() != AlgorithmFamily::Hmac || key.try_get_as_bytes().is_ok_and(|bytes| bytes.len() >= 32);
             if usable {
-                keys.push(Key { id: jwk.common.key_id.clone(), key });
+                let text = serde_json::to_vec(jwk).map_err(|error| error.to_string())?;
+                keys.push(Key { id: jwk.common.key_id.clone(), key, stamp: stamp(text) });
             }
         }
     }

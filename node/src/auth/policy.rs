@@ -165,10 +165,10 @@ impl Policy {
     }
 }
 
-/// The same for one password as long as the process lives, and worth nothing outside of it.
-fn stamp(password: &str) -> u64 {
+/// The same for one password or key as long as the process lives, and worth nothing outside of it.
+pub(super) fn stamp(secret: impl AsRef<[u8]>) -> u64 {
     static SECRET: std::sync::OnceLock<[u8; 16]> = std::sync::OnceLock::new();
-    let digest = Sha256::new_with_prefix(SECRET.get_or_init(|| *uuid::Uuid::new_v4().as_bytes())).chain_update(password).finalize();
+    let digest = Sha256::new_with_prefix(SECRET.get_or_init(|| *uuid::Uuid::new_v4().as_bytes())).chain_update(secret).finalize();
     u64::from_le_bytes(digest[..8].try_into().expect("a digest has 32 bytes"))
 }
 

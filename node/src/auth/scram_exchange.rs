@@ -59,7 +59,7 @@ impl Exchange for Scram {
                     return Err(Reason::NOT_AUTHORIZED);
                 }
                 self.user = Some(user.clone());
-                let proof = Proof { by: "users", stamp: self.policy.user_stamp(&user).unwrap_or_default() };
+                let proof = Proof { by: "users", stamp: self.policy.user_stamp(&user).unwrap_or_default(), until: None };
                 Ok(Progress::Done(last, Admitted { user: Some(user.into()), proof }))
             }
         }

@@ -7,20 +7,23 @@
 //! | `mqttd:{auth}:version` | HASH | `users`, `rules`: counted up by whoever changes them, and looked at by every node once a second |
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_redis::redis::{FromRedisValue, cmd};
-use deadpool_redis::{Pool, PoolConfig, Runtime, Timeouts};
+use redis::{Cmd, FromRedisValue, cmd};
 
-/// Connections of a node for this; who wants one more waits.
-const CONNECTIONS_MAX: usize = 4;
+use crate::store::redis::link::address::{Access, Address};
+use crate::store::redis::link::single::Single;
 
-/// How long a question may take, the wait for a connection included.
+/// How long a question may take, the way to Redis included.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(Clone, PartialEq, Eq)]
 pub struct Settings {
+    /// As [`Address::parse`] reads it.
     pub url: String,
+    /// What does not stand in the URL.
+    pub access: Access,
     /// Begins every key.
     pub prefix: String,
 }
@@ -34,7 +37,7 @@ pub struct Versions {
 
 #[derive(Clone)]
 pub struct Shared {
-    pool: Pool,
+    redis: Arc<Single>,
     prefix: String,
 }
 
@@ -43,15 +46,12 @@ pub struct Shared {
 pub struct Unreachable;
 
 impl Shared {
+    /// Asks nothing yet. The error says what is wrong with the URL, or with the files of TLS.
     pub fn new(settings: &Settings) -> Result<Shared, String> {
-        let timeouts = Timeouts { wait: Some(PATIENCE), create: Some(PATIENCE), recycle: Some(PATIENCE) };
-        let config = deadpool_redis::Config {
-            pool: Some(PoolConfig { max_size: CONNECTIONS_MAX, timeouts, ..PoolConfig::default() }),
-            ..deadpool_redis::Config::from_url(settings.url.clone())
-        };
-        // Its error would show the URL.
-        let pool = config.create_pool(Some(Runtime::Tokio1)).map_err(|_| "auth.redis_url is no URL of a Redis".to_owned())?;
-        Ok(Shared { pool, prefix: settings.prefix.clone() })
+        let address = Address::parse(&settings.url).and_then(|address| address.with(settings.access.clone()));
+        let address = address.map_err(|error| format!("auth.redis_url: {error}"))?;
+        let any_key = key(&settings.prefix, "version");
+        Ok(Shared { redis: Arc::new(Single::new(address, &any_key, PATIENCE)), prefix: settings.prefix.clone() })
     }
 
     /// The line of a user; `None`: there is none of that name.
@@ -74,23 +74,20 @@ impl Shared {
     }
 
     fn key(&self, word: &str) -> String {
-        format!("{}:{{auth}}:{word}", self.prefix)
+        key(&self.prefix, word)
     }
 
-    async fn ask<T: FromRedisValue>(&self, command: &deadpool_redis::redis::Cmd) -> Result<T, Unreachable> {
-        let asked = tokio::time::timeout(PATIENCE, async {
-            let mut connection = self.pool.get().await.map_err(|error| error.to_string())?;
-            command.query_async::<T>(&mut connection).await.map_err(|error| error.to_string())
-        });
-        match asked.await {
-            Ok(Ok(found)) => Ok(found),
-            Ok(Err(why)) => {
-                tracing::debug!(why, "the Redis of users and rules did not answer");
-                Err(Unreachable)
-            }
-            Err(_) => Err(Unreachable),
-        }
+    async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Unreachable> {
+        self.redis.ask(command).await.map_err(|why| {
+            tracing::debug!(why, "the Redis of users and rules did not answer");
+            Unreachable
+        })
     }
+}
+
+/// All of them are in one slot.
+fn key(prefix: &str, word: &str) -> String {
+    format!("{prefix}:{{auth}}:{word}")
 }
 
 impl fmt::Debug for Shared {

@@ -237,10 +237,9 @@ impl Broker {
                 return Err(Reason::QUOTA_EXCEEDED);
             }
             subscription.options.qos = subscription.options.qos.min(self.guard.subscribe(&member.client, &subscription.selector)?);
-            if room == 0 && !replaces(&subscription.selector) {
-                return Err(Reason::QUOTA_EXCEEDED);
+            if !replaces(&subscription.selector) {
+                room = room.checked_sub(1).ok_or(Reason::QUOTA_EXCEEDED)?;
             }
-            room = room.saturating_sub(1);
             Ok(subscription)
         };
         let requests: Vec<_> = requests.into_iter().map(|request| request.and_then(&mut admit)).collect();

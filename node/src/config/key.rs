@@ -162,9 +162,15 @@ fn masked_user(user: &Value) -> Value {
     Value::Table(entries.iter().map(mask).collect())
 }
 
+/// Without user and password, and without the query, where a token may stand.
 fn masked_url(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, place))) => format!("{scheme}://{HIDDEN}@{place}"),
-        _ => url.to_owned(),
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    match (rest.rfind('@'), rest.find('?')) {
+        (None, None) => url.to_owned(),
+        (Some(at), None) => format!("{scheme}://{HIDDEN}@{}", &rest[at + 1..]),
+        (None, Some(query)) => format!("{scheme}://{}?{HIDDEN}", &rest[..query]),
+        (Some(at), Some(query)) if at < query => format!("{scheme}://{HIDDEN}@{}?{HIDDEN}", &rest[at + 1..query]),
+        // Which of it is a password and which a query cannot be told.
+        (Some(_), Some(_)) => format!("{scheme}://{HIDDEN}"),
     }
 }

@@ -234,6 +234,9 @@ keys! {
     [limits] Limits {
         /// Network Connections at a time; 0 is no limit.
         connections_max: usize = 1_000_000, Allowed::Number(0, COUNT_MAX);
+        /// New connections to one listener in a second, so many of which may come at once; more are told Connection rate exceeded. Each node
+        /// counts its own. 0 is no limit.
+        connections_per_second_max: u32 = 0, Allowed::Number(0, 1_000_000);
         /// Network Connections from one address (of IPv6: one /64) at a time; more are told Connection rate exceeded. 0 is no limit.
         connections_per_address_max: usize = 0, Allowed::Number(0, COUNT_MAX);
         /// New connections from one address in a second; more are told the same. 0 is no limit.
@@ -346,8 +349,9 @@ keys! {
         /// A file of `NAME:HASH` lines, as `mqttd passwd` and mosquitto_passwd write it.
         password_file: Option<String> = None, Allowed::File, example "\"/etc/mqttd/passwords\"";
         /// The Redis of users (`HSET mqttd:{auth}:users NAME HASH`) and rules (`SET mqttd:{auth}:rules TEXT`), with the prefix of store.prefix. Whoever
-        /// changes them says so: `HINCRBY mqttd:{auth}:version users 1`, or `rules`.
-        redis_url: Option<String> = None, Allowed::Form("redis://HOST:PORT"), example "\"redis://127.0.0.1:6379\"";
+        /// changes them says so: `HINCRBY mqttd:{auth}:version users 1`, or `rules`. User and password stand in the URL; TLS and the Sentinels'
+        /// user are as in [store].
+        redis_url: Option<String> = None, Allowed::Form(StoreUrl::REDIS_FORM), example "\"redis://:secret@127.0.0.1:6379\"";
         /// The name in a Client's certificate is its User Name.
         certificate_user: bool = false, Allowed::Flag;
         /// JSON Web Tokens as passwords: a public key in PEM, a JWK Set, or a shared secret of at least 32 bytes. They must have the claim exp.

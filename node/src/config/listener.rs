@@ -15,6 +15,8 @@ pub struct Listener {
     pub proxy_protocol: bool,
     /// Network Connections at a time; 0 is no limit.
     pub connections_max: usize,
+    /// New ones in a second; 0 is no limit.
+    pub connections_per_second_max: Option<u32>,
     pub connect_timeout_s: Option<u32>,
     pub certificates: Option<Vec<String>>,
     pub keys: Option<Vec<String>>,
@@ -26,8 +28,8 @@ pub struct Listener {
 
 impl Listener {
     /// The keys of such a table.
-    pub const KEYS: &'static str = "url, name, proxy_protocol, connections_max, connect_timeout_s, certificates, keys, client_ca, \
-                                    client_certificates, origins, anonymous";
+    pub const KEYS: &'static str = "url, name, proxy_protocol, connections_max, connections_per_second_max, connect_timeout_s, \
+                                    certificates, keys, client_ca, client_certificates, origins, anonymous";
 
     pub fn new(url: ListenUrl) -> Listener {
         Listener {
@@ -35,6 +37,7 @@ impl Listener {
             name: None,
             proxy_protocol: false,
             connections_max: 0,
+            connections_per_second_max: None,
             connect_timeout_s: None,
             certificates: None,
             keys: None,
@@ -76,6 +79,7 @@ impl Setting for Listener {
                 "name" => listener.name = Some(set(key, value)?),
                 "proxy_protocol" => listener.proxy_protocol = set(key, value)?,
                 "connections_max" => listener.connections_max = set(key, value)?,
+                "connections_per_second_max" => listener.connections_per_second_max = Some(set(key, value)?),
                 "connect_timeout_s" => listener.connect_timeout_s = Some(set(key, value)?),
                 "certificates" => listener.certificates = Some(set(key, value)?),
                 "keys" => listener.keys = Some(set(key, value)?),
@@ -96,6 +100,7 @@ impl Setting for Listener {
             ("name", self.name.write()),
             ("proxy_protocol", self.proxy_protocol.then_some(Value::Flag(true))),
             ("connections_max", (self.connections_max > 0).then(|| self.connections_max.write()).flatten()),
+            ("connections_per_second_max", self.connections_per_second_max.write()),
             ("connect_timeout_s", self.connect_timeout_s.write()),
             ("certificates", self.certificates.write()),
             ("keys", self.keys.write()),

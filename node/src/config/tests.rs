@@ -61,6 +61,8 @@ fn what_the_file_says_wrongly() {
         ("\n\n[store]\nurl = \"redis+x://h\"", "FILE:4: store.url = \"redis+x://h\" is not allowed; allowed: memory:, redis://"),
         ("[store]\npassword = 5", "FILE:2: store.password = (not shown) is not allowed"),
         ("[store]\nurl = \"redis+x://u:geheim@h\"", "store.url = \"redis+x://(not shown)@h\" "),
+        ("[store]\nurl = \"redis+x://u:p@h?a=geheim\"", "store.url = \"redis+x://(not shown)@h?(not shown)\" "),
+        ("[store]\nurl = \"redis+x://h?a=geheim@b\"", "store.url = \"redis+x://(not shown)\" "),
         ("[store]\nurl = \"file:/x\"", "FILE:2: store.url = \"file:/x\" is not allowed; allowed: memory:"),
         ("limits.packet_bytes_max = 255", "FILE:1: limits.packet_bytes_max = 255 is not allowed; allowed: 256 to 268_435_455"),
         ("limits.packet_bytes_max = \"1M\"", "limits.packet_bytes_max = \"1M\" is not allowed; allowed: 256 to"),

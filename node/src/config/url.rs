@@ -157,6 +157,8 @@ pub enum StoreUrl {
 }
 
 impl StoreUrl {
+    /// Those of Redis.
+    pub const REDIS_FORM: &'static str = "redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], redis+sentinel://HOST[:PORT],…/MASTER[/DATABASE] or redis+cluster://HOST[:PORT],…; rediss for TLS";
     pub const FORM: &'static str = "memory:, redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], redis+sentinel://HOST[:PORT],…/MASTER[/DATABASE] or redis+cluster://HOST[:PORT],…; rediss for TLS";
 }
 

@@ -166,7 +166,7 @@ where
     if !broker.life.takes_connections() {
         return Err(not_taken(broker.farewell()).into());
     }
-    check_address(beyond, broker)?;
+    check_bounds(beyond, patience.beyond, broker)?;
     let counted = count(broker, patience)?;
     let assign = || ClientId::new(&format!("mqttd-{}", uuid::Uuid::now_v7().simple()));
     let request = Request::new(&connect, &broker.settings, assign)?;
@@ -295,14 +295,15 @@ fn too_soon(first_byte: Option<u8>, fault: Fault) -> End {
     }
 }
 
-/// Whether as many come from the address as may, and no faster.
-fn check_address(beyond: Option<Beyond>, broker: &Broker) -> Result<(), Fault> {
-    let (counter, text) = match beyond {
-        None => return Ok(()),
-        Some(Beyond::Count) => {
+/// Whether as many come from the address as may, and no faster, from there or to the listener.
+fn check_bounds(address: Option<Beyond>, listener: Option<Beyond>, broker: &Broker) -> Result<(), Fault> {
+    let (counter, text) = match (address, listener) {
+        (Some(Beyond::Count), _) => {
             (&broker.metrics.connections_refused_address, "as many Clients as this Server takes are connected from there")
         }
-        Some(Beyond::Rate) => (&broker.metrics.connections_refused_rate, "Clients come too fast from there"),
+        (Some(Beyond::Rate), _) => (&broker.metrics.connections_refused_rate, "Clients come too fast from there"),
+        (None, Some(Beyond::Rate)) => (&broker.metrics.connections_refused_rate, "Clients come too fast"),
+        (None, _) => return Ok(()),
     };
     Metrics::add(counter, 1);
     Err(Fault::new(Reason::CONNECTION_RATE_EXCEEDED, text))
@@ -311,7 +312,7 @@ fn check_address(beyond: Option<Beyond>, broker: &Broker) -> Result<(), Fault> {
 fn count(broker: &Arc<Broker>, patience: Patience) -> Result<Counted, Fault> {
     let connections = broker.metrics.connected();
     let counted = Counted(broker.clone());
-    if patience.full || (patience.connections_max > 0 && connections > patience.connections_max) {
+    if patience.beyond == Some(Beyond::Count) || (patience.connections_max > 0 && connections > patience.connections_max) {
         return Err(Fault::new(Reason::SERVER_BUSY, "as many Clients as this Server takes are connected"));
     }
     Ok(counted)

@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 use tracing::Instrument;
 
-use crate::broker::addresses::Addresses;
+use crate::broker::addresses::{Addresses, Beyond};
 use crate::broker::commit::Committed;
 use crate::broker::mailbox::Mail;
 use crate::broker::presence::Presence;
@@ -61,8 +61,8 @@ pub struct Patience {
     /// Without a single byte taken by a Client for which bytes wait.
     pub write: Duration,
     pub connections_max: usize,
-    /// The listener has as many Clients as it takes: this one is told so.
-    pub full: bool,
+    /// More come to the listener than it takes, or faster: this one is told so.
+    pub beyond: Option<Beyond>,
 }
 
 /// Why a connection ends.
@@ -223,7 +223,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.session.follow(self.broker.fates.watches(now));
             let mut end = self.take_packets(now);
             if end.is_ok() {
-                end = self.take_mail(now).and_then(|()| Ok(self.session.handle_timeout(now)?)).and_then(|()| self.check_stall(now));
+                end = self.take_mail(now).and_then(|()| Ok(self.session.handle_timeout(now)?)).and_then(|()| self.check_time(now));
             }
             // What came before a fault is committed and acknowledged like everything else.
             self.commit(now).await?;
@@ -318,7 +318,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let stalled = self.stalled.map(|since| since + patience);
         let held = self.held.as_ref().map(|(_, until)| *until);
         let decided = self.deciding.as_ref().map(|deciding| deciding.until());
-        let deadline = self.session.deadline().into_iter().chain(stalled).chain(held).chain(decided).chain(paused).min();
+        let proven = self.client.proof.until;
+        let deadline = self.session.deadline().into_iter().chain(stalled).chain(held).chain(decided).chain(paused).chain(proven).min();
         let Some(deadline) = deadline.map(|deadline| clock.instant(deadline)) else { return false };
         loop {
             if self.timer.deadline() > deadline {
@@ -336,12 +337,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    fn check_stall(&self, now: Time) -> Result<(), End> {
+    /// A socket that takes nothing has its time, and so has what the Client was believed by.
+    fn check_time(&self, now: Time) -> Result<(), End> {
         let patience = self.write_patience.as_millis() as u64;
-        match self.stalled {
-            Some(since) if now.since(since).0 >= patience => Err(End::Client("took no byte for too long")),
-            _ => Ok(()),
+        if self.stalled.is_some_and(|since| now.since(since).0 >= patience) {
+            return Err(End::Client("took no byte for too long"));
         }
+        if self.client.proof.until.is_some_and(|until| until <= now) {
+            Metrics::add(&self.broker.metrics.connections_expired, 1);
+            return Err(Fault::new(Reason::NOT_AUTHORIZED, "what the Client came in by has expired").into());
+        }
+        Ok(())
     }
 
     fn take_packets(&mut self, now: Time) -> Result<(), End> {

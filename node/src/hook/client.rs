@@ -7,6 +7,7 @@ use bytestring::ByteString;
 
 use crate::packet::Version;
 use crate::packet::connect::ClientId;
+use crate::time::Time;
 
 /// What carries the bytes of a Network Connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -78,4 +79,6 @@ pub struct Proof {
     pub by: &'static str,
     /// Of the password or key on record: another one means that the Client has to prove itself again.
     pub stamp: u64,
+    /// When it is worth nothing any more, and the connection ends; `None`: never by itself.
+    pub until: Option<Time>,
 }

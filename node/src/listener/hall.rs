@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::broker::Broker;
+use crate::broker::addresses::Beyond;
 use crate::connection::Patience;
 use crate::metrics::Metrics;
 
@@ -47,10 +48,10 @@ impl Ticket {
         self.number
     }
 
-    /// What of `patience` this one has. `full`: its listener has as many Clients as it takes.
-    pub fn patience(&self, patience: Patience, full: bool) -> Patience {
+    /// What of `patience` this one has. `beyond`: it is more than its listener takes.
+    pub fn patience(&self, patience: Patience, beyond: Option<Beyond>) -> Patience {
         let connect = if self.crowded { patience.connect.min(HURRY) } else { patience.connect };
-        Patience { connect, full, ..patience }
+        Patience { connect, beyond, ..patience }
     }
 }
 

@@ -11,8 +11,8 @@ pub mod websocket;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -20,9 +20,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::broker::Broker;
+use crate::broker::addresses::Beyond;
+use crate::broker::rate::Bucket;
 use crate::connection::{self, Entrance, Patience};
 use crate::hook::client::{Listener, Peer, Transport};
 use crate::metrics::Metrics;
+use crate::time::{Span, Time};
 use hall::{Hall, Ticket};
 use stream::Stream;
 use tls::Identity;
@@ -48,6 +51,23 @@ pub struct Settings {
     pub connections_max: usize,
     /// Those that there are.
     pub connections: AtomicUsize,
+    pub rate: Rate,
+}
+
+/// How many may come in a second; so many may come at once.
+#[derive(Debug)]
+pub struct Rate(Option<Mutex<Bucket>>);
+
+impl Rate {
+    /// Zero is no bound.
+    pub fn new(per_second_max: u32) -> Rate {
+        // Full at the first look, whatever time it is then.
+        Rate(Bucket::new(per_second_max.into(), Span::seconds(1), Time(0)).map(Mutex::new))
+    }
+
+    fn takes_one(&self, now: Time) -> bool {
+        self.0.as_ref().is_none_or(|bucket| bucket.lock().unwrap_or_else(PoisonError::into_inner).take(now))
+    }
 }
 
 impl Settings {
@@ -182,8 +202,8 @@ async fn run(socket: TcpListener, settings: Arc<Settings>, house: House, mut sto
 
 /// One socket, from what its transport asks for to its end.
 async fn serve(socket: TcpStream, address: SocketAddr, settings: Arc<Settings>, house: House, ticket: Ticket) {
-    let place = Place::take(&settings);
-    let patience = ticket.patience(settings.patience, place.is_beyond());
+    let place = Place::take(&settings, &house.broker);
+    let patience = ticket.patience(settings.patience, place.beyond);
     let begun = Instant::now();
     // In a box of its own: what it needs is given back when the stream is open.
     let opened = tokio::time::timeout(patience.connect, Box::pin(open(socket, address, &settings, &house.broker.metrics))).await;
@@ -240,16 +260,18 @@ fn counted<T>(result: io::Result<T>, failures: &AtomicU64) -> io::Result<T> {
 /// One of the connections of a listener.
 struct Place {
     settings: Arc<Settings>,
-    number: usize,
+    beyond: Option<Beyond>,
 }
 
 impl Place {
-    fn take(settings: &Arc<Settings>) -> Place {
-        Place { settings: settings.clone(), number: settings.connections.fetch_add(1, Ordering::Relaxed) + 1 }
-    }
-
-    fn is_beyond(&self) -> bool {
-        self.settings.connections_max > 0 && self.number > self.settings.connections_max
+    fn take(settings: &Arc<Settings>, broker: &Broker) -> Place {
+        let before = settings.connections.fetch_add(1, Ordering::Relaxed);
+        let beyond = if !settings.rate.takes_one(broker.clock.now()) {
+            Some(Beyond::Rate)
+        } else {
+            (settings.connections_max > 0 && before >= settings.connections_max).then_some(Beyond::Count)
+        };
+        Place { settings: settings.clone(), beyond }
     }
 }
 

@@ -39,9 +39,12 @@ const WINDOW: u32 = 1024 * 1024;
 /// What we send before it is acknowledged.
 const SEND_WINDOW: u64 = 1024 * 1024;
 
-/// As for TCP: a peer that is silent for so long is asked, and given up after as long again, twice. The Keep Alive of MQTT may be longer.
-const KEEP_ALIVE: Duration = tcp::KEEP_ALIVE;
-const IDLE_MAX: Duration = Duration::from_secs(3 * KEEP_ALIVE.as_secs());
+/// A peer that is silent for so long is asked: the other end of a QUIC connection gives up by itself, most after 30 s, and so do the NATs on the
+/// way. The Keep Alive of MQTT is longer.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// As for TCP: one that says nothing to that is given up after so long.
+const IDLE_MAX: Duration = Duration::from_secs(3 * tcp::KEEP_ALIVE.as_secs());
 
 /// Buffers of the socket, as far as the system allows: datagrams of all connections wait there.
 const SOCKET_BYTES: usize = 4 * 1024 * 1024;
@@ -115,8 +118,8 @@ pub(super) async fn run(endpoint: Endpoint, settings: Arc<Settings>, house: Hous
 /// One QUIC connection to its end.
 async fn serve(incoming: Incoming, settings: Arc<Settings>, house: House, ticket: Ticket) {
     let address = incoming.remote_address();
-    let place = Place::take(&settings);
-    let patience = ticket.patience(settings.patience, place.is_beyond());
+    let place = Place::take(&settings, &house.broker);
+    let patience = ticket.patience(settings.patience, place.beyond);
     let begun = Instant::now();
     let opened = tokio::time::timeout(patience.connect, Box::pin(open(incoming, &settings))).await;
     let opened = opened.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no stream in time")));

@@ -8,7 +8,10 @@ use crate::auth::guard::Bounds;
 use crate::auth::policy::Settings;
 use crate::auth::{http, jwt, shared};
 use crate::config::Config;
+use crate::node::settings::access;
 use crate::packet::reason::Reason;
+use crate::store::redis::link::address::Access;
+use crate::store::redis::link::tls::Tls;
 use crate::topic::filter::TopicFilter;
 
 /// What the sections [auth] and [access] say.
@@ -39,12 +42,20 @@ pub(crate) fn settings(config: &Config) -> io::Result<Settings> {
         certificate_user: auth.certificate_user,
         jwt,
         http,
-        redis: auth.redis_url.as_ref().map(|url| shared::Settings { url: url.clone(), prefix: config.store.prefix.clone() }),
+        redis: auth.redis_url.as_ref().map(|url| shared_settings(config, url)),
         rules_file: access.rules_file.as_ref().map(PathBuf::from),
         deny_subscribe: filters(&access.deny_subscribe)?,
         deny_subscribe_reason: Reason(access.deny_subscribe_code),
         deny_publish: filters(&access.deny_publish)?,
     })
+}
+
+/// Its user and password stand in its own URL; Sentinels and TLS are those of the Store.
+fn shared_settings(config: &Config, url: &str) -> shared::Settings {
+    let Access { sentinel_user, sentinel_password, tls, .. } = access(&config.store);
+    let tls = if url.starts_with("rediss") { tls } else { Tls::default() };
+    let access = Access { user: None, password: None, sentinel_user, sentinel_password, tls };
+    shared::Settings { url: url.to_owned(), access, prefix: config.store.prefix.clone() }
 }
 
 pub(super) fn bounds(config: &Config) -> Bounds {

@@ -13,7 +13,7 @@ use crate::connection::Patience;
 use crate::hook::client::{self, Transport};
 use crate::listener::faults::{Faults, Source};
 use crate::listener::tls::{Files, Identity};
-use crate::listener::{Bound, Settings, websocket};
+use crate::listener::{Bound, Rate, Settings, websocket};
 
 /// Binds everything that is configured, in its order: `listen`, then `[[listener]]`.
 ///
@@ -46,7 +46,7 @@ fn settings(config: &Config, listener: &Listener) -> io::Result<Settings> {
         connect: Duration::from_secs(connect_timeout_s.into()),
         write: Duration::from_secs(config.limits.write_timeout_s.into()),
         connections_max: config.limits.connections_max,
-        full: false,
+        beyond: None,
     };
     Ok(Settings {
         about: Arc::new(client::Listener { name: listener.title(), anonymous: listener.anonymous }),
@@ -61,6 +61,7 @@ fn settings(config: &Config, listener: &Listener) -> io::Result<Settings> {
         }),
         connections_max: listener.connections_max,
         connections: Default::default(),
+        rate: Rate::new(listener.connections_per_second_max.unwrap_or(config.limits.connections_per_second_max)),
     })
 }
 

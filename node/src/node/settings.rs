@@ -144,7 +144,7 @@ pub(crate) fn redis(config: &Config) -> Option<redis::Settings> {
     })
 }
 
-fn access(store: &config::keys::Store) -> Access {
+pub(super) fn access(store: &config::keys::Store) -> Access {
     let reveal = |secret: &Option<Secret>| secret.as_ref().map(|secret| secret.reveal().to_owned());
     let path = |text: &Option<String>| text.as_ref().map(Into::into);
     Access {

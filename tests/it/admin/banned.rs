@@ -40,7 +40,9 @@ fn who_is_banned_is_disconnected_and_kept_out() {
     for body in bad {
         assert_eq!(admin.post("/api/v1/banned", body.clone()).json(400)["code"], "BAD_REQUEST", "{body}");
     }
-    assert_eq!(admin.delete("/api/v1/banned/peerhost/ann").code, 400);
+    for wrong in ["peerhost/ann", "nobody/ann", "clientid/%ff"] {
+        assert_eq!(admin.delete(&format!("/api/v1/banned/{wrong}")).json(400)["code"], "BAD_REQUEST", "{wrong}");
+    }
 }
 
 /// A ban that one node was told holds at the other.

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 
+use mqttd_tests::bridge::asked_for;
 use mqttd_tests::*;
 use serde_json::Value;
 
@@ -65,7 +66,7 @@ fn what_it_says_holds() {
             (Some("unknown") | None, ..) => "ignore",
             _ => "deny",
         };
-        assert_eq!((question["address"].as_str(), question["transport"].as_str()), (Some("127.0.0.1"), Some("tcp")));
+        assert_eq!((question["address"].as_str(), question["transport"].as_str()), (Some("127.0.0.1"), Some(asked_for().scheme())));
         Some((200, format!("{{\"result\": \"{result}\"}}")))
     });
     let broker = asking(&url);

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use mqttd::hook::client::Transport;
 use mqttd_tests::auth::Scratch;
 use mqttd_tests::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -49,9 +50,11 @@ fn attack(broker: &Broker, guesses: usize, at_once: usize, user: &'static str) -
 #[test]
 fn ten_thousand_wrong_passwords_cost_no_more_than_a_few() {
     let file = Scratch::new(line("ann", "pencil"));
-    let broker = Broker::with(|config| {
+    // Who guesses needs an address of its own, and so a socket of its own.
+    let broker = Broker::over(&[Transport::Tcp], |config| {
         config.auth.password_file = Some(file.path());
         config.auth.failures_per_address_max = 20;
+        config.limits.connect_timeout_s = 600; // two hundred at a time, on a machine that has much else to do
     });
     let mut bystander = broker.client(V5).user("ann", "pencil").connect();
     let attack = attack(&broker, 10_000, 200, "ann");
@@ -82,17 +85,13 @@ fn unknown_users_cost_a_hash_like_known_ones() {
         config.auth.password_file = Some(file.path());
         config.auth.failures_per_address_max = 0;
     });
-    let time = |user: &str| {
-        let mut times: Vec<_> = (0..9)
-            .map(|_| {
-                let begun = Instant::now();
-                broker.client(V5).user(user, "guess").refused(Reason::BAD_USER_NAME_OR_PASSWORD);
-                begun.elapsed()
-            })
-            .collect();
-        times.sort();
-        times[2]
+    let once = |user: &str| {
+        let begun = Instant::now();
+        broker.client(V5).user(user, "guess").refused(Reason::BAD_USER_NAME_OR_PASSWORD);
+        begun.elapsed()
     };
-    let (known, unknown) = (time("ann"), time("nobody"));
+    // By turns, and the quickest of each: what else the machine does makes an answer later, never earlier.
+    let both = (0..9).map(|_| (once("ann"), once("nobody")));
+    let (known, unknown) = both.reduce(|best, next| (best.0.min(next.0), best.1.min(next.1))).expect("nine of each");
     assert!(unknown > known / 3 && known > unknown / 3, "{known:?} and {unknown:?}");
 }

@@ -3,6 +3,8 @@
 use std::time::{Duration, Instant};
 
 use mqttd::config::keys::OverRate;
+use mqttd::config::{ListenUrl, Listener, Scheme};
+use mqttd::hook::client::Transport;
 use mqttd_tests::cluster::until;
 use mqttd_tests::*;
 
@@ -15,15 +17,14 @@ fn connections_of_one_address_are_bounded_and_the_count_never_drifts() {
     for version in VERSIONS {
         broker.client(version).refused(if version == V5 { Reason::CONNECTION_RATE_EXCEEDED } else { Reason::SERVER_UNAVAILABLE });
     }
-    // What never says CONNECT counts too.
+    // What never says CONNECT counts too; over QUIC a stream begins with its first byte.
     two.send_hex("e0 00");
     two.expect_closed();
-    let silent = loop {
-        let silent = broker.open(V5);
-        if broker.auth().addresses().first().is_some_and(|(_, count)| *count == 2) {
-            break silent;
-        }
-    };
+    let count = || broker.auth().addresses().first().map_or(0, |(_, count)| *count);
+    until("its place is free", || count() == 1);
+    let mut silent = broker.open(V5);
+    silent.send_hex("10");
+    until("it is counted", || count() == 2);
     broker.client(V5).refused(Reason::CONNECTION_RATE_EXCEEDED);
     drop((one, silent));
     broker.auth().until_empty();
@@ -63,6 +64,33 @@ fn who_comes_too_fast_is_told_so() {
     assert!((5..=most).contains(&accepted), "{reasons:?}");
     assert!(reasons.iter().all(|reason| [Reason::SUCCESS, Reason::CONNECTION_RATE_EXCEEDED].contains(reason)), "{reasons:?}");
     assert_eq!(broker.auth().count(|metrics| &metrics.connections_refused_rate) as usize, 12 - accepted);
+}
+
+/// 0x9F, 3.1.1: 0x03; of one listener, whatever others take. Who is refused counts too, and what never says CONNECT.
+#[test]
+fn who_comes_too_fast_to_a_listener_is_told_so() {
+    let broker = Broker::over(&[], |config| {
+        config.limits.connections_per_second_max = 4;
+        let own = |rate| Listener { connections_per_second_max: rate, ..Listener::new(ListenUrl::tcp("127.0.0.1", 0)) };
+        config.listener.0.extend([own(None), own(Some(0))]);
+        config.listener.0.push(Listener::new(ListenUrl::new(Scheme::Quic, "127.0.0.1", 0)));
+    });
+    for transport in [Transport::Tcp, Transport::Quic] {
+        let address = broker.address_of(transport);
+        let begun = Instant::now();
+        let reasons: Vec<_> =
+            (0..12).map(|number| broker.client(VERSIONS[number % 2]).to(address).send().expect_connack().reason).collect();
+        let most = 4 + (begun.elapsed().as_secs_f64() * 4.0).ceil() as usize;
+        let accepted = reasons.iter().filter(|reason| **reason == Reason::SUCCESS).count();
+        assert!((4..=most).contains(&accepted), "{reasons:?}");
+        let refused = [Reason::SUCCESS, Reason::CONNECTION_RATE_EXCEEDED, Reason::SERVER_UNAVAILABLE];
+        assert!(reasons.iter().all(|reason| refused.contains(reason)), "{reasons:?}");
+    }
+    let before = broker.auth().count(|metrics| &metrics.connections_refused_rate);
+    assert!(before > 0);
+    let unbounded = broker.addresses()[1];
+    (0..50).for_each(|_| broker.client(V5).to(unbounded).connect().disconnect());
+    assert_eq!(broker.auth().count(|metrics| &metrics.connections_refused_rate), before);
 }
 
 /// Nothing is lost, out of order, or broken: the publisher is read no further for a while. Its Keep Alive does not run out meanwhile.

@@ -1,6 +1,8 @@
 //! Who may come in, what they may do, and how much: mechanisms and their order, rules, bans, limits and rates, and those who try to get around them.
 
 mod bans;
+mod bounds;
+mod certificates;
 mod hook;
 mod hostile;
 mod limits;

@@ -1,8 +1,11 @@
 //! SIGHUP, to a real process: who may come in and what they may do is read again.
 
+use base64::Engine;
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use mqttd_tests::auth::Scratch;
 use mqttd_tests::cluster::{Node, until};
 use mqttd_tests::*;
+use serde_json::json;
 
 use super::passwords::line;
 
@@ -45,6 +48,39 @@ fn the_files_of_users_and_rules_are_read_again() {
     let mut bob = node.client(V5).user("bob", "stone").connect();
     bob.publish(message("b/c", "y").qos(1));
     ann.receive(message("b/c", "y").qos(1));
+}
+
+/// A JWK Set in which one key takes the place of another, with a time at which both are there: who came in with the old one ends with it.
+#[test]
+fn the_keys_of_tokens_are_read_again() {
+    let secrets = ["the first secret of thirty-two bytes", "another secret of thirty-two bytes!!"];
+    let set = |which: &[usize]| {
+        let encode = |text: &str| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
+        let key = |number: &usize| json!({ "kty": "oct", "kid": number.to_string(), "k": encode(secrets[*number]) });
+        json!({ "keys": which.iter().map(key).collect::<Vec<_>>() }).to_string()
+    };
+    let token = |number: usize| {
+        let header = Header { kid: Some(number.to_string()), ..Header::new(Algorithm::HS256) };
+        let claims = json!({ "sub": "ann", "exp": 4_000_000_000u32 });
+        encode(&header, &claims, &EncodingKey::from_secret(secrets[number].as_bytes())).expect("it can be signed")
+    };
+    let keys = Scratch::new(set(&[0]));
+    let node = Node::alone(&[("MQTTD_AUTH__JWT_KEY_FILE", &keys.path())]);
+    let mut old = node.client(V5).user("ann", &token(0)).connect();
+    node.client(V5).user("ann", &token(1)).refused(Reason::BAD_USER_NAME_OR_PASSWORD);
+    keys.set(set(&[0, 1]));
+    hang_up(&node, "the configuration was read again");
+    let mut new = node.client(V5).user("ann", &token(1)).connect();
+    node.client(V5).user("ann", &token(0)).connect().disconnect();
+    old.expect_nothing();
+    keys.set("{ \"keys\": [] }");
+    hang_up(&node, "the configuration stays as it was");
+    keys.set(set(&[1]));
+    node.hang_up();
+    old.expect_disconnect(Reason::NOT_AUTHORIZED);
+    node.client(V5).user("ann", &token(0)).refused(Reason::BAD_USER_NAME_OR_PASSWORD);
+    node.client(V5).user("ann", &token(1)).connect();
+    new.expect_nothing();
 }
 
 #[test]

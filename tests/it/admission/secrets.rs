@@ -1,19 +1,21 @@
-//! No log shows a secret, at whatever level.
+//! No log shows a secret, at whatever level, and nothing else does.
 
 use std::process::Stdio;
 
 use mqttd::config::ListenUrl;
 use mqttd_tests::auth::Scratch;
 use mqttd_tests::cluster::command;
+use mqttd_tests::http::Admin;
 use mqttd_tests::redis::Redis;
 use mqttd_tests::scram::{METHOD, Scram};
 use mqttd_tests::*;
 
 use super::passwords::line;
 
-/// A program of its own at the level trace, told every kind of secret, in its configuration and by its clients.
+/// A program of its own at the level trace, told every kind of secret, in its configuration and by its clients: it shows none of them in its log, in
+/// its metrics, in what its administration answers, or when it is asked for its configuration.
 #[test]
-fn no_log_shows_a_secret() {
+fn nothing_shows_a_secret() {
     const SECRET: &str = "geheimnis";
     let Some(redis) = Redis::start() else { return };
     let (passwords, users) = (Scratch::new(line("ann", SECRET)), Scratch::new(format!("[{{ name = \"bob\", password = \"{SECRET}\" }}]")));
@@ -21,18 +23,26 @@ fn no_log_shows_a_secret() {
     let hash = hash.trim_end().rsplit('$').next().expect("a hash").to_owned();
     let jwt = Scratch::new(format!("{SECRET}{SECRET}{SECRET}{SECRET}"));
     let _: i64 = redis.query(&["HSET", "mqttd:{auth}:users", "carl", passwords.text().trim_end().split_once(':').expect("a line").1]);
+    let _: String = redis.query(&["ACL", "SETUSER", "node", "on", &format!(">{SECRET}"), "~*", "&*", "+@all"]);
+    let url = redis.url().replace("redis://", &format!("redis://node:{SECRET}@"));
     let port = ListenUrl::tcp("127.0.0.1", 0).to_string();
-    let hook = format!("http://user:{SECRET}@127.0.0.1:1/?key={SECRET}");
+    let told = [
+        ("MQTTD_CONFIG", "/dev/null".to_owned()),
+        ("MQTTD_ADMIN", "127.0.0.1:0".to_owned()),
+        ("MQTTD_API__TOKEN", format!("{SECRET} of the administration")),
+        ("MQTTD_STORE__URL", url.clone()),
+        ("MQTTD_AUTH__PASSWORD_FILE", passwords.path()),
+        ("MQTTD_AUTH__USERS_FILE", users.path()),
+        ("MQTTD_AUTH__JWT_KEY_FILE", jwt.path()),
+        ("MQTTD_AUTH__REDIS_URL", url),
+        ("MQTTD_AUTH__HTTP_URL", format!("http://user:{SECRET}@127.0.0.1:1/?key={SECRET}")),
+        ("MQTTD_AUTH__HTTP_TIMEOUT_MS", "1000".to_owned()),
+        ("NO_COLOR", "1".to_owned()),
+    ];
+    let checked = command().arg("check").envs(told.clone()).output().expect("mqttd runs");
     let mut process = command()
-        .args(["--listen", &port, "--admin", "off", "-vv", "--log-format", "text"])
-        .env("MQTTD_CONFIG", "/dev/null")
-        .env("MQTTD_AUTH__PASSWORD_FILE", passwords.path())
-        .env("MQTTD_AUTH__USERS_FILE", users.path())
-        .env("MQTTD_AUTH__JWT_KEY_FILE", jwt.path())
-        .env("MQTTD_AUTH__REDIS_URL", redis.url())
-        .env("MQTTD_AUTH__HTTP_URL", hook)
-        .env("MQTTD_AUTH__HTTP_TIMEOUT_MS", "1000")
-        .env("NO_COLOR", "1")
+        .args(["--listen", &port, "-vv", "--log-format", "text"])
+        .envs(told)
         .stdin(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
@@ -42,14 +52,17 @@ fn no_log_shows_a_secret() {
     let reader = std::thread::spawn(move || {
         let mut all = String::new();
         for line in std::io::BufRead::lines(std::io::BufReader::new(output)).map_while(Result::ok) {
-            if let Some((_, address)) = line.split_once("listening on tcp://") {
-                let _ = told.send(address.trim().parse::<std::net::SocketAddr>());
+            for begin in ["listening on tcp://", "the administration answers on http://"] {
+                if let Some((_, address)) = line.split_once(begin) {
+                    let _ = told.send(address.trim().parse::<std::net::SocketAddr>());
+                }
             }
             all += &(line + "\n");
         }
         all
     });
-    let address = log.recv().expect("it listens").expect("an address");
+    let next = || log.recv().expect("it listens").expect("an address");
+    let (address, admin) = (next(), Admin::new(next()).with_token(&format!("{SECRET} of the administration")));
     let client = |version| connecting::Connecting::new(address, version);
     for (name, password) in [("ann", SECRET), ("bob", SECRET), ("carl", SECRET), ("ann", "geheimnis-wrong"), ("bob", "geheimnis-wrong")] {
         drop(client(V5).user(name, password).send().expect_connack());
@@ -72,10 +85,26 @@ fn no_log_shows_a_secret() {
     assert_eq!(talking.expect_connack().reason, Reason::SUCCESS);
     // A CONNECT that is broken after its password.
     open_at(address).send_hex("10 1d 0004 'MQTT' 04 c2 0000 0001 'a' 0003 'ann' 0009 'geheimnis'");
+    let paths = [
+        "/metrics",
+        "/healthz",
+        "/api/v1/nodes",
+        "/api/v1/clients",
+        "/api/v1/metrics",
+        "/api/v1/limits",
+        "/dashboard",
+        "/api-docs/openapi.json",
+    ];
+    let answers = paths.map(|path| admin.get(path).text);
+    assert!(answers[0].contains("mqttd_auth_failed_total") && answers[2].contains("node_status"), "{answers:#?}");
+    drop(Admin::new(admin.address()).with_token("geheimnis-wrong").get("/api/v1/nodes"));
     process.kill().expect("it runs");
     let _ = process.wait();
     let all = reader.join().expect("its log is read");
     assert!(all.contains("TRACE") || all.contains("DEBUG"), "{all}");
+    let checked = String::from_utf8_lossy(&checked.stdout).into_owned() + &String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.contains("redis_url") && checked.contains("http_url"), "{checked}");
+    let all = [&answers.concat(), &checked, &all].map(String::as_str).join("\n");
     for secret in [SECRET, &hash] {
         let shown: Vec<_> = all.lines().filter(|line| line.contains(secret)).collect();
         assert!(shown.is_empty(), "{shown:#?}");

@@ -1,9 +1,12 @@
 //! Users, rules and bans that the nodes of a cluster share, and changes that reach all of them.
 
 use mqttd::auth::password::Verifier;
+use mqttd::config::{Admin, Config, ListenUrl};
 use mqttd_tests::auth::Scratch;
+use mqttd_tests::certificates::{Authority, Folder, localhost};
 use mqttd_tests::cluster::{Cluster, until};
-use mqttd_tests::redis::Redis;
+use mqttd_tests::deployment::{Deployment, Kind as Deployed};
+use mqttd_tests::redis::{Redis, free_port};
 use mqttd_tests::*;
 
 fn hash(password: &str) -> String {
@@ -114,4 +117,61 @@ fn a_redis_of_users_that_is_away_lets_nobody_in() {
     ann.send(Packet::Pingreq);
     ann.expect_pingresp();
     redis.revive();
+}
+
+/// `auth.redis_url` may be all that `store.url` may be, and its user needs no rights but for what it asks.
+#[test]
+fn users_on_redis_however_it_is_deployed() {
+    for kind in [Deployed::Sentinel, Deployed::Cluster] {
+        let Some(redis) = Deployment::shared(kind) else { return };
+        let prefix = unique("auth");
+        let users = format!("{prefix}:{{auth}}:users");
+        for server in &redis.servers {
+            let keys = format!("~{prefix}:*");
+            let rights = ["on", ">pencil", &keys, "-@all", "+hget", "+hmget", "+get", "+cluster|slots", "+cluster|info"];
+            let _: String = server.query(&[&["ACL", "SETUSER", "reader"], &rights[..]].concat());
+        }
+        let primary = match kind {
+            Deployed::Cluster => redis.owner(redis.servers[0].query(&["CLUSTER", "KEYSLOT", &users])),
+            _ => 0,
+        };
+        let _: i64 = redis.servers[primary].query(&["HSET", &users, "ann", &hash("pencil")]);
+        let broker = Broker::with(|config| {
+            config.store.prefix = prefix;
+            config.auth.redis_url = Some(redis.url().replace("://", "://reader:pencil@"));
+        });
+        broker.client(V5).user("ann", "pencil").connect();
+        broker.client(V5).user("ann", "stone").refused(Reason::BAD_USER_NAME_OR_PASSWORD);
+    }
+}
+
+/// The authorities of `store.tls_ca` hold for it too.
+#[test]
+fn users_on_a_redis_with_tls() {
+    let folder = Folder::new("auth-tls");
+    let ((certificate, key), port) = (localhost(folder.path()), free_port());
+    let ca = folder.file("ca.pem", &Authority::shared().pem);
+    let files = ["--tls-cert-file", &certificate, "--tls-key-file", &key, "--tls-ca-cert-file", &ca, "--tls-auth-clients", "no"];
+    let Some(redis) = Redis::with(&[&["--tls-port", &port.to_string()], &files[..]].concat()) else { return };
+    let _: i64 = redis.query(&["HSET", "mqttd:{auth}:users", "ann", &hash("pencil")]);
+    let broker = |ca: Option<&str>| {
+        Broker::with(|config| {
+            config.auth.redis_url = Some(format!("rediss://127.0.0.1:{port}"));
+            config.store.tls_ca = ca.map(str::to_owned);
+        })
+    };
+    broker(Some(&ca)).client(V5).user("ann", "pencil").connect();
+    broker(None).client(V5).user("ann", "pencil").refused(Reason::SERVER_UNAVAILABLE);
+}
+
+#[test]
+fn a_wrong_url_is_named() {
+    for (url, expected) in
+        [("http://a", "begins with redis://"), ("redis+sentinel://a", "the name of the master is missing"), ("redis://", "is not a host")]
+    {
+        let mut config = Config { listen: vec![ListenUrl::tcp("127.0.0.1", 0)], admin: Admin::Off, ..Config::default() };
+        config.auth.redis_url = Some(url.to_owned());
+        let said = mqttd::node::Node::check(&config).expect_err(url).to_string();
+        assert!(said.contains("auth.redis_url: ") && said.contains(expected), "{url}: {said}");
+    }
 }

@@ -85,6 +85,25 @@ fn a_token_lets_in_who_it_is_for() {
     broker.client(V5).id("c1").refused(Reason::NOT_AUTHORIZED);
 }
 
+/// What has expired proves nothing any more: the connection ends, and others go on. A clock may be wrong by half a minute.
+#[test]
+fn a_connection_ends_when_its_token_expires() {
+    let key = Scratch::new(SECRET);
+    let broker = guarded(&key);
+    let until = |seconds| token(json!({ "sub": "ann", "exp": seconds_from_now(seconds) }));
+    let mut stays = broker.client(V5).user("ann", &until(600)).connect();
+    for version in VERSIONS {
+        let mut brief = broker.client(version).user("ann", &until(-27)).connect();
+        if version == V5 {
+            brief.expect_disconnect(Reason::NOT_AUTHORIZED);
+        }
+        brief.expect_closed();
+    }
+    assert_eq!(broker.auth().count(|metrics| &metrics.connections_expired), VERSIONS.len() as u64);
+    stays.send(Packet::Pingreq);
+    stays.expect_pingresp();
+}
+
 #[test]
 fn keys_of_every_family() {
     let claims = json!({ "sub": "ann", "exp": seconds_from_now(600) });

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use mqttd::config::{ListenUrl, Listener, Scheme};
 use mqttd::hook::client::Transport;
 use mqttd_tests::client::DEADLINE;
 use mqttd_tests::*;
@@ -88,10 +89,19 @@ fn half_open_sockets_are_bounded() {
     returns_to(&broker.metrics().connections, 0);
 }
 
-/// Connect and leave, be refused, break off in the middle, a thousand times over every transport: the gauges are at zero.
+/// Connect and leave, be refused, break off in the middle, a thousand times over every transport: the gauges are at zero, and every bound lets
+/// in as many as at the beginning.
 #[test]
 fn counters_return_to_zero() {
-    let broker = Broker::over(&ALL, |config| config.auth.anonymous = Some(true));
+    const PLACES: usize = 40;
+    let broker = Broker::over(&[], |config| {
+        config.auth.anonymous = Some(true);
+        config.limits.connections_per_address_max = 10 * PLACES;
+        for scheme in [Scheme::Tcp, Scheme::Tls, Scheme::Ws, Scheme::Wss, Scheme::Quic] {
+            let url = ListenUrl::new(scheme, "127.0.0.1", 0);
+            config.listener.0.push(Listener { connections_max: PLACES, ..Listener::new(url) });
+        }
+    });
     let mut clients = Vec::new();
     for round in 0..1000usize {
         let transport = ALL[round % ALL.len()];
@@ -118,6 +128,16 @@ fn counters_return_to_zero() {
     returns_to(&metrics.sockets_connecting, 0);
     assert_eq!(count(&metrics.sockets_refused), 0);
     assert!(metrics.connections_total.load(Ordering::Relaxed) >= 500);
+    broker.auth().until_empty();
+    // The places of a listener are given back with its sockets, a moment after the Client is gone.
+    for transport in ALL {
+        let client = broker.client(V5).to(broker.address_of(transport));
+        let mut clients = Vec::new();
+        eventually(&format!("{transport:?} has all its places"), || {
+            client.clone().id(&unique("c")).try_connect(DEADLINE).map(|client| clients.push(client)).is_some() && clients.len() == PLACES
+        });
+        client.refused(Reason::SERVER_BUSY);
+    }
 }
 
 /// A renegotiation, as far as TLS 1.2 still has them, is refused; the connection ends, others go on.

@@ -1,5 +1,7 @@
 //! Several listeners of one node, each with its own settings.
 
+use std::net::{SocketAddr, TcpStream};
+
 use mqttd::config::{ListenUrl, Listener, Scheme};
 use mqttd::hook::client::Transport;
 use mqttd_tests::*;
@@ -35,6 +37,46 @@ fn every_transport_reaches_every_other() {
 fn a_node_may_have_no_tcp_at_all() {
     let broker = Broker::over(&[Transport::Quic], |_| {});
     broker.client(V3_1_1).connect().expect_nothing();
+}
+
+/// A port that the system picks, and what accepted sockets have: they do not wait for more to send (TCP_NODELAY), and ask a silent peer.
+#[test]
+fn sockets_of_a_listener() {
+    let runtime = mqttd_tests::bridge::runtime();
+    let _inside = runtime.enter();
+    for any in ["127.0.0.1:0", "[::1]:0"] {
+        let listener = mqttd::listener::tcp::bind(any.parse().expect("an address")).expect("it binds");
+        let address = listener.local_addr().expect("it has an address");
+        assert_ne!(address.port(), 0);
+        let client = TcpStream::connect(address).expect("it listens");
+        let (accepted, peer) = runtime.block_on(listener.accept()).expect("a connection");
+        assert_eq!(peer, client.local_addr().expect("it has an address"));
+        assert!(accepted.nodelay().expect("it is open"));
+        assert!(is_kept_alive(address, peer), "{any}");
+    }
+}
+
+/// Whether the kernel has a timer for this silent socket of ours: /proc/net/tcp, `tr` is 2.
+fn is_kept_alive(local: SocketAddr, peer: SocketAddr) -> bool {
+    let file = if local.is_ipv4() { "/proc/net/tcp" } else { "/proc/net/tcp6" };
+    let table = std::fs::read_to_string(file).expect("Linux has one");
+    let ports = [local, peer].map(|address| format!(":{:04X}", address.port()));
+    let row = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).find(|row| {
+        let has = |at: usize, port: &str| row.get(at).is_some_and(|end| end.ends_with(port));
+        has(1, &ports[0]) && has(2, &ports[1])
+    });
+    row.expect("the socket is there")[5].starts_with("02:")
+}
+
+/// A storm of reconnects waits in the kernel until we come to it: more than a thousand at a time.
+#[test]
+fn a_listener_has_a_long_queue() {
+    let _inside = mqttd_tests::bridge::runtime().enter();
+    let listener = mqttd::listener::tcp::bind("127.0.0.1:0".parse().expect("an address")).expect("it binds");
+    let address = listener.local_addr().expect("it has an address");
+    let connect = |_| TcpStream::connect_timeout(&address, mqttd_tests::client::DEADLINE).expect("there is room for it");
+    let waiting: Vec<TcpStream> = (0..1500).map(connect).collect();
+    drop((waiting, listener));
 }
 
 #[test]

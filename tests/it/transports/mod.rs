@@ -1,6 +1,7 @@
 //! What carries the bytes: TLS, WebSocket, QUIC, and the PROXY protocol before them (FEATURES 4). That the dialogues of all other tests run
 //! over them too is shown by `MQTTD_TEST_TRANSPORT`.
 
+mod half_open;
 mod hostile;
 mod listeners;
 mod proxy_protocol;
@@ -19,7 +20,7 @@ fn count(counter: &AtomicU64) -> u64 {
 
 /// Waits until `holds`, which nobody sends a packet about.
 #[track_caller]
-fn eventually(what: &str, holds: impl Fn() -> bool) {
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < 2 * DEADLINE, "{what}");

@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use mqttd::config::{Config, ListenUrl, Listener, Scheme};
 use mqttd::hook::client::Transport;
 use mqttd::listener::proxy_protocol::told;
+use mqttd_tests::bridge::Wire;
 use mqttd_tests::client::DEADLINE;
 use mqttd_tests::*;
 
@@ -76,6 +77,31 @@ fn the_stream_begins_behind_the_header() {
             assert_eq!(connack, [0x20, 2, 0, 0]);
         }
     }
+}
+
+/// Limits and bans are about the address that the balancer tells, not about the balancer.
+#[test]
+fn the_address_that_is_told_is_the_clients() {
+    let broker = Broker::over(&[], |config| {
+        behind_a_balancer(config);
+        config.limits.connections_per_address_max = 1;
+    });
+    let through = |last: u8| {
+        let mut stream = TcpStream::connect(broker.address()).expect("it listens");
+        stream.write_all(&v2(1, 0x11, &[&[192, 0, 2, last], &IPV4[4..]].concat())).expect("sent");
+        broker.client(V5).send_on(Wire::Tcp(stream))
+    };
+    let (mut one, mut two) = (through(7), through(8));
+    assert_eq!((one.expect_connack().reason, two.expect_connack().reason), (Reason::SUCCESS, Reason::SUCCESS));
+    assert_eq!(through(7).expect_connack().reason, Reason::CONNECTION_RATE_EXCEEDED);
+    let addresses: Vec<String> = broker.auth().addresses().iter().map(|(address, count)| format!("{address} {count}")).collect();
+    assert_eq!(addresses, ["192.0.2.7 1", "192.0.2.8 1"]);
+    broker.auth().ban("address:192.0.2.8", None);
+    two.expect_disconnect(Reason::NOT_AUTHORIZED);
+    two.expect_closed();
+    eventually("its place is free", || broker.auth().addresses().len() == 1);
+    assert_eq!(through(8).expect_connack().reason, Reason::BANNED);
+    one.expect_nothing();
 }
 
 /// No header, a bad one, one too long, one that never ends: the end, and counted. Others are not disturbed.

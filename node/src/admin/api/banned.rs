@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::{delete, get};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::admin::reply::{Asked, Body, Object, Paging, Problem, Reply, date};
+use crate::admin::reply::{Asked, Body, Named, Object, Paging, Problem, Reply, date};
 use crate::admin::{Desk, Shared};
 use crate::store::bans::{Ban, Banned};
 use crate::time::{Span, Time};
@@ -90,8 +90,7 @@ async fn ban(State(desk): Shared, Body(Object(new)): Body<Object<NewBan>>) -> Re
     Ok(Json(answer))
 }
 
-async fn unban(State(desk): Shared, Path((kind, who)): Path<(String, String)>) -> Result<StatusCode, Problem> {
-    let kind: Kind = serde_json::from_value(kind.into()).map_err(|_| Problem::bad("as: clientid, username or peerhost"))?;
+async fn unban(State(desk): Shared, Named((kind, who)): Named<(Kind, String)>) -> Result<StatusCode, Problem> {
     match desk.auth.unban(&kind.of(&who)?).await? {
         true => Ok(StatusCode::NO_CONTENT),
         false => Err(Problem::not_found(format!("there is no ban of {who:?}"))),

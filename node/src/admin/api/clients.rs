@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::Value;
 
 use crate::admin::questions::{self, Filter, Kicked, Question, Said};
-use crate::admin::reply::{Asked, Page, Paging, Problem, Reply};
+use crate::admin::reply::{Asked, Named, Page, Paging, Problem, Reply};
 use crate::admin::{Desk, Shared};
 use crate::packet::connect::ClientId;
 
@@ -52,12 +52,12 @@ async fn find(desk: &Desk, id: &str) -> Result<Value, Problem> {
     found.ok_or_else(|| Problem::not_found(format!("no client {id:?} is connected")))
 }
 
-async fn show(State(desk): Shared, Path(id): Path<String>) -> Reply {
+async fn show(State(desk): Shared, Named(id): Named<String>) -> Reply {
     find(&desk, &id).await.map(Json)
 }
 
 /// Disconnects it with 0x98 Administrative action. Its Session stays, and it may come back.
-async fn kick(State(desk): Shared, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+async fn kick(State(desk): Shared, Named(id): Named<String>) -> Result<StatusCode, Problem> {
     match questions::kick(&desk.broker, &id).await {
         Kicked::Told => Ok(StatusCode::NO_CONTENT),
         Kicked::Absent => Err(Problem::not_found(format!("no client {id:?} is connected"))),
@@ -69,7 +69,7 @@ async fn kick(State(desk): Shared, Path(id): Path<String>) -> Result<StatusCode,
 }
 
 /// Also of a Session that is not connected, as far as nodes are told of it.
-async fn subscriptions(State(desk): Shared, Path(id): Path<String>) -> Reply {
+async fn subscriptions(State(desk): Shared, Named(id): Named<String>) -> Reply {
     let filter = Filter { clientid: Some(id.clone()), ..Filter::default() };
     let said = desk.ask_all(&Question::Subscriptions { filter, reach: usize::MAX }).await;
     let mut found: Vec<Value> = Vec::new();

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use crate::admin::questions::{Question, Said};
-use crate::admin::reply::{Problem, Reply};
+use crate::admin::reply::{Named, Problem, Reply};
 use crate::admin::{Desk, Shared};
 
 pub(super) fn routes() -> Router<Arc<Desk>> {
@@ -38,16 +38,16 @@ async fn nodes(State(desk): Shared) -> Reply {
     Ok(Json(json!({ "data": nodes })))
 }
 
-async fn node(State(desk): Shared, Path(id): Path<String>) -> Reply {
+async fn node(State(desk): Shared, Named(id): Named<String>) -> Reply {
     ask(&desk, &id, &Question::Node).await
 }
 
 /// The node lets go of its clients and takes no more, until it ends or `DELETE` calls it off. It answers when it has begun.
-async fn drain(State(desk): Shared, Path(id): Path<String>) -> Reply {
+async fn drain(State(desk): Shared, Named(id): Named<String>) -> Reply {
     ask(&desk, &id, &Question::Drain { off: false }).await
 }
 
-async fn call_off(State(desk): Shared, Path(id): Path<String>) -> Reply {
+async fn call_off(State(desk): Shared, Named(id): Named<String>) -> Reply {
     ask(&desk, &id, &Question::Drain { off: true }).await
 }
 

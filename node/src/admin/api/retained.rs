@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::admin::reply::{Asked, LIMIT_MAX, Problem, Reply, date};
+use crate::admin::reply::{Asked, LIMIT_MAX, Named, Problem, Reply, date};
 use crate::admin::{Desk, Shared};
 use crate::message::Message;
 use crate::topic::filter::TopicFilter;
@@ -67,7 +67,7 @@ fn summary(message: &Message) -> Value {
 }
 
 /// With its payload, in base64, and its properties.
-async fn show(State(desk): Shared, Path(topic): Path<String>) -> Reply {
+async fn show(State(desk): Shared, Named(topic): Named<String>) -> Reply {
     let message = find(&desk, &topic).await?;
     let mut answer = summary(&message);
     answer["payload"] = BASE64.encode(&message.payload).into();
@@ -83,7 +83,7 @@ async fn show(State(desk): Shared, Path(topic): Path<String>) -> Reply {
     Ok(Json(answer))
 }
 
-async fn remove(State(desk): Shared, Path(topic): Path<String>) -> Result<StatusCode, Problem> {
+async fn remove(State(desk): Shared, Named(topic): Named<String>) -> Result<StatusCode, Problem> {
     find(&desk, &topic).await?;
     desk.broker.store().retain(&topic_name(&topic)?, None, desk.broker.clock.now()).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -54,16 +54,25 @@ pub struct Decoder {
     pub ping: Option<Vec<u8>>,
     /// The Client has said Close.
     pub closed: bool,
+    /// What broke the rules behind payload that was good and had to be heard first.
+    pub fault: Option<Fault>,
 }
 
 impl Decoder {
-    /// Takes what was read and leaves the payload of data frames at the beginning of `bytes`: so many.
+    /// Takes what was read and leaves the payload of data frames at the beginning of `bytes`: so many. What comes before a fault counts,
+    /// however the bytes are cut; the fault is in its field then.
     pub fn decode(&mut self, bytes: &mut [u8]) -> Result<usize, Fault> {
         let (mut at, mut end) = (0, 0);
         while at < bytes.len() && !self.closed {
             if self.left == 0 {
-                self.take_head(bytes, &mut at)?;
-                continue;
+                match self.take_head(bytes, &mut at) {
+                    Ok(()) => continue,
+                    Err(fault) if end == 0 => return Err(fault),
+                    Err(fault) => {
+                        self.fault = Some(fault);
+                        break;
+                    }
+                }
             }
             let count = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len() - at);
             self.unmask(&mut bytes[at..at + count]);

@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, 
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
-use frame::{Decoder, Head};
+use frame::{Decoder, Fault, Head};
 
 /// What a Client may ask for; the first of its own that is here is taken. `mqttv3.1` is what 3.1 was called.
 const PROTOCOLS: [&str; 2] = ["mqtt", "mqttv3.1"];
@@ -87,6 +87,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         WebSocket { stream, decoder, head, left, control, status: frame::NORMAL, close_sent: false }
     }
 
+    /// What carried it.
+    pub fn into_inner(self) -> S {
+        self.stream
+    }
+
     fn is_between_frames(&self) -> bool {
         self.left == 0 && self.head.rest().is_empty()
     }
@@ -104,6 +109,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             self.control = Vec::new();
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Our Close frame will say so.
+    fn broken(&mut self, fault: Fault) -> io::Error {
+        self.status = fault.status;
+        io::Error::new(io::ErrorKind::InvalidData, fault.text)
     }
 
     /// Answers the last PING, unless an earlier answer still waits: a Client that does not read gets no more than that one.
@@ -125,6 +136,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WebSocket<S> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if let Some(fault) = this.decoder.fault {
+            return Poll::Ready(Err(this.broken(fault)));
+        }
         // Until there is payload: no bytes would be the end of the stream.
         while !this.decoder.closed && buffer.remaining() > 0 {
             let start = buffer.filled().len();
@@ -137,8 +151,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WebSocket<S> {
             let count = *decoded.as_ref().unwrap_or(&0);
             buffer.set_filled(start + count);
             if let Err(fault) = decoded {
-                this.status = fault.status;
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, fault.text)));
+                return Poll::Ready(Err(this.broken(fault)));
             }
             this.answer_ping(context)?;
             if count > 0 {

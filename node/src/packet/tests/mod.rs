@@ -4,7 +4,6 @@ mod differential;
 mod notation;
 mod refused;
 mod round_trip;
-mod seeds;
 mod strategy;
 mod understood;
 mod within;

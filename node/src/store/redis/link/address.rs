@@ -93,7 +93,7 @@ impl Address {
 }
 
 /// How a node may come in, as far as the URL does not say it.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Access {
     pub user: Option<String>,
     pub password: Option<String>,

@@ -1,13 +1,13 @@
 //! Which primary has which slot, as a Redis Cluster tells it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use redis::{Value, cmd};
 use tokio::time::timeout;
 
-use super::address::Host;
-use super::health::Health;
+use super::address::{Address, Host};
 use super::primary::Primary;
 use super::slots::SLOTS;
 use super::wire::{DialError, Wire, login};
@@ -85,11 +85,10 @@ impl Map {
     }
 }
 
-/// Asks all of these hosts at the same time, and believes the one that has seen the latest election: a primary that was cut off from the
+/// Asks all of these hosts at the same time, each for as long as `deadline`, and believes the one that has seen the latest election: a primary that was cut off from the
 /// others does not know that it is none any more.
-pub(super) async fn ask(health: &Health, hosts: &[Host]) -> Result<Vec<Range>, DialError> {
-    let deadline = health.settings.connect_deadline / 2;
-    let answers = join_all(hosts.iter().map(|host| timeout(deadline, ask_one(health, host)))).await;
+pub(super) async fn ask(address: &Address, deadline: Duration, hosts: &[Host]) -> Result<Vec<Range>, DialError> {
+    let answers = join_all(hosts.iter().map(|host| timeout(deadline, ask_one(address, host)))).await;
     let mut best: Option<(u64, Vec<Range>)> = None;
     let mut why = DialError::Unreachable("no node of the Cluster answers".to_owned());
     for answer in answers.into_iter().flatten() {
@@ -102,8 +101,7 @@ pub(super) async fn ask(health: &Health, hosts: &[Host]) -> Result<Vec<Range>, D
     best.map(|(_, ranges)| ranges).ok_or(why)
 }
 
-async fn ask_one(health: &Health, host: &Host) -> Result<(u64, Vec<Range>), DialError> {
-    let address = health.address();
+async fn ask_one(address: &Address, host: &Host) -> Result<(u64, Vec<Range>), DialError> {
     let mut wire = Wire::open(host, login(address), address.tls.as_ref()).await?;
     let Value::BulkString(info) = wire.query(cmd("CLUSTER").arg("INFO")).await? else { return Err(strange(host)) };
     let info = String::from_utf8_lossy(&info);

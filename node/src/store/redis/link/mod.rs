@@ -5,6 +5,7 @@
 //! | control, to each primary | [`Link::call`]: functions, reads | made again by its task |
 //! | lanes, to each primary | [`Link::write`]: everything that is written for messages, in batches | made again by their tasks |
 //! | apart | [`Link::blocking`], [`Link::subscriber`], [`Link::subscriber_beside`] | whoever asked for one asks again |
+//! | [`single::Single`], without a link | questions beside the Store | made again by the next question |
 //!
 //! Nothing is sent twice: [`LinkError::Unknown`] tells the caller that it may have been done. The design is REDIS.md, sections 1.3, 3 and 5.
 
@@ -21,6 +22,7 @@ mod map;
 mod nodes;
 mod primary;
 pub mod settings;
+pub mod single;
 pub(in crate::store::redis) mod slots;
 pub mod start;
 mod target;

@@ -51,7 +51,7 @@ impl Nodes {
         let mut warnings = Vec::new();
         let map = match &health.address().place {
             Place::Cluster(seeds) => {
-                let ranges = map::ask(&health, seeds).await?;
+                let ranges = map::ask(health.address(), health.settings.connect_deadline / 2, seeds).await?;
                 let mut found = HashMap::new();
                 for (_, _, host) in &ranges {
                     if !found.contains_key(host) {
@@ -303,7 +303,7 @@ impl Nodes {
             let unknown: Vec<_> = seeds.iter().filter(|seed| !hosts.contains(seed)).cloned().collect();
             hosts.extend(unknown);
         }
-        match map::ask(&self.health, &hosts).await {
+        match map::ask(self.health.address(), self.health.settings.connect_deadline / 2, &hosts).await {
             Ok(ranges) => self.draw(&ranges),
             Err(error) => tracing::debug!(%error, "the map of the Redis Cluster is as it was"),
         }
