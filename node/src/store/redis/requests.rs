@@ -113,7 +113,8 @@ impl Requests {
     /// Keeps requests and tells workers of them, in one batch.
     pub async fn add(&self, requests: &[NewRequest], lanes: Lanes, now: Time) -> Result<Vec<Result<Heard, StoreError>>, StoreError> {
         let Some(first) = requests.first() else { return Ok(Vec::new()) };
-        let mut commands = Vec::with_capacity(requests.len() * 5);
+        let each = 2 + usize::from(lanes.stream) + usize::from(lanes.channel);
+        let mut commands = Vec::with_capacity(requests.len() * each + 1);
         for NewRequest { id, context, deadline, ttl, json } in requests {
             commands.push(cmd("SET").arg(self.names.request(id)).arg(&context[..]).arg("PX").arg(ttl.0).take());
             commands.push(cmd("ZADD").arg(self.due_key()).arg(deadline.0).arg(id).take());
@@ -122,21 +123,18 @@ impl Requests {
                 add.arg(self.names.requests_stream()).arg("MAXLEN").arg("~").arg(STREAM_LENGTH_MAX).arg("*").arg(FIELD).arg(json);
                 commands.push(add);
             }
-            commands.push(cmd("ZCOUNT").arg(self.names.workers()).arg(now.0).arg("+inf").take());
             if lanes.channel {
                 commands.push(cmd("PUBLISH").arg(self.names.requests()).arg(json).take());
             }
         }
-        let each = commands.len() / requests.len();
-        let replies = self.link.write(shard(&first.id), commands).await?;
+        // Once for all of them, and after them.
+        commands.push(cmd("ZCOUNT").arg(self.names.workers()).arg(now.0).arg("+inf").take());
+        let mut replies = self.link.write(shard(&first.id), commands).await?;
+        let workers = number(&replies.pop().ok_or(StoreError::Unavailable)?.map_err(LinkError::from)?)?;
         let heard = replies.chunks(each).map(|replies| {
-            let reply = |at: usize| replies[at].clone().map_err(LinkError::from).map_err(StoreError::from);
-            for at in 0..each {
-                reply(at)?;
-            }
-            let workers = if lanes.stream { number(&reply(2 + usize::from(lanes.stream))?)? } else { 0 };
-            let channel = if lanes.channel { number(&reply(each - 1)?)? } else { 0 };
-            Ok(Heard { channel, workers })
+            let replies = replies.iter().cloned().collect::<Result<Vec<_>, _>>().map_err(LinkError::from)?;
+            let channel = if lanes.channel { number(&replies[each - 1])? } else { 0 };
+            Ok(Heard { channel, workers: if lanes.stream { workers } else { 0 } })
         });
         Ok(heard.collect())
     }
