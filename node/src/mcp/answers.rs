@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use mcp_worker_sdk::wire::ResponseMessage;
+use serde::{Deserialize, Serialize};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::mcp::context::{Context, Trouble};
@@ -24,6 +25,13 @@ pub(super) struct Answer {
     pub(super) entry: Option<String>,
     /// Another node had read it, and did not finish.
     pub(super) again: bool,
+}
+
+/// An answer of the stream that another node has read and this one is to forward.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Handed {
+    pub(super) entry: String,
+    pub(super) response: ResponseMessage,
 }
 
 /// Reads an answer; one that is not readable changes nothing.

@@ -281,6 +281,9 @@ impl Mcp {
                     return;
                 }
             }
+            if mcp.settings.lanes.channel && redis.is_heard_elsewhere().await {
+                return;
+            }
             mcp.end(&redis, &id, Trouble::NoWorker).await;
         });
     }

@@ -74,7 +74,7 @@ fn workers_answer_however_redis_is_deployed() {
                 client.send(request(&format!("{delivery:?}"), number.to_string(), "replies", "d").qos(0));
             }
             let came: BTreeSet<_> = (0..50).map(|_| client.hear().payload).collect();
-            assert_eq!(came.len(), 50, "{kind:?} {delivery:?}");
+            assert_eq!(came.len(), 50, "{kind:?} {delivery:?}: {came:?}");
             client.ask(request("parts", "", "replies", "d"));
             assert_eq!([client.hear().payload, client.hear().payload], ["1", "2"], "{kind:?} {delivery:?}");
             assert_eq!(worker.stats().answered, 51);

@@ -21,6 +21,9 @@ use crate::time::{Span, Time};
 /// Entries of the stream of requests, and of the stream of answers; older ones are trimmed.
 const STREAM_LENGTH_MAX: usize = 100_000;
 
+/// What `mqttd.lua` keeps of a claim before the context, in bytes.
+const CLAIM_BYTES: usize = 32;
+
 /// The group of all nodes at the stream of answers.
 const GROUP: &str = "nodes";
 
@@ -137,6 +140,25 @@ impl Requests {
             Ok(Heard { channel, workers: if lanes.stream { workers } else { 0 } })
         });
         Ok(heard.collect())
+    }
+
+    /// Whether somebody subscribes to the channel of requests at another server than the one that was asked to publish.
+    pub async fn is_heard_elsewhere(&self) -> bool {
+        if !self.link.is_cluster() {
+            return false;
+        }
+        let mut ask = cmd("PUBSUB");
+        ask.arg("NUMSUB").arg(self.names.requests());
+        let told = self.link.call_all(ask).await.unwrap_or_default(); // a word too many is better than none
+        told.into_iter().any(|told| matches!(told, Value::Array(told) if matches!(told.get(1), Some(Value::Int(1..)))))
+    }
+
+    /// The context of a request, which stays.
+    pub async fn context(&self, id: &str) -> Result<Option<Bytes>, StoreError> {
+        match self.link.call(cmd("GET").arg(self.names.request(id)).take()).await? {
+            Value::Nil => Ok(None),
+            kept => Ok(bytes(kept)?.get(CLAIM_BYTES..).map(Bytes::copy_from_slice)),
+        }
     }
 
     /// Takes a request to answer it, until `until`: who has not finished it by then may be dead. `parts` of the answer have to be forwarded before.

@@ -68,7 +68,7 @@ const NEEDED: &[&str] = &[
     "PING",
     "TIME",
 ];
-const NEEDED_OF_CLUSTER: &[&str] = &["ASKING", "CLUSTER INFO", "CLUSTER SLOTS"];
+const NEEDED_OF_CLUSTER: &[&str] = &["ASKING", "CLUSTER INFO", "CLUSTER SLOTS", "PUBSUB NUMSUB C"];
 const NEEDED_FOR_REPLICAS: &[&str] = &["WAIT 1 1"];
 
 /// What a user is given: the line of `ACL SETUSER`, without name and password.
@@ -84,7 +84,7 @@ fn command(line: &str) -> String {
     let mut words = line.split(' ');
     let name = words.next().unwrap_or_default().to_lowercase();
     match (&*name, words.next()) {
-        ("function" | "cluster" | "memory" | "xgroup" | "xinfo", Some(part)) => format!("{name}|{}", part.to_lowercase()),
+        ("function" | "cluster" | "memory" | "pubsub" | "xgroup" | "xinfo", Some(part)) => format!("{name}|{}", part.to_lowercase()),
         _ => name,
     }
 }
