@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 
 use mqttd_tests::redis::Redis;
 
-/// An answer that is not there by then is lost, unless it comes before the end.
+/// A single answer that is not there by then is lost, unless it comes before the end.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What nobody answers at all.
-const LOST_ALL: Duration = Duration::from_secs(60);
+/// When nothing has come for so long, nothing will.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// How long many requests may take.
+const RUN_MAX: Duration = Duration::from_secs(120);
 
 /// How much is asked.
 #[derive(Clone, Copy)]
@@ -52,19 +55,27 @@ pub(crate) fn measure(redis: &Redis, processes: &[u32], from: SocketAddr, to: So
     let (started, mut last, mut heard_of, mut out) = (Instant::now(), Instant::now(), 0, VecDeque::new());
     let mut next = amount.round_trips;
     let all = amount.round_trips + amount.requests;
-    while (next < all || !out.is_empty()) && started.elapsed() < LOST_ALL {
+    let mut highest = 0;
+    // Until all were asked and answered, or nothing comes any more.
+    while heard_of < amount.requests && started.elapsed() < RUN_MAX {
         while next < all && out.len() < amount.window {
             requester.ask(next);
-            out.push_back((next, Instant::now()));
+            out.push_back(next);
             next += 1;
         }
-        if let Some(heard) = requester.hear(Duration::from_millis(100)) {
-            heard_of += u32::from(heard >= amount.round_trips && !answered[heard as usize]);
-            answered[heard as usize] = true;
-            last = Instant::now();
+        match requester.hear(SILENCE) {
+            Some(heard) => {
+                heard_of += u32::from(heard >= amount.round_trips && !answered[heard as usize]);
+                answered[heard as usize] = true;
+                highest = highest.max(heard);
+                last = Instant::now();
+            }
+            None if next == all => break,
+            None => out.clear(),
         }
-        // What was answered makes room, and so does what is given up; the oldest comes first, so one that is late holds up nobody for long.
-        while out.front().is_some_and(|(number, asked)| answered[*number as usize] || asked.elapsed() > PATIENCE) {
+        // What was answered makes room; so does what many later ones have overtaken, which is lost, or it would slow down the rest.
+        let overtaken = highest.saturating_sub(amount.window as u32 / 2);
+        while out.front().is_some_and(|number| answered[*number as usize] || *number < overtaken) {
             out.pop_front();
         }
     }

@@ -51,7 +51,11 @@ pub(super) async fn forward(mcp: &Arc<Mcp>, redis: &Requests, answers: Vec<Answe
     for answer in answers {
         by_request.entry(answer.response.correlation_id.clone()).or_default().push(answer);
     }
-    let each = by_request.into_values().map(|answers| of_request(mcp, redis, answers));
+    let each = by_request.into_values().map(|mut answers| {
+        // Other nodes hand them over in any order, and one would wait for another that is behind it. Those without a number stay as they came.
+        answers.sort_by_key(|answer| (answer.response.is_final, answer.response.part.unwrap_or(0)));
+        of_request(mcp, redis, answers)
+    });
     let done: Vec<String> = join_all(each).await.into_iter().flatten().collect();
     let _ = redis.acknowledge(&done).await; // read again, and found to be answered
 }
