@@ -14,9 +14,11 @@ use crate::mcp::{CLAIM, Mcp};
 use crate::metrics::Metrics;
 use crate::store::redis::requests::{Claim, Requests};
 
-/// How long the parts before a part, or before an answer, may take to be forwarded by other nodes, and how often this is looked at.
-const ORDER_PATIENCE: Duration = Duration::from_secs(1);
-const ORDER_LOOK: Duration = Duration::from_millis(5);
+/// How long the parts before a part, or before an answer, may take: longer than those of a dead node take to be found by another.
+const ORDER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often this is looked at.
+const ORDER_LOOK: Duration = Duration::from_millis(10);
 
 /// An answer, and its place in the stream if it came that way.
 #[derive(Debug)]
@@ -52,8 +54,10 @@ pub(super) async fn forward(mcp: &Arc<Mcp>, redis: &Requests, answers: Vec<Answe
         by_request.entry(answer.response.correlation_id.clone()).or_default().push(answer);
     }
     let each = by_request.into_values().map(|mut answers| {
-        // Other nodes hand them over in any order, and one would wait for another that is behind it. Those without a number stay as they came.
-        answers.sort_by_key(|answer| (answer.response.is_final, answer.response.part.unwrap_or(0)));
+        // Other nodes hand them over in any order, and one would wait for another that is behind it. Those without numbers stay as they came.
+        if answers.iter().all(|answer| answer.response.part.is_some()) {
+            answers.sort_by_key(|answer| (answer.response.is_final, answer.response.part));
+        }
         of_request(mcp, redis, answers)
     });
     let done: Vec<String> = join_all(each).await.into_iter().flatten().collect();
