@@ -11,6 +11,9 @@ pub(crate) enum Kind {
     Filter(String),
     NoRoute,
     Address(String),
+    /// Of an MCP server.
+    #[cfg(feature = "rmcp-http")]
+    Url(String, String),
     Redis(redis::RedisError),
     /// Its code, and what it said.
     Refused(String, String),
@@ -22,7 +25,12 @@ pub(crate) enum Kind {
 impl Error {
     /// The builder was given something that cannot work; trying again does not help.
     pub fn is_configuration(&self) -> bool {
-        matches!(self.0, Kind::Filter(_) | Kind::NoRoute | Kind::Address(_))
+        match self.0 {
+            Kind::Filter(_) | Kind::NoRoute | Kind::Address(_) => true,
+            #[cfg(feature = "rmcp-http")]
+            Kind::Url(..) => true,
+            _ => false,
+        }
     }
 
     /// Redis could not be reached, or refused.
@@ -60,13 +68,15 @@ impl From<std::io::Error> for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::Filter(filter) => write!(f, "{filter:?} is no Topic Filter"),
-            Kind::NoRoute => f.write_str("a worker needs at least one route"),
+            Kind::Filter(filter) => write!(f, "{filter:?} is no Topic Filter: # stands only at the end, and # and + only for whole levels"),
+            Kind::NoRoute => f.write_str("a worker needs at least one route: .route(\"devices/+/echo\", handler)"),
             Kind::Address(why) => write!(f, "the address of Redis: {why}"),
+            #[cfg(feature = "rmcp-http")]
+            Kind::Url(url, why) => write!(f, "the address of an MCP server, {url:?}: {why}"),
             Kind::Redis(error) => write!(f, "Redis: {error}"),
             Kind::Refused(_, text) => write!(f, "Redis: {text}"),
-            Kind::Timeout => f.write_str("Redis does not answer"),
-            Kind::NoPrimary => f.write_str("no Sentinel knows the primary"),
+            Kind::Timeout => f.write_str("Redis does not answer in time: is it there, and is nothing between that swallows packets?"),
+            Kind::NoPrimary => f.write_str("no Sentinel that answers knows the primary: are its name and their addresses right?"),
             Kind::Io(error) => error.fmt(f),
         }
     }

@@ -17,6 +17,7 @@ pub type Answering = Pin<Box<dyn Future<Output = Result<Reply, Failure>> + Send>
 ///
 /// It is called beside itself, as often as the concurrency of the worker allows. A future that is dropped has been cancelled.
 pub trait Handler: Send + Sync + 'static {
+    /// Begins to answer; the future does the rest.
     fn call(&self, request: Request) -> Answering;
 }
 
@@ -76,6 +77,19 @@ where
 }
 
 /// A handler that is a [`tower::Service`], with all layers that it stands in. It is cloned for every request.
+///
+/// ```
+/// use mcp_worker_sdk::testing::FakeBroker;
+/// use mcp_worker_sdk::{Failure, Reply, Request, service};
+/// use tower::ServiceExt;
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let echo = tower::service_fn(|r: Request| async move { Ok::<_, Failure>(Reply::new(r.payload)) });
+/// let signed = echo.map_response(|reply| reply.with_user_property("by", "tower"));
+/// let broker = FakeBroker::new().route("echo", service(signed));
+/// assert_eq!(broker.request("echo", "hi").await.unwrap().user_properties, [("by".into(), "tower".into())]);
+/// # }
+/// ```
 #[cfg(feature = "tower")]
 pub fn service<S>(service: S) -> Service<S>
 where

@@ -1,9 +1,10 @@
 #![doc = include_str!("../README.md")]
+#![warn(missing_docs)]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "a test has the clock of everybody"))]
 
 mod error;
 mod handler;
-#[cfg(any(feature = "rmcp", feature = "rmcp-child-process"))]
+#[cfg(any(feature = "rmcp", feature = "rmcp-child-process", feature = "rmcp-http"))]
 pub mod mcp;
 mod reply;
 mod request;

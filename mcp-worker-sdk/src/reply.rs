@@ -8,7 +8,9 @@ use bytes::Bytes;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reply {
+    /// What the requester gets.
     pub payload: Bytes,
+    /// Its Content Type, as `application/json`.
     pub content_type: Option<String>,
     /// In this order; a name may stand more than once.
     pub user_properties: Vec<(String, String)>,
@@ -17,6 +19,7 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// These bytes, and nothing besides.
     pub fn new(payload: impl Into<Bytes>) -> Reply {
         Reply { payload: payload.into(), ..Reply::default() }
     }
@@ -35,11 +38,13 @@ impl Reply {
         Reply { is_none: true, ..Reply::default() }
     }
 
+    /// The same with this Content Type.
     pub fn with_content_type(mut self, content_type: impl Into<String>) -> Reply {
         self.content_type = Some(content_type.into());
         self
     }
 
+    /// The same with one User Property more.
     pub fn with_user_property(mut self, name: impl Into<String>, value: impl Into<String>) -> Reply {
         self.user_properties.push((name.into(), value.into()));
         self
@@ -55,6 +60,7 @@ impl Reply {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Failure {
+    /// What the requester is told.
     pub message: String,
     /// Another worker, or this one a little later, shall try; when no attempt is left the requester is told.
     pub retry: bool,
@@ -80,6 +86,7 @@ impl<E: Display> From<E> for Failure {
 
 /// What a handler may return.
 pub trait IntoReply {
+    /// What becomes of it: an answer, or why there is none.
     fn into_reply(self) -> Result<Reply, Failure>;
 }
 

@@ -21,7 +21,9 @@ pub struct Request {
     pub topic: String,
     /// What the wildcards of the route stand for: one for each `+`, and one for `#` with all the levels it took.
     pub params: Vec<String>,
+    /// What is asked.
     pub payload: Bytes,
+    /// The Content Type of the payload, if the requester said one.
     pub content_type: Option<String>,
     /// In the order in which they were sent; a name may stand more than once.
     pub user_properties: Vec<(String, String)>,

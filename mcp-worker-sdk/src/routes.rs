@@ -34,10 +34,12 @@ impl Routes {
         true
     }
 
+    /// Whether nothing can be answered.
     pub fn is_empty(&self) -> bool {
         self.routes.is_empty()
     }
 
+    /// The Topic Filters, in the order in which they were added.
     pub fn filters(&self) -> impl Iterator<Item = &str> {
         self.routes.iter().map(|(filter, _)| filter.as_str())
     }

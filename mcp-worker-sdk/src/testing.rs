@@ -34,7 +34,9 @@ pub struct FakeBroker {
 /// All that a requester gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
+    /// What came before the result.
     pub parts: Vec<Reply>,
+    /// The answer, or what the requester would be told in its place.
     pub result: Result<Reply, Failure>,
 }
 
@@ -47,6 +49,7 @@ pub struct Pending {
 }
 
 impl FakeBroker {
+    /// One that answers nothing yet.
     pub fn new() -> FakeBroker {
         FakeBroker::default()
     }

@@ -1,5 +1,7 @@
 //! The contract: what nodes and workers say to each other by way of Redis. `WORKERS.md` tells it for other languages.
 
+#![allow(missing_docs, reason = "WORKERS.md says what each field is")]
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;

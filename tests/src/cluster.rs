@@ -292,6 +292,10 @@ impl Node {
         until("the node ends", || process.try_wait().expect("a child can be waited for").is_some_and(|status| status.success()));
     }
 
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
     pub fn runs(&mut self) -> bool {
         self.process.try_wait().expect("a child can be waited for").is_none()
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -31,6 +31,18 @@ const PROGRESS_MAX: usize = 64;
 /// All requests go to one process, which is started at the first of them and again when it ends, each time a little later; meanwhile they
 /// are answered with a JSON-RPC error -32000. JSON-RPC ids and progress tokens are mapped, for two clients may use the same. What is in the
 /// messages is passed on, whatever the method. `initialize` is answered with what the server said when it was started.
+///
+/// ```
+/// use mcp_worker_sdk::{Worker, mcp};
+///
+/// # fn main() -> Result<(), mcp_worker_sdk::Error> {
+/// let mut command = tokio::process::Command::new("python3");
+/// command.arg("server.py");
+/// let worker = Worker::builder().route("agents/program/mcp", mcp::child_process(command)).build()?;
+/// # drop(worker);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Panics
 /// When the first request comes outside of a Tokio runtime.
@@ -114,12 +126,8 @@ impl Upstream {
             Ok(State::Up(info)) => info,
             _ => return Ok(error_reply(&id, code::UNAVAILABLE, "upstream unavailable")),
         };
-        if let (true, Some(mut info)) = (method == "initialize", info) {
-            let asked = object.get("params").and_then(|params| params.get("protocolVersion")).and_then(Value::as_str);
-            if let Some(info) = info.as_object_mut() {
-                info.insert("protocolVersion".to_owned(), json_rpc::negotiated(asked).into());
-            }
-            return Ok(json_rpc::reply(&json!({ "jsonrpc": "2.0", "id": id, "result": info })));
+        if let (true, Some(info)) = (method == "initialize", info) {
+            return Ok(json_rpc::initialize_reply(&id, &object, info));
         }
         json_rpc::trace(&mut object, request.traceparent.as_ref());
         let (mut asked, progress) = self.ask(object);
@@ -144,9 +152,7 @@ impl Upstream {
     /// Sends a request under an id of our own.
     fn ask(&self, mut object: Map<String, Value>) -> (Asked<'_>, mpsc::Receiver<Value>) {
         let id = self.last_id.fetch_add(1, Relaxed) + 1;
-        object.insert("id".to_owned(), id.into());
-        let meta = object.get_mut("params").and_then(|params| params.get_mut("_meta")).and_then(Value::as_object_mut);
-        let token = meta.and_then(|meta| meta.get_mut("progressToken")).map(|token| std::mem::replace(token, id.into()));
+        let token = json_rpc::rename(&mut object, id);
         let (answer, answered) = oneshot::channel();
         let (progress, told) = mpsc::channel(PROGRESS_MAX);
         self.pending().insert(id, Pending { answer, progress, token });
@@ -189,9 +195,7 @@ impl Drop for Asked<'_> {
     fn drop(&mut self) {
         let pending = self.upstream.pending().remove(&self.id);
         if !self.is_done && pending.is_some() {
-            let params = json!({ "requestId": self.id, "reason": "nobody waits for it any more" });
-            let cancel = json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": params });
-            let _ = self.upstream.lines.try_send(cancel); // it works for nothing
+            let _ = self.upstream.lines.try_send(json_rpc::cancel(self.id)); // else it works for nothing
         }
     }
 }
@@ -253,9 +257,7 @@ async fn write(input: &mut ChildStdin, message: &Value) -> std::io::Result<()> {
 
 /// What the server says to `initialize`; `None`: it knows none, and needs none.
 async fn initialize(input: &mut ChildStdin, output: &mut tokio::io::Lines<BufReader<ChildStdout>>) -> std::io::Result<Option<Value>> {
-    let info = json!({ "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION") });
-    let params = json!({ "protocolVersion": json_rpc::negotiated(None), "capabilities": {}, "clientInfo": info });
-    write(input, &json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params })).await?;
+    write(input, &json_rpc::initialize()).await?;
     while let Some(line) = output.next_line().await? {
         let Ok(Value::Object(mut message)) = serde_json::from_str(&line) else { continue };
         if message.contains_key("method") || message.get("id").and_then(Value::as_u64) != Some(0) {
@@ -263,7 +265,7 @@ async fn initialize(input: &mut ChildStdin, output: &mut tokio::io::Lines<BufRea
         }
         let result = message.remove("result");
         if result.is_some() {
-            write(input, &json!({ "jsonrpc": "2.0", "method": "notifications/initialized" })).await?;
+            write(input, &json_rpc::initialized()).await?;
         }
         return Ok(result);
     }

@@ -1,14 +1,14 @@
 //! As much of JSON-RPC 2.0 as whoever passes it on has to know.
 
+#![allow(dead_code, reason = "not every feature has a use for each")]
+
 use serde_json::{Map, Value, json};
 
 use crate::reply::Reply;
 
 /// The newest revision that begins with `initialize`, and all before it.
-#[cfg(any(feature = "rmcp", feature = "rmcp-child-process"))]
 pub(super) const WITH_INITIALIZE: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
 
-#[allow(dead_code, reason = "not every feature has a use for each")]
 pub(super) mod code {
     pub(crate) const UNAVAILABLE: i64 = -32000;
     pub(crate) const PARSE: i64 = -32700;
@@ -52,10 +52,43 @@ pub(super) fn error_reply(id: &Value, code: i64, message: &str) -> Reply {
 }
 
 /// The revision that the answer to `initialize` names: what the client asked for, if that has an `initialize` at all.
-#[cfg(any(feature = "rmcp", feature = "rmcp-child-process"))]
 pub(super) fn negotiated(asked: Option<&str>) -> &'static str {
     let known = WITH_INITIALIZE.into_iter().find(|known| asked == Some(known));
     known.unwrap_or(WITH_INITIALIZE[0])
+}
+
+/// What is said to a server of the era of `initialize`, under the id 0.
+pub(super) fn initialize() -> Value {
+    let info = json!({ "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION") });
+    let params = json!({ "protocolVersion": negotiated(None), "capabilities": {}, "clientInfo": info });
+    json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params })
+}
+
+/// And then, when it has answered.
+pub(super) fn initialized() -> Value {
+    json!({ "jsonrpc": "2.0", "method": "notifications/initialized" })
+}
+
+/// Answers the `initialize` of a client with what the server said to ours.
+pub(super) fn initialize_reply(id: &Value, asked: &Map<String, Value>, mut said: Value) -> Reply {
+    let version = asked.get("params").and_then(|params| params.get("protocolVersion")).and_then(Value::as_str);
+    if let Some(said) = said.as_object_mut() {
+        said.insert("protocolVersion".to_owned(), negotiated(version).into());
+    }
+    reply(&json!({ "jsonrpc": "2.0", "id": id, "result": said }))
+}
+
+/// Has somebody told that nobody waits for this request any more.
+pub(super) fn cancel(id: u64) -> Value {
+    let params = json!({ "requestId": id, "reason": "nobody waits for it any more" });
+    json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": params })
+}
+
+/// Gives a request an id of our own, which is also its progress token if it has one: two clients may use the same. Returns their token.
+pub(super) fn rename(object: &mut Map<String, Value>, id: u64) -> Option<Value> {
+    object.insert("id".to_owned(), id.into());
+    let meta = object.get_mut("params").and_then(|params| params.get_mut("_meta")).and_then(Value::as_object_mut);
+    meta.and_then(|meta| meta.get_mut("progressToken")).map(|token| std::mem::replace(token, id.into()))
 }
 
 /// `params._meta`, made if it is not there.

@@ -5,11 +5,21 @@
 
 #[cfg(feature = "rmcp-child-process")]
 mod child_process;
+#[cfg(feature = "rmcp-http")]
+mod events;
+#[cfg(feature = "rmcp-http")]
+mod http;
 mod json_rpc;
 #[cfg(feature = "rmcp")]
 mod server;
 
 #[cfg(feature = "rmcp-child-process")]
 pub use child_process::{ChildProcess, child_process};
+#[cfg(feature = "rmcp-http")]
+pub use http::{Http, http};
 #[cfg(feature = "rmcp")]
 pub use server::{Server, server};
+
+/// Where a request of the stateless revision says which it is.
+#[cfg(any(feature = "rmcp", feature = "rmcp-http"))]
+const VERSION: &str = "io.modelcontextprotocol/protocolVersion";

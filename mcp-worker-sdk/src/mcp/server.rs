@@ -8,18 +8,41 @@ use rmcp::service::{RoleServer, serve_directly};
 use rmcp::transport::OneshotTransport;
 use serde_json::Value;
 
+use super::VERSION;
 use super::json_rpc::{self, Message, code, error_reply};
 use crate::handler::{Answering, Handler};
 use crate::reply::{Failure, Reply};
 use crate::request::Request;
 
-/// Where a request of the stateless revision says which it is.
-const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
-
 /// Has requests answered by an MCP server. It is cloned for every request, as one that is behind HTTP would be.
 ///
 /// Its progress notifications are parts of the answer. What it asks of clients (sampling, roots, elicitation by request) has no way to them:
 /// that needs a session, which MCP has given up.
+///
+/// ```
+/// use mcp_worker_sdk::{Worker, mcp};
+/// use rmcp::{handler::server::wrapper::Parameters, schemars, tool, tool_router};
+///
+/// #[derive(serde::Deserialize, schemars::JsonSchema)]
+/// struct Add { a: i64, b: i64 }
+///
+/// #[derive(Clone)]
+/// struct Calculator;
+///
+/// #[tool_router(server_handler)]
+/// impl Calculator {
+///     #[tool(description = "Add two numbers")]
+///     fn add(&self, Parameters(Add { a, b }): Parameters<Add>) -> String {
+///         (a + b).to_string()
+///     }
+/// }
+///
+/// # fn main() -> Result<(), mcp_worker_sdk::Error> {
+/// let worker = Worker::builder().route("agents/calc/mcp", mcp::server(Calculator)).build()?;
+/// # drop(worker);
+/// # Ok(())
+/// # }
+/// ```
 pub fn server<S: ServerHandler + Clone>(server: S) -> Server<S> {
     Server { server }
 }

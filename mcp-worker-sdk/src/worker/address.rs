@@ -1,9 +1,11 @@
-//! Where Redis is, and a connection to it.
+//! Where Redis is, and connections to it.
 
 use std::time::Duration;
 
 use redis::aio::{MultiplexedConnection, PubSub};
-use redis::{AsyncConnectionConfig, Client};
+use redis::cluster::{ClusterClient, ClusterClientBuilder};
+use redis::cluster_async::ClusterConnection;
+use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline, RedisResult, TlsCertificates};
 use tokio::time::timeout;
 
 use crate::error::{Error, Kind};
@@ -11,97 +13,214 @@ use crate::error::{Error, Kind};
 /// How long an attempt to connect may take.
 const CONNECT: Duration = Duration::from_secs(3);
 
-/// `redis://`, `rediss://` or `redis+sentinel://[user:password@]host:port,…/master[/db]`.
-#[derive(Clone, Debug)]
+/// How long the client of a Cluster waits for a reply. Whoever asks has a deadline that is shorter.
+const CLUSTER_REPLY: Duration = Duration::from_secs(10);
+
+/// As often the client of a Cluster follows a redirection, or looks for the primary that came after a dead one, before it gives up.
+const CLUSTER_RETRIES: u32 = 8;
+
+const PORT: u16 = 6379;
+const SENTINEL_PORT: u16 = 26379;
+
+/// What is to be known of Redis besides its address.
+#[derive(Clone, Default)]
+pub(crate) struct Access {
+    /// Wins over the one in the URL.
+    pub(crate) password: Option<String>,
+    /// User name and password of the Sentinels, which have users of their own.
+    pub(crate) sentinel: Option<(String, String)>,
+    /// Whom to trust, and what to show; `None`: the authorities of this machine.
+    pub(crate) certificates: Option<TlsCertificates>,
+}
+
+/// As the nodes take it: `redis://[user:password@]host[:port][/db]`, `redis+sentinel://[…@]host[:port],…/master[/db]` or
+/// `redis+cluster://[…@]host[:port],…`, each with `rediss` for TLS.
+#[derive(Clone)]
 pub(crate) enum Address {
     Direct(Client),
     Sentinel {
         sentinels: Vec<Client>,
         master: String,
-        /// What stands between scheme and host, and behind the port.
-        login: String,
-        database: String,
+        primary: Server,
+    },
+    Cluster {
+        client: ClusterClient,
+        /// Any of them hears what is published at one.
+        servers: Vec<Client>,
     },
 }
 
-impl Address {
-    /// A password that is given besides wins over one in the URL.
-    pub(crate) fn parse(url: &str, password: Option<&str>) -> Result<Address, Error> {
-        let fault = |why: &str| Error::from(Kind::Address(why.to_owned()));
-        let open = |url: &str| Client::open(url).map_err(|error| fault(&error.to_string()));
-        let with_password = password.map(|password| with_password(url, password));
-        let url = with_password.as_deref().unwrap_or(url);
-        let Some((scheme, rest)) = url.split_once("://") else { return Err(fault("it begins with redis:// or the like")) };
-        match scheme {
-            "redis" | "rediss" => {
-                if scheme == "rediss" {
-                    // Somebody may have chosen another one for this process: theirs is as good.
-                    let _ = rustls::crypto::ring::default_provider().install_default();
-                }
-                Ok(Address::Direct(open(url)?))
-            }
-            "redis+sentinel" => {
-                let (login, rest) = rest.rsplit_once('@').map_or((String::new(), rest), |(login, rest)| (format!("{login}@"), rest));
-                let (hosts, path) = rest.split_once('/').ok_or_else(|| fault("the name of the master is missing"))?;
-                let (master, database) = path.split_once('/').unwrap_or((path, "0"));
-                let host = |host: &str| open(&format!("redis://{host}{}", if host.contains(':') { "" } else { ":26379" }));
-                let sentinels = hosts.split(',').map(host).collect::<Result<_, _>>()?;
-                Ok(Address::Sentinel { sentinels, master: master.to_owned(), login, database: database.to_owned() })
-            }
-            "redis+cluster" => Err(fault("Redis Cluster is not built yet: name one Redis, or Sentinels")),
-            _ => Err(fault("it begins with redis://, rediss:// or redis+sentinel://")),
+/// How to come in at a server.
+#[derive(Clone)]
+pub(crate) struct Server {
+    scheme: &'static str,
+    /// What stands between scheme and host.
+    login: String,
+    database: String,
+    certificates: Option<TlsCertificates>,
+}
+
+impl Server {
+    fn url(&self, host: &str) -> String {
+        format!("{}://{}{host}/{}", self.scheme, self.login, self.database)
+    }
+
+    fn at(&self, host: &str) -> RedisResult<Client> {
+        match &self.certificates {
+            Some(certificates) => Client::build_with_tls(self.url(host), certificates.clone()),
+            None => Client::open(self.url(host)),
         }
-    }
-
-    /// The primary, as it is now.
-    async fn primary(&self) -> Result<Client, Error> {
-        let Address::Sentinel { sentinels, master, login, database } = self else {
-            let Address::Direct(client) = self else { return Err(Kind::NoPrimary.into()) };
-            return Ok(client.clone());
-        };
-        for sentinel in sentinels {
-            let asked = async {
-                let mut connection = sentinel.get_multiplexed_async_connection().await?;
-                redis::cmd("SENTINEL")
-                    .arg("GET-MASTER-ADDR-BY-NAME")
-                    .arg(master)
-                    .query_async::<Option<(String, u16)>>(&mut connection)
-                    .await
-            };
-            if let Ok(Ok(Some((host, port)))) = timeout(CONNECT, asked).await {
-                return Ok(Client::open(format!("redis://{login}{host}:{port}/{database}"))?);
-            }
-        }
-        Err(Kind::NoPrimary.into())
-    }
-
-    /// Its callers have deadlines of their own.
-    pub(crate) async fn connect(&self) -> Result<MultiplexedConnection, Error> {
-        let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(Some(CONNECT));
-        let connecting = async { Ok(self.primary().await?.get_multiplexed_async_connection_with_config(&config).await?) };
-        timeout(2 * CONNECT, connecting).await.unwrap_or_else(|_| Err(Kind::Timeout.into()))
-    }
-
-    pub(crate) async fn subscriber(&self) -> Result<PubSub, Error> {
-        let connecting = async { Ok(self.primary().await?.get_async_pubsub().await?) };
-        timeout(2 * CONNECT, connecting).await.unwrap_or_else(|_| Err(Kind::Timeout.into()))
     }
 }
 
-/// The URL with this password in the place that it has for one.
-fn with_password(url: &str, password: &str) -> String {
+impl Address {
+    pub(crate) fn parse(url: &str, access: Access) -> Result<Address, Error> {
+        let fault = |why: &str| Error::from(Kind::Address(why.to_owned()));
+        let refused = |error: redis::RedisError| fault(&error.to_string());
+        let (scheme, rest) = url.split_once("://").ok_or_else(|| fault(SCHEMES))?;
+        let (login, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
+        let login = access.password.map_or_else(|| login.to_owned(), |password| with_password(login, &password));
+        let login = if login.is_empty() { login } else { login + "@" };
+        let (hosts, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let is_tls = scheme.starts_with("rediss");
+        if is_tls {
+            // Somebody may have chosen another one for this process: theirs is as good.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        } else if access.certificates.is_some() {
+            return Err(fault("there are certificates, but it says nothing of TLS: write rediss://"));
+        }
+        let kind = scheme.replacen("rediss", "redis", 1);
+        let (master, database) = match kind.as_str() {
+            "redis+sentinel" => path.split_once('/').unwrap_or((path, "")),
+            _ => ("", path),
+        };
+        let scheme = if is_tls { "rediss" } else { "redis" };
+        let server = Server { scheme, login, database: database.to_owned(), certificates: access.certificates };
+        let servers =
+            |server: &Server, port| hosts.split(',').map(|host| server.at(&with_port(host, port))).collect::<RedisResult<Vec<_>>>();
+        match kind.as_str() {
+            "redis" if hosts.contains(',') => {
+                Err(fault("several servers are those of a Cluster, redis+cluster://…, or Sentinels, redis+sentinel://…/master"))
+            }
+            "redis" => Ok(Address::Direct(servers(&server, PORT).map_err(refused)?.remove(0))),
+            "redis+sentinel" if master.is_empty() => Err(fault("the name of the master is missing: redis+sentinel://host:port/master")),
+            "redis+sentinel" => {
+                let login = access.sentinel.map_or_else(String::new, |(user, password)| with_password(&user, &password) + "@");
+                let sentinel = Server { login, database: String::new(), ..server.clone() };
+                server.at("localhost").map_err(refused)?; // what is wrong with it is said now
+                Ok(Address::Sentinel {
+                    sentinels: servers(&sentinel, SENTINEL_PORT).map_err(refused)?,
+                    master: master.to_owned(),
+                    primary: server,
+                })
+            }
+            "redis+cluster" if !["", "0"].contains(&database) => Err(fault("a Redis Cluster has no databases but 0")),
+            "redis+cluster" => {
+                let urls: Vec<_> = hosts.split(',').map(|host| server.url(&with_port(host, PORT))).collect();
+                let client = ClusterClientBuilder::new(urls).connection_timeout(CONNECT).response_timeout(CLUSTER_REPLY);
+                let client = client.retries(CLUSTER_RETRIES);
+                let client = match &server.certificates {
+                    Some(certificates) => client.certs(certificates.clone()),
+                    None => client,
+                };
+                Ok(Address::Cluster { client: client.build().map_err(refused)?, servers: servers(&server, PORT).map_err(refused)? })
+            }
+            _ => Err(fault(SCHEMES)),
+        }
+    }
+
+    /// Its callers have deadlines of their own.
+    pub(crate) async fn connect(&self) -> Result<Connection, Error> {
+        let connecting = async {
+            if let Address::Cluster { client, .. } = self {
+                return Ok(Connection::Cluster(client.get_async_connection().await?));
+            }
+            let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(Some(CONNECT));
+            Ok(Connection::Server(self.server(0).await?.get_multiplexed_async_connection_with_config(&config).await?))
+        };
+        timeout(2 * CONNECT, connecting).await.unwrap_or_else(|_| Err(Kind::Timeout.into()))
+    }
+
+    /// `attempt` counts: of a Cluster each is made at another server.
+    pub(crate) async fn subscriber(&self, attempt: usize) -> Result<PubSub, Error> {
+        let connecting = async { Ok(self.server(attempt).await?.get_async_pubsub().await?) };
+        timeout(2 * CONNECT, connecting).await.unwrap_or_else(|_| Err(Kind::Timeout.into()))
+    }
+
+    /// Servers that are worth a try for the same: those of a Cluster.
+    pub(crate) fn servers(&self) -> usize {
+        if let Address::Cluster { servers, .. } = self { servers.len() } else { 1 }
+    }
+
+    /// The primary, as it is now; of a Cluster any server.
+    async fn server(&self, attempt: usize) -> Result<Client, Error> {
+        match self {
+            Address::Direct(client) => Ok(client.clone()),
+            Address::Cluster { servers, .. } => Ok(servers[attempt % servers.len()].clone()),
+            Address::Sentinel { sentinels, master, primary } => {
+                for sentinel in sentinels {
+                    if let Ok(Ok(Some((host, port)))) = timeout(CONNECT, ask(sentinel, master)).await {
+                        return Ok(primary.at(&with_port(&host, port))?);
+                    }
+                }
+                Err(Kind::NoPrimary.into())
+            }
+        }
+    }
+}
+
+const SCHEMES: &str = "it begins with redis://, redis+sentinel:// or redis+cluster://, or with rediss for TLS";
+
+async fn ask(sentinel: &Client, master: &str) -> RedisResult<Option<(String, u16)>> {
+    let mut connection = sentinel.get_multiplexed_async_connection().await?;
+    redis::cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master).query_async(&mut connection).await
+}
+
+/// Whether a host has a port is not to be taken from the colons of an IPv6 address, which stand in brackets, or should.
+fn with_port(host: &str, port: u16) -> String {
+    match host.rsplit_once(']').map_or(host, |(_, rest)| rest).matches(':').count() {
+        0 => format!("{host}:{port}"),
+        1 => host.to_owned(),
+        _ => format!("[{host}]:{port}"),
+    }
+}
+
+/// The login of a URL with this password in the place that it has for one.
+fn with_password(login: &str, password: &str) -> String {
     use std::fmt::Write;
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let (login, rest) = rest.rsplit_once('@').unwrap_or(("", rest));
     let user = login.split_once(':').map_or(login, |(user, _)| user);
-    let mut with = format!("{scheme}://{user}:");
+    let mut with = format!("{user}:");
     for byte in password.bytes() {
         match byte.is_ascii_alphanumeric() {
             true => with.push(char::from(byte)),
             false => _ = write!(with, "%{byte:02X}"), // a String takes everything
         }
     }
-    with + "@" + rest
+    with
+}
+
+/// A connection for commands. In a Cluster each goes where its key is; all keys of a pipeline are at one place.
+#[derive(Clone)]
+pub(crate) enum Connection {
+    Server(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+impl Connection {
+    /// All commands in one round trip; the first refusal is the error.
+    pub(crate) async fn send<T: FromRedisValue>(&mut self, pipeline: &Pipeline) -> RedisResult<T> {
+        match self {
+            Connection::Server(connection) => pipeline.query_async(connection).await,
+            Connection::Cluster(connection) => pipeline.query_async(connection).await,
+        }
+    }
+
+    pub(crate) async fn ask<T: FromRedisValue>(&mut self, command: &Cmd) -> RedisResult<T> {
+        match self {
+            Connection::Server(connection) => command.query_async(connection).await,
+            Connection::Cluster(connection) => command.query_async(connection).await,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -110,25 +229,44 @@ mod tests {
 
     #[test]
     fn a_url_says_where_redis_is() {
-        for url in ["redis://127.0.0.1", "redis://:secret@127.0.0.1:7000/2", "redis+sentinel://a,b:2/main", "rediss://127.0.0.1"] {
-            assert!(Address::parse(url, None).is_ok(), "{url}");
+        let good = ["redis://127.0.0.1", "redis://:secret@[::1]:7000/2", "redis+sentinel://a,b:2/main/1", "rediss://127.0.0.1"];
+        let good = good.into_iter().chain(["redis+cluster://a:1,b", "rediss+cluster://user:secret@a", "rediss+sentinel://a/main"]);
+        for url in good {
+            assert!(Address::parse(url, Access::default()).is_ok(), "{url}");
         }
-        for url in ["127.0.0.1", "http://a", "redis+sentinel://a", "redis+cluster://a"] {
-            assert!(Address::parse(url, None).unwrap_err().is_configuration(), "{url}");
+        for url in [
+            "127.0.0.1",
+            "http://a",
+            "redis://a,b",
+            "redis://a/b",
+            "redis+sentinel://a",
+            "redis+sentinel://a/main/x",
+            "redis+cluster://a/1",
+        ] {
+            let refused = Address::parse(url, Access::default()).err().unwrap_or_else(|| panic!("{url} is no address"));
+            assert!(refused.is_configuration(), "{url}: {refused}");
         }
+        let access = Access { certificates: Some(TlsCertificates { client_tls: None, root_cert: None }), ..Access::default() };
+        assert!(Address::parse("redis://a", access).is_err_and(|error| error.to_string().contains("rediss://")));
     }
 
     #[test]
     fn a_password_may_come_by_itself() {
-        for (url, expected) in [
-            ("redis://host/2", "redis://:p%40%2Fs%C3%A9@host/2"),
-            ("redis://user@host", "redis://user:p%40%2Fs%C3%A9@host"),
-            ("redis+sentinel://user:other@a,b/main", "redis+sentinel://user:p%40%2Fs%C3%A9@a,b/main"),
-        ] {
-            assert_eq!(with_password(url, "p@/sé"), expected);
-            assert!(Address::parse(url, Some("p@/sé")).is_ok(), "{url}");
+        for (login, expected) in [("", ":p%40%2Fs%C3%A9"), ("user", "user:p%40%2Fs%C3%A9"), ("user:other", "user:p%40%2Fs%C3%A9")] {
+            assert_eq!(with_password(login, "p@/sé"), expected);
         }
-        let Ok(Address::Direct(client)) = Address::parse("redis://host", Some("p@/sé")) else { panic!("an address") };
+        let access = || Access { password: Some("p@/sé".to_owned()), ..Access::default() };
+        for url in ["redis://host/2", "redis+sentinel://user:other@a,b/main", "redis+cluster://user@a,b"] {
+            assert!(Address::parse(url, access()).is_ok(), "{url}");
+        }
+        let Ok(Address::Direct(client)) = Address::parse("redis://host", access()) else { panic!("an address") };
         assert_eq!(client.get_connection_info().redis_settings().password(), Some("p@/sé"));
+    }
+
+    #[test]
+    fn a_port_is_added_where_there_is_none() {
+        for (host, expected) in [("a", "a:1"), ("a:2", "a:2"), ("[::1]", "[::1]:1"), ("[::1]:2", "[::1]:2"), ("fe80::1", "[fe80::1]:1")] {
+            assert_eq!(with_port(host, 1), expected);
+        }
     }
 }

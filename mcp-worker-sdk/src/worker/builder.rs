@@ -6,13 +6,15 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use redis::{ClientTlsConfig, TlsCertificates};
+
 use crate::error::{Error, Kind};
 use crate::handler::Handler;
 use crate::reply::Failure;
 use crate::routes::Routes;
 use crate::wire::Names;
 use crate::worker::Worker;
-use crate::worker::address::Address;
+use crate::worker::address::{Access, Address};
 
 /// How requests come to a worker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,7 +49,7 @@ pub(crate) struct Settings {
 #[derive(Clone)]
 pub struct WorkerBuilder {
     redis_url: String,
-    redis_password: Option<String>,
+    access: Access,
     prefix: String,
     name: Option<String>,
     group: Option<String>,
@@ -73,7 +75,7 @@ impl Default for WorkerBuilder {
     fn default() -> WorkerBuilder {
         WorkerBuilder {
             redis_url: "redis://127.0.0.1:6379/".to_owned(),
-            redis_password: None,
+            access: Access::default(),
             prefix: "mqttd".to_owned(),
             name: None,
             group: None,
@@ -92,7 +94,9 @@ impl Default for WorkerBuilder {
 }
 
 impl WorkerBuilder {
-    /// The Redis of the nodes: `redis://`, `rediss://` (TLS), `redis+sentinel://host:port,…/master`. Default: `redis://127.0.0.1:6379/`.
+    /// The Redis of the nodes, as their `store.url` says it: `redis://[user:password@]host[:port][/db]`,
+    /// `redis+sentinel://[…@]host[:port],…/master[/db]` or `redis+cluster://[…@]host[:port],…`; each begins with `rediss` for TLS. Of a Cluster
+    /// name several servers: any of them that lives leads to the others. Default: `redis://127.0.0.1:6379/`.
     pub fn redis_url(mut self, url: impl Into<String>) -> WorkerBuilder {
         self.redis_url = url.into();
         self
@@ -101,8 +105,30 @@ impl WorkerBuilder {
     /// The password of Redis, as it is: for those who keep it apart from the address, as in a file. It wins over one in the address. With a user
     /// name in the address (`redis://user@host`) it is that user's.
     pub fn redis_password(mut self, password: impl Into<String>) -> WorkerBuilder {
-        self.redis_password = Some(password.into());
+        self.access.password = Some(password.into());
         self
+    }
+
+    /// The user name, which may be empty, and the password of the Sentinels: they have users of their own.
+    pub fn sentinel_login(mut self, user: impl Into<String>, password: impl Into<String>) -> WorkerBuilder {
+        self.access.sentinel = Some((user.into(), password.into()));
+        self
+    }
+
+    /// The authorities, in PEM, that may have signed the certificate of Redis (`rediss://`). Default: those of this machine.
+    pub fn redis_authorities(mut self, pem: impl Into<Vec<u8>>) -> WorkerBuilder {
+        self.certificates().root_cert = Some(pem.into());
+        self
+    }
+
+    /// What Redis is shown, where it wants to know its clients by certificates (`tls-auth-clients yes`): a certificate and its key, in PEM.
+    pub fn redis_certificate(mut self, certificate: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> WorkerBuilder {
+        self.certificates().client_tls = Some(ClientTlsConfig { client_cert: certificate.into(), client_key: key.into() });
+        self
+    }
+
+    fn certificates(&mut self) -> &mut TlsCertificates {
+        self.access.certificates.get_or_insert(TlsCertificates { client_tls: None, root_cert: None })
     }
 
     /// The `store.prefix` of the nodes. Default: `mqttd`.
@@ -191,7 +217,7 @@ impl WorkerBuilder {
         if self.routes.is_empty() {
             return Err(Kind::NoRoute.into());
         }
-        let address = Address::parse(&self.redis_url, self.redis_password.as_deref())?;
+        let address = Address::parse(&self.redis_url, self.access)?;
         let group = self.group.unwrap_or_else(|| group_of(&self.routes));
         Ok(Worker::new(Settings {
             address,

@@ -2,29 +2,46 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use redis::aio::PubSub;
 use redis::{Value, cmd};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::wire::RequestMessage;
-use crate::worker::line::{Backoff, is_passing};
+use crate::worker::line::{Backoff, REPLY, is_passing};
 use crate::worker::{Core, Delivery, job};
 
 /// Requests that wait for a hand of this worker; more are left to others.
 const WAITING_MAX: usize = 1024;
 
+/// How long nothing is heard before it is asked whether anything can be.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// How long a claim holds when the request has no deadline.
 const CLAIM_MS: u64 = 300_000;
 
 pub(crate) async fn subscribe(core: &Core) -> Result<PubSub, Error> {
-    let mut subscriber = core.settings.address.subscriber().await?;
-    subscriber.subscribe(core.settings.names.cancelled()).await?;
-    if core.settings.delivery == Delivery::Channel {
-        subscriber.subscribe(core.settings.names.requests()).await?;
+    let mut last = Err(Kind::NoPrimary.into());
+    for attempt in 0..core.settings.address.servers() {
+        last = subscribe_at(core, attempt).await;
+        if last.is_ok() {
+            break;
+        }
     }
+    last
+}
+
+async fn subscribe_at(core: &Core, attempt: usize) -> Result<PubSub, Error> {
+    let mut subscriber = core.settings.address.subscriber(attempt).await?;
+    let mut channels = vec![core.settings.names.cancelled()];
+    if core.settings.delivery == Delivery::Channel {
+        channels.push(core.settings.names.requests());
+    }
+    timeout(REPLY, subscriber.subscribe(&channels)).await.map_err(|_| Kind::Timeout)??;
     Ok(subscriber)
 }
 
@@ -33,13 +50,15 @@ pub(crate) async fn hear(core: Arc<Core>, mut subscriber: PubSub) {
     let cancelled = core.settings.names.cancelled();
     let waiting = Arc::new(Semaphore::new(WAITING_MAX));
     loop {
-        {
-            let mut messages = subscriber.on_message();
-            while let Some(message) = messages.next().await {
-                match message.get_channel_name() == cancelled {
-                    true => call_off(&core, message.get_payload_bytes()),
-                    false => consider(&core, &waiting, message.get_payload_bytes()),
-                }
+        let (mut redis, mut messages) = subscriber.split();
+        loop {
+            match timeout(SILENCE, messages.next()).await {
+                Ok(Some(message)) if message.get_channel_name() == cancelled => call_off(&core, message.get_payload_bytes()),
+                Ok(Some(message)) => consider(&core, &waiting, message.get_payload_bytes()),
+                Ok(None) => break,
+                // A server that has vanished without a word says nothing either.
+                Err(_) if timeout(REPLY, redis.ping::<Value>()).await.is_ok_and(|pong| pong.is_ok()) => {}
+                Err(_) => break,
             }
         }
         tracing::warn!("the channel is lost; connecting again");

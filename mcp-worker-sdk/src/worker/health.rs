@@ -63,14 +63,14 @@ pub(crate) async fn tell(core: &Core) -> Result<(), Error> {
     };
     let key = settings.health_key.clone().unwrap_or_else(|| settings.names.worker(&settings.name));
     let json = serde_json::to_string(&message).unwrap_or_default();
-    let mut pipeline = redis::pipe();
-    pipeline.add_command(cmd("SET").arg(key).arg(json).arg("PX").arg(BELIEVED.as_millis() as u64).take());
+    // One by one: in a Cluster they may be in two places.
+    core.line.ask::<Value>(cmd("SET").arg(key).arg(json).arg("PX").arg(BELIEVED.as_millis() as u64).take()).await?;
     if settings.delivery == Delivery::Stream {
         // Those on the channel are counted as its subscribers.
         let until = core.clock.now_ms() + BELIEVED.as_millis() as u64;
-        pipeline.add_command(cmd("ZADD").arg(settings.names.workers()).arg(until).arg(&settings.name).take());
+        core.line.ask::<Value>(cmd("ZADD").arg(settings.names.workers()).arg(until).arg(&settings.name).take()).await?;
     }
-    core.line.send::<Vec<Value>>(&pipeline).await.map(drop)
+    Ok(())
 }
 
 pub(crate) async fn run(core: Arc<Core>) {
@@ -92,8 +92,7 @@ pub(crate) async fn run(core: Arc<Core>) {
 pub(crate) async fn leave(core: &Core) {
     let settings = &core.settings;
     let key = settings.health_key.clone().unwrap_or_else(|| settings.names.worker(&settings.name));
-    let mut pipeline = redis::pipe();
-    pipeline.add_command(cmd("DEL").arg(key).take());
-    pipeline.add_command(cmd("ZREM").arg(settings.names.workers()).arg(&settings.name).take());
-    let _ = core.line.send::<Vec<Value>>(&pipeline).await; // it is forgotten by itself
+    for command in [cmd("ZREM").arg(settings.names.workers()).arg(&settings.name).take(), cmd("DEL").arg(key).take()] {
+        let _ = core.line.ask::<Value>(command).await; // it is forgotten by itself
+    }
 }

@@ -2,26 +2,24 @@
 
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
 use redis::{Cmd, FromRedisValue, Pipeline};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::error::{Error, Kind};
-use crate::worker::address::Address;
+use crate::worker::address::{Address, Connection};
 
 /// How long a reply may take before the connection is taken for lost.
-const REPLY: Duration = Duration::from_secs(5);
+pub(crate) const REPLY: Duration = Duration::from_secs(5);
 
 /// The pause before something is tried again; doubled up to the second.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-#[derive(Debug)]
 pub(crate) struct Line {
     address: Address,
     /// With its number, so that nobody drops the one that came after it.
-    connection: Mutex<(u64, Option<MultiplexedConnection>)>,
+    connection: Mutex<(u64, Option<Connection>)>,
 }
 
 impl Line {
@@ -29,7 +27,7 @@ impl Line {
         Line { address, connection: Mutex::new((0, None)) }
     }
 
-    async fn connection(&self) -> Result<(u64, MultiplexedConnection), Error> {
+    async fn connection(&self) -> Result<(u64, Connection), Error> {
         let mut place = self.connection.lock().await;
         if let (number, Some(connection)) = &*place {
             return Ok((*number, connection.clone()));
@@ -46,10 +44,10 @@ impl Line {
         }
     }
 
-    /// All commands in one round trip; the first refusal is the error.
+    /// All commands in one round trip; the first refusal is the error. In a Cluster their keys are at one place.
     pub(crate) async fn send<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, Error> {
         let (number, mut connection) = self.connection().await?;
-        let sent = match timeout(REPLY, pipeline.query_async(&mut connection)).await {
+        let sent = match timeout(REPLY, connection.send(pipeline)).await {
             Ok(sent) => sent.map_err(Error::from),
             Err(_) => Err(Kind::Timeout.into()),
         };
@@ -83,9 +81,9 @@ impl Line {
     }
 }
 
-/// A replica: the primary is somewhere else.
+/// A replica, or a server of a Cluster that the keys have left: they are somewhere else.
 fn is_elsewhere(code: &str) -> bool {
-    ["READONLY", "MASTERDOWN"].contains(&code)
+    ["READONLY", "MASTERDOWN", "MOVED", "ASK", "CLUSTERDOWN"].contains(&code)
 }
 
 pub(crate) fn is_passing(code: &str) -> bool {

@@ -73,9 +73,11 @@ struct Counts {
 pub struct Stats {
     /// Requests that are worked on now.
     pub running: usize,
+    /// Answered, or ended without a word as their handlers wanted.
     pub answered: u64,
     /// Answered with an error.
     pub failed: u64,
+    /// Handed back, to be tried again.
     pub retried: u64,
     /// Called off by the requester.
     pub cancelled: u64,
@@ -88,6 +90,7 @@ pub struct Stats {
 }
 
 impl Worker {
+    /// Begins to say what a worker is made of.
     pub fn builder() -> WorkerBuilder {
         WorkerBuilder::default()
     }
@@ -214,6 +217,7 @@ impl WorkerHandle {
         }
     }
 
+    /// What it has done until now.
     pub fn stats(&self) -> Stats {
         self.core.stats()
     }

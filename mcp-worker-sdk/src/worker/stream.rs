@@ -84,7 +84,7 @@ async fn read_on(core: &Arc<Core>, backoff: &mut Backoff) -> Result<(), Error> {
         let mut command = cmd("XREADGROUP");
         command.arg("GROUP").arg(&core.settings.group).arg(&core.settings.name).arg("COUNT").arg(permits.len());
         command.arg("BLOCK").arg(BLOCK.as_millis() as u64).arg("STREAMS").arg(&stream).arg(">");
-        let reading = timeout(BLOCK + Duration::from_secs(3), command.query_async::<Option<StreamReadReply>>(&mut connection));
+        let reading = timeout(BLOCK + Duration::from_secs(3), connection.ask::<Option<StreamReadReply>>(&command));
         // A read that is cut off may have been handed entries: they are handed back at the end, as all that is pending.
         let reply = tokio::select! {
             reply = reading => reply.map_err(|_| Kind::Timeout)??,

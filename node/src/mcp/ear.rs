@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
-use crate::mcp::answers::{self, Answer};
+use crate::mcp::answers::{self, Answer, Handed};
 use crate::mcp::waiting::Cancel;
 use crate::mcp::{Mcp, pause};
 use crate::store::redis::link::apart::Subscriber;
@@ -51,8 +51,13 @@ impl Drop for AbortOnDrop {
 async fn hear(mcp: &Arc<Mcp>, redis: &Requests, mut subscriber: Subscriber, others: &mpsc::Sender<(Instant, Answer)>) {
     let responses = redis.names().responses();
     while !mcp.is_over(redis) {
-        let Ok(first) = timeout(LOOK, subscriber.next()).await else { continue };
-        let Some(first) = first else { return };
+        let first = match timeout(LOOK, subscriber.next()).await {
+            Ok(Some(first)) => first,
+            Ok(None) => return,
+            // A server that has vanished without a word says nothing either: what is subscribed to already is confirmed all the same.
+            Err(_) if subscriber.subscribe(&responses).await.is_ok() => continue,
+            Err(_) => return,
+        };
         let mut messages = vec![first];
         while messages.len() < MESSAGES_MAX
             && let Some(Some(message)) = subscriber.next().now_or_never()
@@ -62,13 +67,13 @@ async fn hear(mcp: &Arc<Mcp>, redis: &Requests, mut subscriber: Subscriber, othe
         let mut own = Vec::new();
         for message in messages {
             if message.get_channel_name() != responses {
-                told(mcp, message.get_payload_bytes()).await;
+                own.extend(told(mcp, message.get_payload_bytes()).await);
                 continue;
             }
             let Some(response) = answers::read(mcp, message.get_payload_bytes()) else { continue };
             let answer = Answer { response, entry: None, again: false };
-            // A part with a number is forwarded by whoever is first; one without by its own node only.
-            if mcp.waiting.contains(&answer.response.correlation_id) || !answer.response.is_final && answer.response.part.is_some() {
+            // A part is forwarded by the node that took the request only.
+            if mcp.waiting.contains(&answer.response.correlation_id) {
                 own.push(answer);
             } else if answer.response.is_final {
                 let _ = others.try_send((Instant::now() + OTHERS_WAIT, answer));
@@ -78,8 +83,11 @@ async fn hear(mcp: &Arc<Mcp>, redis: &Requests, mut subscriber: Subscriber, othe
     }
 }
 
-/// Another node: a request of this one has ended (its id), or one is taken back (JSON).
-async fn told(mcp: &Arc<Mcp>, text: &[u8]) {
+/// Another node: a request of this one has ended (its id), one is taken back, or it has read an answer that this one is to forward (both JSON).
+async fn told(mcp: &Arc<Mcp>, text: &[u8]) -> Option<Answer> {
+    if let Ok(Handed { entry, response }) = serde_json::from_slice(text) {
+        return Some(Answer { response, entry: Some(entry), again: false });
+    }
     match serde_json::from_slice::<Cancel>(text) {
         Ok(cancel) => {
             if let Err(error) = mcp.cancel_here(&cancel, mcp.now()).await {
@@ -88,6 +96,7 @@ async fn told(mcp: &Arc<Mcp>, text: &[u8]) {
         }
         Err(_) => drop(std::str::from_utf8(text).ok().and_then(|id| mcp.waiting.remove(id))),
     }
+    None
 }
 
 async fn for_others(mcp: Arc<Mcp>, mut answers: mpsc::Receiver<(Instant, Answer)>) {

@@ -25,6 +25,7 @@ use std::sync::{Arc, RwLock, Weak};
 use mcp_worker_sdk::Routes;
 use mcp_worker_sdk::wire::WorkerMessage;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::broker::Broker;
@@ -47,6 +48,9 @@ const KEPT_AFTER: Span = Span::seconds(120);
 
 /// How long a node may take to forward what it claimed, before another one does it.
 const CLAIM: Span = Span::seconds(5);
+
+/// Requests whose answers wait for parts that other nodes forward, beside those that are worked on.
+const EARLY_MAX: usize = 1024;
 
 /// What the configuration says of requests.
 #[derive(Clone, Debug)]
@@ -73,6 +77,8 @@ pub struct Mcp {
     shared: bool,
     waiting: Waiting,
     workers: RwLock<Vec<WorkerMessage>>,
+    /// Places for answers that wait for what comes before them.
+    early: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Mcp {
@@ -90,7 +96,8 @@ pub fn start(broker: &Arc<Broker>, settings: Settings, routes: Routes) -> JoinSe
         return tasks;
     }
     let waiting = Waiting::new(settings.bounds);
-    let mcp = Arc::new(Mcp { settings, broker: Arc::downgrade(broker), routes, shared, waiting, workers: RwLock::default() });
+    let (broker_of, workers, early) = (Arc::downgrade(broker), RwLock::default(), Arc::new(Semaphore::new(EARLY_MAX)));
+    let mcp = Arc::new(Mcp { settings, broker: broker_of, routes, shared, waiting, workers, early });
     tasks.spawn(watch::run(mcp.clone()));
     if shared {
         tasks.spawn(ear::run(mcp.clone()));
@@ -273,6 +280,9 @@ impl Mcp {
                 if mcp.somebody_answers(&context.topic) {
                     return;
                 }
+            }
+            if mcp.settings.lanes.channel && redis.is_heard_elsewhere().await {
+                return;
             }
             mcp.end(&redis, &id, Trouble::NoWorker).await;
         });

@@ -35,6 +35,23 @@ fn a_worker_hears_the_json_of_the_seed_and_its_answer_comes_back() {
     });
 }
 
+/// A worker that was written for the seed finds what it looks for where it was, and what Python makes of its answer is understood.
+#[test]
+fn the_bytes_are_those_of_the_seed() {
+    let Some(house) = house() else { return };
+    let heard = listen_as(house.redis, &house.key("mcp:requests"), |bytes| String::from_utf8(bytes.to_vec()).expect("JSON is UTF-8"));
+    let (mut client, replies) = house.requester();
+    client.ask(request("devices/7/get", "the payload", &replies, "data"));
+    let text = heard.recv_timeout(PATIENCE).expect("a request on the channel");
+    let id = text.split('"').nth(3).expect("the correlation id comes first");
+    let seed =
+        format!(r#"{{"correlation_id":"{id}","topic":"devices/7/get","payload_b64":"dGhlIHBheWxvYWQ=","response_topic":"{replies}","#);
+    assert!(text.starts_with(&seed), "{text}");
+    let said = format!(r#"{{"correlation_id": "{id}", "payload_b64": "dGhlIGFuc3dlcg=="}}"#);
+    assert_eq!(house.redis.query::<u64>(&["PUBLISH", &house.key("mcp:responses"), &said]), 1, "a node listens");
+    client.expect_publish(answer(&replies, "the answer", "data"));
+}
+
 #[test]
 fn two_clients_with_the_same_correlation_data_never_meet() {
     let Some(house) = house() else { return };

@@ -7,8 +7,10 @@ use mqttd::config::StoreUrl;
 use mqttd_tests::cluster::until;
 use mqttd_tests::redis::Redis;
 use mqttd_tests::*;
+use rmcp::transport::streamable_http_server::StreamableHttpServerConfig;
 use serde_json::{Value, json};
 
+use super::http::Server;
 use super::kit::*;
 use super::mcp::{check_calculator, modes, transport};
 
@@ -73,6 +75,9 @@ fn the_examples_answer() {
     if has_python {
         examples.push(Example::start(example("mcp_child_process").args([&address, "python3", server])));
     }
+    let runtime = runtime();
+    let behind_http = runtime.block_on(Server::start(0, None, StreamableHttpServerConfig::default()));
+    examples.push(Example::start(example("mcp_http").args([&address, &behind_http.url()])));
     let mut connection = ::redis::Client::open(with_password).unwrap().get_connection().unwrap();
     until("they work", || ::redis::cmd("ZCARD").arg("mqttd:{mcp}:workers").query::<usize>(&mut connection).unwrap() == examples.len());
 
@@ -84,11 +89,10 @@ fn the_examples_answer() {
     assert_eq!(serde_json::from_slice::<Value>(&client.hear().payload).unwrap(), json!({ "quotient": 3, "rest": 1 }));
     client.ask(request("calc/divide", r#"{"dividend":7,"divisor":0}"#, "replies", "d"));
     client.expect_within(PATIENCE, trouble("replies", "nothing can be divided by zero", "worker-failed", "d"));
-    let runtime = runtime();
-    for mode in modes() {
-        let name = format!("{mode:?}");
+    for (mode, topic) in modes().into_iter().flat_map(|mode| [(mode.clone(), "agents/calculator/mcp"), (mode, "agents/http/mcp")]) {
+        let name = format!("{topic} {mode:?}");
         let client = broker.client(V5).connect();
-        runtime.block_on(async { check_calculator(transport(client, "agents/calculator/mcp"), mode, &name).await });
+        runtime.block_on(async { check_calculator(transport(client, topic), mode, &name).await });
     }
     if has_python {
         let params = json!({ "name": "shout", "arguments": { "text": "hello" } });

@@ -93,6 +93,18 @@ pub(super) fn trouble(replies: &str, text: &str, word: &str, data: &str) -> Mess
     answer(replies, text, data).user("mqttd-error", word).with(|properties| properties.content_type = Some("text/plain".into()))
 }
 
+/// An error reply to a JSON-RPC request with this id.
+pub(super) fn rpc_trouble(replies: &str, id: impl Into<Value>, code: i64, text: &str, word: &str, data: &str) -> Message {
+    let error = json!({ "code": code, "message": text, "data": { "mqttd-error": word } });
+    let payload = json!({ "jsonrpc": "2.0", "id": id.into(), "error": error }).to_string();
+    answer(replies, payload, data).user("mqttd-error", word).with(|properties| properties.content_type = Some("application/json".into()))
+}
+
+/// A JSON-RPC request.
+pub(super) fn call(id: impl Into<Value>) -> String {
+    json!({ "jsonrpc": "2.0", "id": id.into(), "method": "tools/list" }).to_string()
+}
+
 pub(super) trait Asks {
     /// Sends a request and sees its PUBACK.
     fn ask(&mut self, request: Message);
@@ -166,8 +178,13 @@ pub(super) fn connection(redis: &Redis) -> ::redis::Connection {
     ::redis::Client::open(redis.url()).expect("its address").get_connection().expect("Redis accepts connections")
 }
 
-/// What is published to a channel from now on, as JSON. The thread ends with the test.
+/// What is published to a channel from now on, as JSON.
 pub(super) fn listen(redis: &Redis, channel: &str) -> mpsc::Receiver<Value> {
+    listen_as(redis, channel, |bytes| serde_json::from_slice(bytes).expect("JSON on the channel"))
+}
+
+/// The same, read in this way. The thread ends with the test.
+pub(super) fn listen_as<T: Send + 'static>(redis: &Redis, channel: &str, read: fn(&[u8]) -> T) -> mpsc::Receiver<T> {
     let (sender, messages) = mpsc::channel();
     let (mut connection, channel) = (connection(redis), channel.to_owned());
     let (subscribed, ready) = mpsc::channel();
@@ -176,8 +193,7 @@ pub(super) fn listen(redis: &Redis, channel: &str) -> mpsc::Receiver<Value> {
         subscriber.subscribe(&channel).expect("subscribed");
         subscribed.send(()).expect("the test waits");
         while let Ok(message) = subscriber.get_message() {
-            let value = serde_json::from_slice(message.get_payload_bytes()).expect("JSON on the channel");
-            if sender.send(value).is_err() {
+            if sender.send(read(message.get_payload_bytes())).is_err() {
                 return;
             }
         }

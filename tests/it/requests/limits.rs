@@ -29,9 +29,7 @@ fn a_payload_that_is_too_large_is_answered_at_once() {
     client.expect_publish(trouble(&replies, "the request is too large", "too-large", "d"));
     let payload = json!({ "jsonrpc": "2.0", "id": "a", "method": "m", "params": "x".repeat(200) }).to_string();
     client.ask(request("t", payload, &replies, "d"));
-    let came = client.hear();
-    let error: serde_json::Value = serde_json::from_slice(&came.payload).unwrap();
-    assert_eq!((&error["id"], &error["error"]["code"]), (&json!("a"), &json!(-32004)));
+    client.expect_publish(rpc_trouble(&replies, "a", -32004, "the request is too large", "too-large", "d"));
     assert!(worker.hears_nothing());
 }
 
@@ -47,6 +45,10 @@ fn too_many_in_flight_are_refused_until_some_are_answered() {
     // At QoS 0 nobody would hear of it otherwise.
     client.send(request("t", "4", &replies, "e").qos(0));
     client.expect_publish(trouble(&replies, "the request could not be answered", "unavailable", "e").qos(0));
+    client.send(request("t", call(4), &replies, "e").qos(0));
+    client.expect_publish(rpc_trouble(&replies, 4, -32000, "the request could not be answered", "unavailable", "e").qos(0));
+    client.send(request("t", "5", &replies, "d").qos(2).id(31));
+    client.expect_ack(Kind::Pubrec, 31, Reason::QUOTA_EXCEEDED);
     let (mut other, other_hears) = house.requester();
     other.ask(request("t", "5", &other_hears, "d"));
     let heard = worker.next();
@@ -61,6 +63,19 @@ fn too_many_in_flight_are_refused_until_some_are_answered() {
             other => client.fail("PUBACK", &other),
         }
     });
+}
+
+#[test]
+fn too_many_of_all_clients_are_refused() {
+    let Some(house) = house_with(|config| config.mcp.in_flight_max = 2) else { return };
+    let _worker = house.plain();
+    let ((mut ann, ann_hears), (mut bob, bob_hears)) = (house.requester(), house.requester());
+    ann.ask(request("t", "1", &ann_hears, "d"));
+    bob.ask(request("t", "2", &bob_hears, "d"));
+    ann.send(request("t", "3", &ann_hears, "d").id(30));
+    ann.expect_ack(Kind::Puback, 30, Reason::QUOTA_EXCEEDED);
+    // What is no request is a message as any other.
+    ann.publish(message("t", "x").qos(1));
 }
 
 #[test]

@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use super::kit::*;
 
 #[derive(serde::Deserialize, schemars::JsonSchema)]
-struct Add {
-    a: i64,
-    b: i64,
+pub(super) struct Add {
+    pub(super) a: i64,
+    pub(super) b: i64,
 }
 
 #[derive(Clone)]
@@ -92,7 +92,7 @@ fn a_client_of_either_era_lists_and_calls_tools() {
 pub(super) async fn check_calculator(transport: tokio::io::DuplexStream, mode: ClientLifecycleMode, name: &str) {
     let client = ().serve_with_lifecycle(transport, mode).await.unwrap_or_else(|error| panic!("{name}: {error}"));
     let tools = client.list_all_tools().await.expect(name);
-    assert_eq!(tools.iter().map(|tool| &*tool.name).collect::<Vec<_>>(), ["add"], "{name}");
+    assert_eq!(tools[0].name, "add", "{name}");
     let arguments = json!({ "a": 2, "b": 40 }).as_object().cloned().unwrap();
     let result = client.call_tool(CallToolRequestParams::new("add").with_arguments(arguments)).await.expect(name);
     assert!(serde_json::to_string(&result).unwrap().contains("\"42\""), "{name}: {result:?}");

@@ -1,13 +1,16 @@
 //! Requests: a PUBLISH with a Response Topic, workers behind Redis, and exactly one answer.
 
 mod contract;
+mod deployed;
 mod examples;
 mod here;
+mod http;
 mod kit;
 mod limits;
 mod mcp;
 mod nodes;
 mod outage;
+mod over_mqtt;
 mod shown;
 mod trouble;
 mod workers;

@@ -1,6 +1,6 @@
 //! Several nodes: the requester and the worker's answer meet wherever they are, whatever dies.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -20,10 +20,15 @@ fn echo_worker(cluster: &Cluster) -> mcp_worker_sdk::WorkerBuilder {
 
 /// Publishes by one connection, hears by another one, and counts what comes for each Correlation Data.
 struct Crowd {
+    connecting: Connecting,
     publisher: Client,
     listener: Client,
     replies: String,
+    /// How often each was answered, and how often with an error.
     answers: HashMap<u32, (u32, u32)>,
+    /// What was asked again: a node that cannot keep a request in time, as on a machine with much else to do, ends the connection with Server busy,
+    /// and nobody knows whether it was kept.
+    again: BTreeSet<u32>,
 }
 
 impl Crowd {
@@ -31,7 +36,8 @@ impl Crowd {
         let replies = unique("replies/");
         let mut listener = listener.receive_maximum(1000).connect();
         listener.subscribe(&replies, 1);
-        Crowd { publisher: publisher.connect(), listener, replies, answers: HashMap::new() }
+        let (connecting, publisher) = (publisher.clone(), publisher.connect());
+        Crowd { connecting, publisher, listener, replies, answers: HashMap::new(), again: BTreeSet::new() }
     }
 
     /// So many requests, at most so many of them unanswered.
@@ -39,15 +45,34 @@ impl Crowd {
         let mut sent = 0;
         while self.answers.len() < count as usize {
             while sent < count && sent < self.answers.len() as u32 + window {
-                let asked = request(&format!("ask/{}", sent % 7), sent.to_string(), &self.replies, &sent.to_string());
-                self.publisher.send(asked.qos(1).id((sent % 60_000) as u16 + 1));
-                match self.publisher.came_within(PATIENCE) {
-                    Came::Packet(Packet::Acknowledge(ack)) if !ack.reason.is_error() => {}
-                    other => self.publisher.fail("PUBACK", &other),
-                }
+                self.ask(sent);
                 sent += 1;
             }
             self.hear();
+        }
+    }
+
+    fn ask(&mut self, number: u32) {
+        loop {
+            let asked = request(&format!("ask/{}", number % 7), number.to_string(), &self.replies, &number.to_string());
+            self.publisher.send(asked.qos(1).id((number % 60_000) as u16 + 1));
+            match self.publisher.came_within(PATIENCE) {
+                Came::Packet(Packet::Acknowledge(ack)) if !ack.reason.is_error() => return,
+                Came::Packet(Packet::Disconnect(end)) if end.reason == Reason::SERVER_BUSY => {}
+                other => self.publisher.fail("PUBACK", &other),
+            }
+            self.again.insert(number);
+            until("the node lets its publisher in again", || {
+                self.connecting.try_connect(PATIENCE).map(|client| self.publisher = client).is_some()
+            });
+        }
+    }
+
+    /// Each has one answer; what was asked twice may have two.
+    fn check(&self) {
+        for (number, (answers, errors)) in &self.answers {
+            let most = 1 + u32::from(self.again.contains(number));
+            assert!((1..=most).contains(answers) && *errors == 0, "request {number}: {answers} answers and {errors} errors");
         }
     }
 
@@ -80,22 +105,18 @@ fn ten_thousand_requests_have_one_answer_each() {
                 let count = if at == 0 { REQUESTS.div_ceil(3) } else { REQUESTS / 3 };
                 crowd.run(count as u32, 100);
                 crowd.listener.expect_nothing();
-                crowd.answers
+                crowd
             })
         })
         .collect();
-    let mut answers = 0;
-    for crowd in crowds {
-        for (number, counts) in crowd.join().expect("it goes well") {
-            assert_eq!(counts, (1, 0), "request {number}");
-            answers += 1;
-        }
-    }
-    assert_eq!(answers, REQUESTS);
+    let crowds: Vec<_> = crowds.into_iter().map(|crowd| crowd.join().expect("it goes well")).collect();
+    crowds.iter().for_each(Crowd::check);
+    let again: usize = crowds.iter().map(|crowd| crowd.again.len()).sum();
+    assert_eq!(crowds.iter().map(|crowd| crowd.answers.len()).sum::<usize>(), REQUESTS);
     let seconds = started.elapsed().as_secs_f64();
-    println!("{REQUESTS} requests over 3 nodes and 3 workers: {:.0}/s", REQUESTS as f64 / seconds);
+    println!("{REQUESTS} requests over 3 nodes and 3 workers: {:.0}/s, {again} of them asked again", REQUESTS as f64 / seconds);
     let done: u64 = workers.iter().map(|worker| worker.stats().answered).sum();
-    assert_eq!(done, REQUESTS as u64, "no request was worked on twice");
+    assert!((REQUESTS..=REQUESTS + again).contains(&(done as usize)), "no request was worked on twice: {done}");
     until("nothing is left", || {
         cluster.redis.query::<u64>(&["ZCARD", "mqttd:{mcp}:due"]) == 0
             && cluster.redis.query::<u64>(&["XLEN", "mqttd:{mcp}:responses"]) == 0

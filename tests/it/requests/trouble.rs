@@ -3,28 +3,32 @@
 use std::time::{Duration, Instant};
 
 use mqttd_tests::*;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::kit::*;
 
-fn call(id: i64) -> String {
-    json!({ "jsonrpc": "2.0", "id": id, "method": "tools/list" }).to_string()
-}
-
+/// Nothing is waited for: it takes as long as a few messages. On a machine with much else to do these take longer too, and they are the measure.
 #[test]
 fn no_worker_is_said_within_100_ms() {
     let Some(house) = house() else { return };
     let (mut client, replies) = house.requester();
-    // The best of a few: the machine may have much else to do.
-    let mut best = Duration::MAX;
-    for _ in 0..5 {
-        let started = Instant::now();
-        client.ask(request("t", "x", &replies, "d"));
-        client.expect_publish(trouble(&replies, "no worker answers this topic", "no-worker", "d"));
-        best = best.min(started.elapsed());
+    let worker = house.worker().route("somebody/else", |_: mcp_worker_sdk::Request| async { "" });
+    for somebody_works in [false, true] {
+        let _worker = somebody_works.then(|| house.start(worker.clone()));
+        let (mut best, mut message) = (Duration::MAX, Duration::MAX);
+        for _ in 0..5 {
+            let started = Instant::now();
+            client.publish(answer(&replies, "a message", "d"));
+            client.receive(answer(&replies, "a message", "d"));
+            message = message.min(started.elapsed());
+            let started = Instant::now();
+            client.ask(request("t", "x", &replies, "d"));
+            client.receive(trouble(&replies, "no worker answers this topic", "no-worker", "d"));
+            best = best.min(started.elapsed());
+        }
+        println!("no worker: said after {best:?}; a message takes {message:?}");
+        assert!(best < Duration::from_millis(100).max(5 * message), "{best:?}");
     }
-    println!("no worker: said after {best:?}");
-    assert!(best < Duration::from_millis(100), "{best:?}");
 }
 
 #[test]
@@ -32,18 +36,13 @@ fn an_error_reply_to_json_rpc_is_json_rpc() {
     let Some(house) = house() else { return };
     let (mut client, replies) = house.requester();
     client.ask(request("t", call(7), &replies, "d"));
-    let came = client.hear();
-    let expected = json!({ "jsonrpc": "2.0", "id": 7, "error": { "code": -32002, "message": "no worker answers this topic",
-        "data": { "mqttd-error": "no-worker" } } });
-    assert_eq!(serde_json::from_slice::<Value>(&came.payload).unwrap(), expected);
-    let properties = came.properties.unwrap();
-    assert_eq!(properties.user_properties, [("mqttd-error".into(), "no-worker".into())]);
-    assert_eq!(properties.content_type.as_deref(), Some("application/json"));
-    assert_eq!(properties.correlation_data.as_deref(), Some(&b"d"[..]));
+    client.expect_publish(rpc_trouble(&replies, 7, -32002, "no worker answers this topic", "no-worker", "d"));
+    client.ask(request("t", call("an id"), &replies, "d"));
+    client.expect_publish(rpc_trouble(&replies, "an id", -32002, "no worker answers this topic", "no-worker", "d"));
     // A notification has no reply, not even this one.
     client.ask(request("t", json!({ "jsonrpc": "2.0", "method": "notifications/x" }).to_string(), &replies, "d"));
     client.ask(request("t", call(8), &replies, "e"));
-    assert_eq!(client.hear().properties.unwrap().correlation_data.as_deref(), Some(&b"e"[..]));
+    client.expect_publish(rpc_trouble(&replies, 8, -32002, "no worker answers this topic", "no-worker", "e"));
     client.expect_nothing();
 }
 
@@ -75,8 +74,7 @@ fn a_deadline_is_said_when_it_has_passed() {
     worker.answer(&heard, "too late");
     client.ask(request("t", call(3), &replies, "e"));
     worker.next();
-    let came: Value = serde_json::from_slice(&client.hear().payload).unwrap();
-    assert_eq!((&came["id"], &came["error"]["code"]), (&json!(3), &json!(-32001)));
+    client.expect_within(PATIENCE, rpc_trouble(&replies, 3, -32001, "no answer in time", "timeout", "e"));
     client.expect_nothing();
 }
 
@@ -112,8 +110,19 @@ fn what_a_worker_calls_an_error_is_one() {
     client.ask(request("t", call(4), &replies, "d"));
     let heard = worker.next();
     worker.answer_with(&heard, json!({ "error": { "message": "it broke" } }));
-    let came: Value = serde_json::from_slice(&client.hear().payload).unwrap();
-    assert_eq!((&came["id"], &came["error"]["code"], &came["error"]["message"]), (&json!(4), &json!(-32003), &json!("it broke")));
+    client.expect_publish(rpc_trouble(&replies, 4, -32003, "it broke", "worker-failed", "d"));
+    // It may say which of the words it is, and its own payload comes as it is.
+    client.ask(request("t", call(5), &replies, "d"));
+    let heard = worker.next();
+    worker.answer_with(&heard, json!({ "error": { "code": "unavailable" } }));
+    client.expect_publish(rpc_trouble(&replies, 5, -32000, "the request could not be answered", "unavailable", "d"));
+    client.ask(request("t", call(6), &replies, "d"));
+    let heard = worker.next();
+    worker.answer_with(
+        &heard,
+        json!({ "error": { "code": "timeout", "message": "no" }, "payload_b64": mcp_worker_sdk::wire::encode(b"own") }),
+    );
+    client.expect_publish(answer(&replies, "own", "d").user("mqttd-error", "timeout"));
 }
 
 #[test]

@@ -113,7 +113,7 @@ fn an_error_and_a_panic_are_error_replies_and_the_worker_works_on() {
 #[test]
 fn a_retry_is_counted_and_the_last_one_is_a_dead_letter() {
     let Some(house) = house() else { return };
-    let worker = house.worker().max_attempts(3).route("second", |r: Request| async move {
+    let worker = house.worker().name("w").max_attempts(3).route("second", |r: Request| async move {
         if r.attempt < 2 { Err(Failure::retry("not yet")) } else { Ok(r.attempt.to_string()) }
     });
     let worker = house.start(worker.route("never", |_: Request| async { Err::<String, _>(Failure::retry("not today")) }));
@@ -123,7 +123,17 @@ fn a_retry_is_counted_and_the_last_one_is_a_dead_letter() {
     client.ask(request("never", "", &replies, "d"));
     client.expect_within(PATIENCE, trouble(&replies, "not today", "worker-failed", "d"));
     assert_eq!((worker.stats().retried, worker.stats().dead), (3, 1));
-    assert_eq!(house.redis.query::<u64>(&["XLEN", &house.key("{mcp}:dead")]), 1);
+    client.ask(request("never", call(7), &replies, "d"));
+    client.expect_within(PATIENCE, rpc_trouble(&replies, 7, -32003, "not today", "worker-failed", "d"));
+    let dead: Vec<(String, Vec<(String, String)>)> = house.redis.query(&["XRANGE", &house.key("{mcp}:dead"), "-", "+"]);
+    assert_eq!(dead.len(), 2);
+    for (_, fields) in dead {
+        assert!(fields[0].0 == "entry" && fields[0].1.contains('-'), "the entry of the request: {fields:?}");
+        assert_eq!(
+            fields[1..],
+            [("error", "not today"), ("attempts", "3"), ("worker", "w")].map(|(name, value)| (name.into(), value.into()))
+        );
+    }
     until("nothing is left of it", || house.redis.query::<u64>(&["XLEN", &house.key("{mcp}:requests")]) == 0);
 }
 
@@ -258,6 +268,20 @@ fn a_worker_says_that_it_lives_and_that_it_goes() {
     let (mut client, replies) = house.requester();
     client.ask(request("a/b", "x", &replies, "d"));
     client.expect_within(Duration::from_secs(2), trouble(&replies, "no worker answers this topic", "no-worker", "d"));
+}
+
+#[test]
+fn a_worker_may_say_elsewhere_that_it_lives() {
+    let Some(house) = house() else { return };
+    let (mine, usual) = (house.key("mine"), house.key("mcp:worker:w"));
+    let worker = house.start(house.worker().name("w").health_key(&mine).route("t", echo));
+    assert_eq!((house.redis.query::<u64>(&["EXISTS", &mine]), house.redis.query::<u64>(&["EXISTS", &usual])), (1, 0));
+    // Nodes do not know what it answers, so it may be anything.
+    let (mut client, replies) = house.requester();
+    client.ask(request("t", "x", &replies, "d"));
+    client.expect_within(PATIENCE, answer(&replies, "x", "d"));
+    house.runtime.block_on(worker.shutdown()).unwrap();
+    assert_eq!(house.redis.query::<u64>(&["EXISTS", &mine]), 0);
 }
 
 /// Programs with different routes do not take each other's requests away.

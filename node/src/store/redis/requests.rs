@@ -21,6 +21,9 @@ use crate::time::{Span, Time};
 /// Entries of the stream of requests, and of the stream of answers; older ones are trimmed.
 const STREAM_LENGTH_MAX: usize = 100_000;
 
+/// What `mqttd.lua` keeps of a claim before the context, in bytes.
+const CLAIM_BYTES: usize = 32;
+
 /// The group of all nodes at the stream of answers.
 const GROUP: &str = "nodes";
 
@@ -113,7 +116,8 @@ impl Requests {
     /// Keeps requests and tells workers of them, in one batch.
     pub async fn add(&self, requests: &[NewRequest], lanes: Lanes, now: Time) -> Result<Vec<Result<Heard, StoreError>>, StoreError> {
         let Some(first) = requests.first() else { return Ok(Vec::new()) };
-        let mut commands = Vec::with_capacity(requests.len() * 5);
+        let each = 2 + usize::from(lanes.stream) + usize::from(lanes.channel);
+        let mut commands = Vec::with_capacity(requests.len() * each + 1);
         for NewRequest { id, context, deadline, ttl, json } in requests {
             commands.push(cmd("SET").arg(self.names.request(id)).arg(&context[..]).arg("PX").arg(ttl.0).take());
             commands.push(cmd("ZADD").arg(self.due_key()).arg(deadline.0).arg(id).take());
@@ -122,23 +126,39 @@ impl Requests {
                 add.arg(self.names.requests_stream()).arg("MAXLEN").arg("~").arg(STREAM_LENGTH_MAX).arg("*").arg(FIELD).arg(json);
                 commands.push(add);
             }
-            commands.push(cmd("ZCOUNT").arg(self.names.workers()).arg(now.0).arg("+inf").take());
             if lanes.channel {
                 commands.push(cmd("PUBLISH").arg(self.names.requests()).arg(json).take());
             }
         }
-        let each = commands.len() / requests.len();
-        let replies = self.link.write(shard(&first.id), commands).await?;
+        // Once for all of them, and after them.
+        commands.push(cmd("ZCOUNT").arg(self.names.workers()).arg(now.0).arg("+inf").take());
+        let mut replies = self.link.write(shard(&first.id), commands).await?;
+        let workers = number(&replies.pop().ok_or(StoreError::Unavailable)?.map_err(LinkError::from)?)?;
         let heard = replies.chunks(each).map(|replies| {
-            let reply = |at: usize| replies[at].clone().map_err(LinkError::from).map_err(StoreError::from);
-            for at in 0..each {
-                reply(at)?;
-            }
-            let workers = if lanes.stream { number(&reply(2 + usize::from(lanes.stream))?)? } else { 0 };
-            let channel = if lanes.channel { number(&reply(each - 1)?)? } else { 0 };
-            Ok(Heard { channel, workers })
+            let replies = replies.iter().cloned().collect::<Result<Vec<_>, _>>().map_err(LinkError::from)?;
+            let channel = if lanes.channel { number(&replies[each - 1])? } else { 0 };
+            Ok(Heard { channel, workers: if lanes.stream { workers } else { 0 } })
         });
         Ok(heard.collect())
+    }
+
+    /// Whether somebody subscribes to the channel of requests at another server than the one that was asked to publish.
+    pub async fn is_heard_elsewhere(&self) -> bool {
+        if !self.link.is_cluster() {
+            return false;
+        }
+        let mut ask = cmd("PUBSUB");
+        ask.arg("NUMSUB").arg(self.names.requests());
+        let told = self.link.call_all(ask).await.unwrap_or_default(); // a word too many is better than none
+        told.into_iter().any(|told| matches!(told, Value::Array(told) if matches!(told.get(1), Some(Value::Int(1..)))))
+    }
+
+    /// The context of a request, which stays.
+    pub async fn context(&self, id: &str) -> Result<Option<Bytes>, StoreError> {
+        match self.link.call(cmd("GET").arg(self.names.request(id)).take()).await? {
+            Value::Nil => Ok(None),
+            kept => Ok(bytes(kept)?.get(CLAIM_BYTES..).map(Bytes::copy_from_slice)),
+        }
     }
 
     /// Takes a request to answer it, until `until`: who has not finished it by then may be dead. `parts` of the answer have to be forwarded before.

@@ -69,7 +69,7 @@ const NEEDED: &[&str] = &[
     "PING",
     "TIME",
 ];
-const NEEDED_OF_CLUSTER: &[&str] = &["ASKING", "CLUSTER INFO", "CLUSTER SLOTS"];
+const NEEDED_OF_CLUSTER: &[&str] = &["ASKING", "CLUSTER INFO", "CLUSTER SLOTS", "PUBSUB NUMSUB C"];
 /// Redis takes a pattern only from who has a rule with this very pattern.
 const NEEDED_FOR_BRIDGE: &[&str] = &["PSUBSCRIBE B", "PUBLISH B m"];
 const NEEDED_FOR_REPLICAS: &[&str] = &["WAIT 1 1"];
@@ -89,7 +89,7 @@ fn command(line: &str) -> String {
     let mut words = line.split(' ');
     let name = words.next().unwrap_or_default().to_lowercase();
     match (&*name, words.next()) {
-        ("function" | "cluster" | "memory" | "xgroup" | "xinfo", Some(part)) => format!("{name}|{}", part.to_lowercase()),
+        ("function" | "cluster" | "memory" | "pubsub" | "xgroup" | "xinfo", Some(part)) => format!("{name}|{}", part.to_lowercase()),
         _ => name,
     }
 }

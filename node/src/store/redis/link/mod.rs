@@ -117,6 +117,11 @@ impl Link {
         Subscriber::open(&self.shared.health, &self.shared.nodes, Some(key), Overrun::Ends).await
     }
 
+    /// Whether keys are on several servers, of which each counts only its own subscribers.
+    pub fn is_cluster(&self) -> bool {
+        self.shared.nodes.is_cluster()
+    }
+
     /// Whether all standing connections are up, and which Redis they reach.
     pub fn state(&self) -> State {
         *self.watch().borrow()

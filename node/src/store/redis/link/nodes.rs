@@ -87,6 +87,10 @@ impl Nodes {
         self.doubt.notify_one();
     }
 
+    pub(super) fn is_cluster(&self) -> bool {
+        self.map.load().is_cluster()
+    }
+
     /// Who has the slot of this key.
     pub(super) fn primary_of(&self, key: &str) -> Option<Arc<Primary>> {
         self.map.load().owner(Some(key_slot(key.as_bytes()))).cloned()

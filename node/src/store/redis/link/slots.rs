@@ -5,8 +5,22 @@ use redis::{Arg, Cmd};
 pub(super) const SLOTS: usize = 16_384;
 
 /// What any primary can answer: these commands have no key.
-const KEYLESS: &[&[u8]] =
-    &[b"PING", b"ECHO", b"TIME", b"INFO", b"CONFIG", b"FUNCTION", b"CLUSTER", b"WAIT", b"ACL", b"KEYS", b"SCAN", b"DBSIZE", b"FLUSHALL"];
+const KEYLESS: &[&[u8]] = &[
+    b"PING",
+    b"ECHO",
+    b"TIME",
+    b"INFO",
+    b"CONFIG",
+    b"FUNCTION",
+    b"CLUSTER",
+    b"WAIT",
+    b"ACL",
+    b"KEYS",
+    b"SCAN",
+    b"DBSIZE",
+    b"FLUSHALL",
+    b"PUBSUB",
+];
 
 /// The hash slot of a tag: CRC-16/XMODEM, as Redis Cluster has it.
 pub(in crate::store::redis) fn slot(tag: &[u8]) -> u16 {
@@ -36,8 +50,8 @@ pub(super) fn command_slot(cmd: &Cmd) -> Option<u16> {
     let key = match name {
         name if KEYLESS.contains(&name) => None,
         b"FCALL" => words.nth(1).filter(|count| *count != b"0").and_then(|_| words.next()),
-        b"XREAD" => words.find(|word| *word == b"STREAMS").and_then(|_| words.next()),
-        b"XINFO" | b"OBJECT" | b"MEMORY" => words.nth(1),
+        b"XREAD" | b"XREADGROUP" => words.find(|word| *word == b"STREAMS").and_then(|_| words.next()),
+        b"XINFO" | b"XGROUP" | b"OBJECT" | b"MEMORY" => words.nth(1),
         _ => words.next(),
     };
     key.map(key_slot)
@@ -64,7 +78,9 @@ mod tests {
             (cmd("FCALL").arg("name").arg(2).arg("{foo}a").arg("{foo}b").take(), foo),
             (cmd("FCALL").arg("name").arg(0).arg("foo").take(), None),
             (cmd("XREAD").arg("COUNT").arg(1).arg("STREAMS").arg("foo").arg("0").take(), foo),
+            (cmd("XREADGROUP").arg("GROUP").arg("g").arg("c").arg("STREAMS").arg("foo").arg(">").take(), foo),
             (cmd("XINFO").arg("STREAM").arg("foo").take(), foo),
+            (cmd("XGROUP").arg("CREATE").arg("foo").arg("g").arg("0").take(), foo),
             (cmd("PUBLISH").arg("foo").arg("x").take(), foo),
             (cmd("TIME"), None),
         ];

@@ -1,0 +1,193 @@
+//! Workers of the SDK where Redis is deployed as Sentinels or as a Cluster, or wants TLS: they take the same addresses as the nodes.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use mcp_worker_sdk::wire::Names;
+use mcp_worker_sdk::{Delivery, Request, Worker, WorkerBuilder};
+use mqttd::config::StoreUrl;
+use mqttd_tests::certificates::Authority;
+use mqttd_tests::client::Came;
+use mqttd_tests::cluster::until;
+use mqttd_tests::deployment::{Deployment, Kind};
+use mqttd_tests::redis::{Redis, free_port};
+use mqttd_tests::*;
+
+use super::kit::*;
+
+const DELIVERIES: [Delivery; 2] = [Delivery::Stream, Delivery::Channel];
+
+/// A node on this Redis. What a worker on the channel does not hear is told soon.
+fn node(url: &str) -> Broker {
+    Broker::with(|config| {
+        config.store.url = StoreUrl::Redis(url.to_owned());
+        config.mcp.timeout_s = 4;
+    })
+}
+
+fn worker(url: &str, delivery: Delivery) -> WorkerBuilder {
+    let topic = format!("{delivery:?}");
+    Worker::builder().redis_url(url).delivery(delivery).lease(Duration::from_secs(2)).route(&topic, |r: Request| async move { r.payload })
+}
+
+/// Asks until there is an answer: a node that cannot reach its Store lets nobody in, and one reply to each request is all that comes.
+fn until_answered(broker: &Broker, delivery: Delivery) {
+    let topic = format!("{delivery:?}");
+    until("a request is answered", || {
+        let (connecting, replies) = (broker.client(V5), unique("replies/"));
+        let Some(mut client) = connecting.try_connect(PATIENCE) else { return false };
+        client.send(Packet::Subscribe(Box::new(subscribe(1, &[(&replies, 1)]))));
+        client.send(request(&topic, "x", &replies, "d").id(2));
+        loop {
+            match client.came_within(PATIENCE) {
+                Came::Packet(Packet::Publish(publish)) => {
+                    let id = publish.packet_id.expect("QoS 1");
+                    client.send(puback(id.get()));
+                    client.expect_nothing();
+                    return publish.payload == "x";
+                }
+                Came::Packet(Packet::Suback(_)) => {}
+                Came::Packet(Packet::Acknowledge(ack)) if !ack.reason.is_error() => {}
+                _ => return false,
+            }
+        }
+    });
+}
+
+#[test]
+fn workers_answer_however_redis_is_deployed() {
+    for kind in [Kind::Standalone, Kind::Sentinel, Kind::Cluster] {
+        let Some(redis) = Deployment::start(kind) else { return };
+        let (broker, runtime) = (node(&redis.url()), runtime());
+        let mut client = broker.client(V5).connect();
+        client.subscribe("replies", 1);
+        for delivery in DELIVERIES {
+            let worker = start(
+                &runtime,
+                worker(&redis.url(), delivery).route("parts", |r: Request| async move {
+                    r.part("1").await?;
+                    r.extend(Duration::from_secs(1)).await?;
+                    Ok::<_, mcp_worker_sdk::Failure>("2")
+                }),
+            );
+            for number in 0..50 {
+                client.send(request(&format!("{delivery:?}"), number.to_string(), "replies", "d").qos(0));
+            }
+            let came: BTreeSet<_> = (0..50).map(|_| client.hear().payload).collect();
+            assert_eq!(came.len(), 50, "{kind:?} {delivery:?}: {came:?}");
+            client.ask(request("parts", "", "replies", "d"));
+            assert_eq!([client.hear().payload, client.hear().payload], ["1", "2"], "{kind:?} {delivery:?}");
+            assert_eq!(worker.stats().answered, 51);
+            runtime.block_on(worker.shutdown()).unwrap();
+        }
+        client.expect_nothing();
+    }
+}
+
+/// What an answer and its acknowledgement are is one batch: it has to be at one place.
+#[test]
+fn all_keys_of_the_stream_lane_are_in_one_slot() {
+    let Some(redis) = Deployment::shared(Kind::Cluster) else { return };
+    let names = Names::new("any:prefix");
+    let keys = [names.requests_stream(), names.responses_stream(), names.dead(), names.workers()];
+    let slots: BTreeSet<u16> = keys.iter().map(|key| redis.servers[0].query(&["CLUSTER", "KEYSLOT", key])).collect();
+    assert_eq!(slots.len(), 1, "{keys:?}");
+}
+
+#[test]
+fn workers_follow_slots_that_move_and_primaries_that_die() {
+    let Some(mut redis) = Deployment::cluster(1) else { return };
+    let (broker, runtime) = (node(&redis.url()), runtime());
+    let _workers = DELIVERIES.map(|delivery| start(&runtime, worker(&redis.url(), delivery)));
+    let streams: u16 = redis.servers[0].query(&["CLUSTER", "KEYSLOT", "mqttd:{mcp}:requests"]);
+    let owner = redis.owner(streams);
+    redis.move_slot(streams, (owner + 1) % 3);
+    DELIVERIES.into_iter().for_each(|delivery| until_answered(&broker, delivery));
+    // The one that has the streams, and then the one at which the workers listen.
+    for dies in [(owner + 1) % 3, 0] {
+        redis.servers[dies].kill();
+        let lives = (0..redis.servers.len()).find(|at| *at != dies).unwrap();
+        until("a replica is promoted", || {
+            let info: String = redis.servers[lives].query(&["CLUSTER", "INFO"]);
+            info.contains("cluster_state:ok") && info.contains("cluster_slots_fail:0\r")
+        });
+        DELIVERIES.into_iter().for_each(|delivery| until_answered(&broker, delivery));
+        redis.servers[dies].revive();
+        until("it is a replica now", || redis.servers[dies].query::<String>(&["INFO", "replication"]).contains("master_link_status:up"));
+    }
+}
+
+#[test]
+fn workers_follow_the_primary_that_sentinels_name() {
+    let Some(mut redis) = Deployment::start(Kind::Sentinel) else { return };
+    let (broker, runtime) = (node(&redis.url()), runtime());
+    let _workers = DELIVERIES.map(|delivery| start(&runtime, worker(&redis.url(), delivery)));
+    DELIVERIES.into_iter().for_each(|delivery| until_answered(&broker, delivery));
+    redis.servers[0].kill();
+    until("the replica is promoted", || redis.sentinels_say(1));
+    DELIVERIES.into_iter().for_each(|delivery| until_answered(&broker, delivery));
+}
+
+/// A server that says nothing more, and keeps its connections: nobody is told that they are of no use.
+#[test]
+fn a_worker_on_the_channel_notices_a_primary_that_is_silent() {
+    let Some(redis) = Deployment::start(Kind::Sentinel) else { return };
+    let (broker, runtime) = (node(&redis.url()), runtime());
+    let _worker = start(&runtime, worker(&redis.url(), Delivery::Channel));
+    until_answered(&broker, Delivery::Channel);
+    redis.servers[0].pause();
+    until("the replica is promoted", || redis.sentinels_say(1));
+    until_answered(&broker, Delivery::Channel);
+}
+
+#[test]
+fn a_worker_shows_its_certificate_and_trusts_only_its_authorities() {
+    let authority = Authority::new("of Redis");
+    let (server, own) = (authority.server(&["localhost"]), authority.client("worker", "worker.test"));
+    let [ca, certificate, key] = [("ca", &authority.pem), ("certificate", &server.pem), ("key", &server.key)]
+        .map(|(stem, pem)| file(&format!("redis-{stem}"), pem).display().to_string());
+    let port = free_port();
+    let options = ["--tls-port", &port.to_string(), "--tls-cert-file", &certificate, "--tls-key-file", &key, "--tls-ca-cert-file", &ca];
+    let Some(redis) = Redis::with(&options) else { return };
+    let (broker, runtime) = (node(&redis.url()), runtime());
+    let url = format!("rediss://localhost:{port}");
+    for delivery in DELIVERIES {
+        let trusting = worker(&url, delivery).redis_authorities(authority.pem.clone()).redis_certificate(own.pem.clone(), own.key.clone());
+        let worker = start(&runtime, trusting);
+        until_answered(&broker, delivery);
+        runtime.block_on(worker.shutdown()).unwrap();
+    }
+    // Those of this machine, and those of another authority, have not signed it; and without a certificate nobody is let in.
+    let stranger = worker(&url, Delivery::Stream).redis_authorities(Authority::new("of another").pem);
+    for refused in [worker(&url, Delivery::Stream), stranger, worker(&url, Delivery::Stream).redis_authorities(authority.pem.clone())] {
+        let error = runtime.block_on(refused.build().unwrap().run()).unwrap_err();
+        assert!(error.is_redis(), "{error}");
+    }
+}
+
+/// The user of the README, and nothing that it tried was refused.
+#[test]
+fn a_worker_needs_no_more_than_the_readme_says() {
+    let readme = include_str!("../../../mcp-worker-sdk/README.md");
+    let line = readme.split("```").find(|text| text.contains("ACL SETUSER worker")).expect("it says so");
+    let words: Vec<_> = line.split_whitespace().skip(1).map(|word| if word == ">PASSWORD" { ">secret" } else { word }).collect();
+    let Some(redis) = Redis::start() else { return };
+    redis.query::<()>(&words);
+    let (broker, runtime) = (node(&redis.url()), runtime());
+    let url = redis.url().replace("redis://", "redis://worker:secret@");
+    let mut client = broker.client(V5).connect();
+    client.subscribe("replies", 1);
+    for delivery in DELIVERIES {
+        let worker = worker(&url, delivery).max_attempts(2).route("retry", |r: Request| async move {
+            r.extend(Duration::from_secs(1)).await?;
+            Err::<String, _>(mcp_worker_sdk::Failure::retry("no"))
+        });
+        let worker = start(&runtime, worker);
+        until_answered(&broker, delivery);
+        client.ask(request("retry", "", "replies", "d"));
+        client.expect_within(PATIENCE, trouble("replies", "no", "worker-failed", "d"));
+        runtime.block_on(worker.shutdown()).unwrap();
+    }
+    let refused: Vec<::redis::Value> = redis.query(&["ACL", "LOG"]);
+    assert!(refused.is_empty(), "{refused:?}");
+}
