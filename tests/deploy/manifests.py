@@ -57,6 +57,7 @@ def compose():
     for name, service in spec["services"].items():
         check(service.get("restart"), f"compose.yaml {name}: no restart policy")
         check("logging" in service, f"compose.yaml {name}: logs without a bound")
+        check(service.get("deploy", {}).get("resources", {}).get("limits"), f"compose.yaml {name}: memory without a bound")
     node = spec["services"]["node"]
     check(node["read_only"] and node["cap_drop"] == ["ALL"], "compose.yaml node: not hardened")
     drain = (Path("deploy/compose/mqttd.toml").read_text().split("[drain]")[1]).split()
