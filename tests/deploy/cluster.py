@@ -1,124 +1,140 @@
-"""compose.yaml for real: a cluster that is hurt in every way a person can try, under load. A project of its own, removed at the end."""
+"""A cluster that is hurt in every way a person can try, under load, with Prometheus beside it; the messages are counted by a checker."""
 import os
-import resource
-import shutil
-import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
-import uuid
 
+import paho.mqtt.client as mqtt
+
+import dashboard
 import workload
+from engine import COMMAND_S, Cluster, docker, healthy, program, run, say
 
-PROJECT = f"mqttdtest{uuid.uuid4().hex[:8]}"
-UP_S = 180
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+STOP_S = 45  # as stop_grace_period of a node: longer than its drain
+CALCULATOR = (
+    '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add","arguments":{"a":40,"b":2},'
+    '"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}'
+)
 
 
-PORTS = {name: str(free_port()) for name in ["MQTTD_PORT", "MQTTD_TLS_PORT", "MQTTD_WS_PORT", "MQTTD_BALANCER_PORT"]}
-# An engine within a container may not raise the limit of open files.
-FILES = str(resource.getrlimit(resource.RLIMIT_NOFILE)[1])
-ENVIRONMENT = dict(os.environ, COMPOSE_PROJECT_NAME=PROJECT, MQTTD_NOFILE=FILES, **PORTS)
-
-
-def run(*argv, check=True, timeout=UP_S):
-    done = subprocess.run(argv, env=ENVIRONMENT, capture_output=True, text=True, timeout=timeout)
-    if check and done.returncode != 0:
-        raise SystemExit(f"{' '.join(argv)}: {(done.stdout + done.stderr)[-3000:]}")
-    return done.stdout
-
-
-def compose(*argv, **options):
-    return run("docker-compose", "-f", "compose.yaml", *argv, **options)
-
-
-def nodes():
-    """The containers of nodes that run."""
-    return compose("ps", "-q", "node").split()
-
-
-def wait(what, condition, within=UP_S):
-    began = time.monotonic()
-    while not condition():
-        if time.monotonic() - began > within:
-            raise SystemExit(f"{what}: not within {within} s\n{compose('ps', '-a', check=False)}\n{compose('logs', '--tail', '40', check=False)[-6000:]}")
-        time.sleep(0.5)
-
-
-def healthy(container):
-    return run("docker", "inspect", "-f", "{{.State.Health.Status}}", container, check=False).strip() == "healthy"
-
-
-def all_healthy(count):
-    wait(f"{count} healthy nodes", lambda: len(nodes()) == count and all(map(healthy, nodes())))
-
-
-def third_parties():
-    """The usual clients, through the balancer."""
-    port = PORTS["MQTTD_PORT"]
-    if shutil.which("mosquitto_pub") is None:
-        raise SystemExit("mosquitto_pub is needed here: apt-get install mosquitto-clients")
-    run("mosquitto_pub", "-p", port, "-V", "5", "-q", "1", "-r", "-t", "try/retained", "-m", "hi")
-    heard = run("mosquitto_sub", "-p", port, "-t", "try/#", "-C", "1", "-W", "10").strip()
-    if heard != "hi":
-        raise SystemExit(f"mosquitto_sub heard {heard!r}")
-    print("ok   mosquitto_pub and mosquitto_sub through the balancer")
-    answer = run("mosquitto_rr", "-p", port, "-V", "5", "-q", "1", "-t", "agents/calculator/mcp", "-e", "try/answer", "-W", "10", "-m",
-                 '{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28",'
-                 '"io.modelcontextprotocol/clientCapabilities":{}}}}', check=False).strip()
-    if '"add"' not in answer:
+def third_parties(doors):
+    """The usual clients, each through its door of the balancer; what one retains, the others are given."""
+    tcp, tls, _ = doors
+    at = ["-h", "localhost", "-p", str(tcp.port)]
+    within = ["-h", "localhost", "-p", str(tls.port), "--cafile", tls.authority]
+    run("mosquitto_pub", *at, "-V", "5", "-q", "1", "-r", "-t", "try/tcp", "-m", "by tcp")
+    run("mosquitto_pub", *within, "-V", "311", "-q", "1", "-r", "-t", "try/tls", "-m", "by tls")
+    for door, options in [("tcp", at), ("tls", within)]:
+        heard = sorted(run("mosquitto_sub", *options, "-t", "try/+", "-q", "1", "-C", "2", "-W", "10").splitlines())
+        if heard != ["by tcp", "by tls"]:
+            raise SystemExit(f"mosquitto_sub over {door} heard {heard}")
+        say(f"ok   mosquitto_pub and mosquitto_sub over {door}")
+    for door in doors:
+        with_paho(door)
+        say(f"ok   paho over {door.name}")
+    answer = run("mosquitto_rr", *at, "-V", "5", "-q", "1", "-t", "agents/calculator/mcp", "-e", "try/answer", "-W", "10", "-m", CALCULATOR, check=False)
+    if '"42"' not in answer:
         raise SystemExit(f"the worker answered {answer!r}")
-    print("ok   the MCP worker answers mosquitto_rr")
+    say("ok   the MCP worker answers mosquitto_rr")
 
 
-def hurt(load):
+def with_paho(door):
+    client, heard, whole = door.client(f"try-{door.name}"), set(), threading.Event()
+
+    def on_message(_client, _userdata, message):
+        heard.add(message.payload.decode())
+        if heard >= {"by tcp", "by tls"}:
+            whole.set()
+
+    client.on_message = on_message
+    client.on_connect = lambda client, *_: client.subscribe("try/+", options=mqtt.SubscribeOptions(qos=1))
+    client.connect("localhost", door.port)
+    client.loop_start()
+    if not whole.wait(30):
+        raise SystemExit(f"paho over {door.name} heard {sorted(heard)} within 30 s")
+    client.disconnect()
+    client.loop_stop()
+
+
+def hurt(cluster, load):
     load.progress("three nodes")
-    victim = nodes()[0]
-    run("docker", "kill", "-s", "KILL", victim)
+    victim = cluster.containers("node")[0]
+    docker("kill", "-s", "KILL", victim)
     load.progress("a node killed")
-    run("docker", "start", victim)
-    all_healthy(3)
-    compose("restart", "-t", "20", "redis")
+    docker("start", victim)
+    cluster.all_healthy("node", 3)
+    load.progress("it is back")
+    cluster.compose("restart", "-t", "20", "redis")
     load.progress("Redis restarted")
-    run("docker", "kill", "-s", "KILL", compose("ps", "-q", "redis").strip())
-    run("docker", "start", compose("ps", "-a", "-q", "redis").strip())
+    redis = cluster.containers("redis")[0]
+    docker("kill", "-s", "KILL", redis)
+    docker("start", redis)
     load.progress("Redis killed")
-    for node in nodes():
-        run("docker", "restart", "-t", "45", node)
-        wait("a restarted node", lambda: healthy(node))
-        load.progress("a node replaced")
-    compose("up", "-d", "--no-build", "--scale", "node=5", "--no-recreate")
-    all_healthy(5)
+    cluster.all_healthy("node", 3)
+    for number, node in enumerate(cluster.containers("node"), 1):
+        began = time.monotonic()
+        docker("restart", "-t", str(STOP_S), node)
+        cluster.wait("the restarted node", lambda: healthy(node))
+        load.progress(f"node {number} of 3 restarted within {time.monotonic() - began:.1f} s")
+    cluster.scale(5)
+    cluster.all_healthy("node", 5)
     load.progress("five nodes")
-    compose("up", "-d", "--no-build", "--scale", "node=3", "--no-recreate")
-    wait("three nodes again", lambda: len(nodes()) == 3)
+    cluster.scale(3)
+    cluster.all_healthy("node", 3)
     load.progress("three nodes again")
 
 
+def restored(cluster, folder):
+    """A backup is made, everything is lost, and it is played back."""
+    port, file = str(cluster.ports["MQTTD_PORT"]), f"{folder}/backup.rdb"
+    environment = dict(cluster.environment, COMPOSE=" ".join(["docker-compose", *cluster.files]))
+    run("mosquitto_sub", "-p", port, "-c", "-i", "saved", "-q", "1", "-t", "saved", "-E")
+    run("mosquitto_pub", "-p", port, "-q", "1", "-r", "-t", "saved", "-m", "before")
+    run("deploy/compose/backup", file, environment=environment)
+    run("mosquitto_pub", "-p", port, "-q", "1", "-r", "-t", "saved", "-m", "after")
+    run("deploy/compose/restore", file, environment=environment)
+    cluster.all_healthy("node", 3)
+    cluster.wait("the balancer", cluster.published)
+    heard = run("mosquitto_sub", "-p", port, "-c", "-i", "saved", "-q", "1", "-t", "saved", "-C", "1", "-W", "10", check=False)
+    if heard != "before":
+        raise SystemExit(f"after a restore the session was given {heard!r}")
+    say(f"ok   a backup of {os.path.getsize(file) / 1e6:.1f} MB is played back: the session is there with its queue")
+
+
+def drills(cluster, folder):
+    began = time.monotonic()
+    cluster.up("balancer", "worker", "prometheus")
+    cluster.all_healthy("node", 3)
+    say(f"ok   three healthy nodes after {time.monotonic() - began:.1f} s")
+    cluster.wait("the balancer", cluster.published)
+    say(f"ok   a message came through the balancer after {time.monotonic() - began:.1f} s")
+    doors = [
+        workload.Door("tcp", cluster.ports["MQTTD_PORT"]),
+        workload.Door("tls", cluster.ports["MQTTD_TLS_PORT"], authority=f"{folder}/ca.pem"),
+        workload.Door("websocket", cluster.ports["MQTTD_WS_PORT"], path="/mqtt"),
+    ]
+    third_parties(doors)
+    load = workload.Load(doors)
+    hurt(cluster, load)
+    wrong = dashboard.wrong(cluster) + load.finish()
+    for line in wrong:
+        say(f"FAIL {line}")
+    if not wrong:
+        say("ok   nothing that was acknowledged is lost, nothing came twice at QoS 2, all in order")
+        restored(cluster, folder)
+    return 1 if wrong else 0
+
+
 def main():
-    try:
-        began = time.monotonic()
-        compose("up", "-d", "--no-build", "--quiet-pull")
-        all_healthy(3)
-        first = ["mosquitto_pub", "-p", PORTS["MQTTD_PORT"], "-q", "1", "-t", "try/first", "-n"]
-        wait("the balancer", lambda: subprocess.run(first, capture_output=True).returncode == 0)
-        print(f"ok   the cluster is up after {time.monotonic() - began:.1f} s", flush=True)
-        third_parties()
-        load = workload.Load(int(PORTS["MQTTD_PORT"]))
-        hurt(load)
-        wrong = load.finish()
-        for line in wrong:
-            print(f"FAIL {line}")
-        if not wrong:
-            print("ok   nothing that was acknowledged is lost, nothing twice at QoS 2, all in order")
-        return 1 if wrong else 0
-    finally:
-        compose("down", "-v", "-t", "5", check=False)
+    for name, package in [("mosquitto_rr", "mosquitto-clients"), ("openssl", "openssl")]:
+        program(name, package)
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        subprocess.run(["deploy/compose/certificates", "localhost"], env=dict(os.environ, MQTTD_TLS_FOLDER=folder), check=True, timeout=COMMAND_S)
+        with Cluster("metrics", files=["compose.yaml", "deploy/compose/tls.yaml"], MQTTD_TLS_FOLDER=folder) as cluster:
+            return drills(cluster, folder)
 
 
 if __name__ == "__main__":

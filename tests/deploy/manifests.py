@@ -19,6 +19,8 @@ CHART = Path("deploy/helm/mqttd")
 # Their schemas are not Kubernetes' own.
 FOREIGN = {"ServiceMonitor", "PrometheusRule", "Certificate", "TCPRoute", "TLSRoute", "UDPRoute"}
 READY_S = 20
+# MQTTD_REQUIRE_… and their like are for the tests; a node refuses a key that it does not know.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("MQTTD_")}
 failures = []
 
 
@@ -34,12 +36,20 @@ def tool(name, *argv, stdin=None):
     return done.stdout
 
 
+def compose_1():
+    """Debian's Compose, where it is installed."""
+    place = "/usr/bin/docker-compose"
+    said = subprocess.run([place, "version", "--short"], capture_output=True, text=True).stdout if Path(place).exists() else ""
+    return place if said.startswith("1.") else None
+
+
 def compose():
     tool("compose.yaml by Compose 2", "docker-compose", "-f", "compose.yaml", "config", "-q")
     tool("compose with TLS", "docker-compose", "-f", "compose.yaml", "-f", "deploy/compose/tls.yaml", "config", "-q")
+    if old := compose_1():
+        for files in [["compose.yaml"], ["compose.yaml", "deploy/compose/tls.yaml"]]:
+            tool(f"{files[-1]} by Compose 1.29", old, *(word for file in files for word in ("-f", file)), "config", "-q")
     tool("compose.yaml by its schema", "check-jsonschema", "--builtin-schema", "vendor.compose-spec", "compose.yaml")
-    # MQTTD_REQUIRE_… and their like are for the tests; a node refuses a key that it does not know.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("MQTTD_")}
     for file in ["deploy/compose/mqttd.toml", "deploy/compose/haproxy.cfg", "deploy/compose/redis-password"]:
         check(Path(file).exists(), f"{file} is mounted and not there")
     spec = yaml.safe_load(Path("compose.yaml").read_text())
@@ -47,6 +57,7 @@ def compose():
     for name, service in spec["services"].items():
         check(service.get("restart"), f"compose.yaml {name}: no restart policy")
         check("logging" in service, f"compose.yaml {name}: logs without a bound")
+        check(service.get("deploy", {}).get("resources", {}).get("limits"), f"compose.yaml {name}: memory without a bound")
     node = spec["services"]["node"]
     check(node["read_only"] and node["cap_drop"] == ["ALL"], "compose.yaml node: not hardened")
     drain = (Path("deploy/compose/mqttd.toml").read_text().split("[drain]")[1]).split()
@@ -195,16 +206,16 @@ def metrics():
         print("SKIP metrics: no mqttd built; set MQTTD to one")
         return
     for file in ["deploy/compose/mqttd.toml", "deploy/kubernetes/base/mqttd.toml"]:
-        done = subprocess.run([program, "check", "-c", file], env=environment, capture_output=True, text=True)
+        done = subprocess.run([program, "check", "-c", file], env=ENVIRONMENT, capture_output=True, text=True)
         check(done.returncode == 0, f"{file}: {done.stderr.strip()}")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         door = f"127.0.0.1:{probe.getsockname()[1]}"
-    node = subprocess.Popen([program, "--listen", "tcp://127.0.0.1:0", "--admin", door], env=environment, stderr=subprocess.PIPE, text=True)
+    node = subprocess.Popen([program, "--listen", "tcp://127.0.0.1:0", "--admin", door], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
     try:
         ready = [program, "healthcheck", "--url", f"http://{door}/readyz"]
         until = time.monotonic() + READY_S
-        while subprocess.run(ready, env=environment, capture_output=True).returncode != 0:
+        while subprocess.run(ready, env=ENVIRONMENT, capture_output=True).returncode != 0:
             if node.poll() is not None or time.monotonic() > until:
                 node.kill()
                 check(False, f"the node was not ready within {READY_S} s: {node.communicate()[1].strip()}")

@@ -13,6 +13,7 @@ pub mod certificates;
 pub mod client;
 pub mod cluster;
 pub mod connecting;
+mod container;
 pub mod deployment;
 pub mod expect;
 pub mod flow;

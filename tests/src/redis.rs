@@ -1,4 +1,5 @@
-//! A real Redis for a test: its own process, port and folder, gone when it is dropped.
+//! A real Redis for a test: its own process, port and folder, gone when it is dropped. `redis-server` is that of the PATH; where there is
+//! none, it runs in a container.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -6,13 +7,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
-use crate::unique;
+use crate::{container, unique};
 
 /// How many free ports are tried: another process may take one between the look and the start.
 const PORTS_TRIED_MAX: usize = 10;
+/// What the log of a server says when it is of use; that of a Sentinel says something else.
+const READY: &str = "Ready to accept connections";
 
 pub struct Redis {
-    server: Child,
+    server: Server,
     port: u16,
     folder: PathBuf,
     arguments: Vec<String>,
@@ -20,11 +23,42 @@ pub struct Redis {
     ready: &'static str,
 }
 
+enum Server {
+    Process(Child),
+    Container(container::Server),
+    /// Between [`Redis::kill`] and [`Redis::revive`].
+    Ended,
+}
+
+/// What servers are made of here.
+#[derive(Clone, Copy)]
+enum Kind {
+    Process,
+    Container,
+}
+
 impl Redis {
-    /// Without persistence. `None`, and a word about it, when there is no `redis-server` on the PATH; `MQTTD_REQUIRE_REDIS=1` makes
-    /// that a failure.
+    /// Without persistence. `None`, and a word about it, when there is neither `redis-server` on the PATH nor a Docker engine with its
+    /// image; `MQTTD_REQUIRE_REDIS=1` makes that a failure.
     pub fn start() -> Option<Redis> {
         Redis::with(&[])
+    }
+
+    /// In a container, whatever is on the PATH, and shared by the tests of this process. `None`, and a word about it, without an engine or
+    /// the image; `MQTTD_REQUIRE_DOCKER=1` makes that a failure.
+    pub fn shared_in_container() -> Option<&'static Redis> {
+        static SHARED: OnceLock<Option<(Redis, Child)>> = OnceLock::new();
+        let start = || {
+            if let Some(why) = container::lacking() {
+                assert!(std::env::var_os("MQTTD_REQUIRE_DOCKER").is_none(), "MQTTD_REQUIRE_DOCKER is set, and {why}");
+                println!("skipped: {why}");
+                return None;
+            }
+            let redis = Redis::launch(Kind::Container, folder("redis"), without_persistence(&[]), READY);
+            let shell = redis.die_with_us();
+            Some((redis, shell))
+        };
+        SHARED.get_or_init(start).as_ref().map(|(redis, _)| redis)
     }
 
     /// The one that tests share, each with a prefix of its own. It ends with this process.
@@ -40,17 +74,20 @@ impl Redis {
 
     /// What is static is never dropped. So a shell waits for the end of its input, which comes when this process is gone, and ends the server.
     pub(crate) fn die_with_us(&self) -> Child {
-        let script = r#"read -r _; kill -9 "$1"; rm -rf "$2""#;
+        let end = match &self.server {
+            Server::Process(server) => format!("kill -9 {}", server.id()),
+            Server::Container(server) => server.end(),
+            Server::Ended => "true".to_owned(),
+        };
         let mut shell = Command::new("sh");
-        shell.args(["-c", script, "sh", &self.server.id().to_string()]).arg(&self.folder);
+        shell.args(["-c", &format!(r#"read -r _; {end}; rm -rf "$1""#), "sh"]).arg(&self.folder);
         // Whoever waits for the output of this process does not wait for the shell.
         shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("sh runs")
     }
 
     /// With these options of its command line (`--maxmemory 1mb`); they win over those of [`Redis::start`].
     pub fn with(options: &[&str]) -> Option<Redis> {
-        let arguments = ["--save", "", "--appendonly", "no"].iter().chain(options).map(|argument| (*argument).to_owned()).collect();
-        Redis::launch(folder("redis"), arguments, "Ready to accept connections")
+        Some(Redis::launch(Kind::here()?, folder("redis"), without_persistence(options), READY))
     }
 
     /// A Sentinel that knows this primary under the name `main`, and promotes its replica soon after it stops answering. It comes back
@@ -61,6 +98,7 @@ impl Redis {
 
     /// The same of several, so many of which have to agree that the primary does not answer.
     pub fn sentinel_of(primary: &Redis, quorum: usize) -> Option<Redis> {
+        let kind = Kind::here()?;
         let folder = folder("sentinel");
         let file = folder.join("sentinel.conf"); // it writes to it
         let watch = format!(
@@ -69,22 +107,14 @@ impl Redis {
         );
         std::fs::write(&file, watch).expect("its configuration");
         let arguments = vec![file.to_str().expect("a path of text").to_owned(), "--sentinel".to_owned()];
-        Redis::launch(folder, arguments, "+slave slave")
+        Some(Redis::launch(kind, folder, arguments, "+slave slave"))
     }
 
-    fn launch(folder: PathBuf, arguments: Vec<String>, ready: &'static str) -> Option<Redis> {
-        if !is_installed() {
-            assert!(
-                std::env::var_os("MQTTD_REQUIRE_REDIS").is_none(),
-                "MQTTD_REQUIRE_REDIS is set, and there is no redis-server on the PATH"
-            );
-            println!("skipped: no redis-server");
-            return None;
-        }
+    fn launch(kind: Kind, folder: PathBuf, arguments: Vec<String>, ready: &'static str) -> Redis {
         for _ in 0..PORTS_TRIED_MAX {
             let port = free_port();
-            if let Some(server) = launch(port, &folder, &arguments, ready) {
-                return Some(Redis { server, port, folder, arguments, ready });
+            if let Some(server) = kind.launch(port, &folder, &arguments, ready) {
+                return Redis { server, port, folder, arguments, ready };
             }
         }
         panic!("redis-server does not start, see above");
@@ -115,14 +145,17 @@ impl Redis {
 
     /// Ends it without a farewell: SIGKILL.
     pub fn kill(&mut self) {
-        // It fails for one that has ended already, which is as good.
-        let _ = self.server.kill();
-        self.server.wait().expect("a child can be waited for");
+        if let Server::Process(mut server) = std::mem::replace(&mut self.server, Server::Ended) {
+            // It fails for one that has ended already, which is as good.
+            let _ = server.kill();
+            server.wait().expect("a child can be waited for");
+        }
     }
 
     /// Starts it again on its port, after [`Redis::kill`].
     pub fn revive(&mut self) {
-        self.server = launch(self.port, &self.folder, &self.arguments, self.ready).expect("redis-server starts again");
+        let kind = Kind::here().expect("it ran before");
+        self.server = kind.launch(self.port, &self.folder, &self.arguments, self.ready).expect("redis-server starts again");
     }
 
     /// SIGSTOP: it keeps its connections and says nothing.
@@ -136,8 +169,14 @@ impl Redis {
     }
 
     fn signal(&self, name: &str) {
-        let command = format!("kill -{name} {}", self.server.id());
-        assert!(Command::new("sh").arg("-c").arg(command).status().expect("sh runs").success());
+        match &self.server {
+            Server::Process(server) => {
+                let command = format!("kill -{name} {}", server.id());
+                assert!(Command::new("sh").arg("-c").arg(command).status().expect("sh runs").success());
+            }
+            Server::Container(server) => server.signal(name),
+            Server::Ended => panic!("it has ended"),
+        }
     }
 }
 
@@ -147,6 +186,36 @@ impl Drop for Redis {
         // What is left in the folder of temporary files does no harm.
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+impl Kind {
+    fn here() -> Option<Kind> {
+        if is_installed() {
+            return Some(Kind::Process);
+        }
+        let Some(why) = container::lacking() else {
+            println!("no redis-server on the PATH: Redis runs in a container");
+            return Some(Kind::Container);
+        };
+        let required = std::env::var_os("MQTTD_REQUIRE_REDIS").is_some();
+        assert!(!required, "MQTTD_REQUIRE_REDIS is set, there is no redis-server on the PATH, and {why}");
+        println!("skipped: no redis-server on the PATH, and {why}");
+        None
+    }
+
+    /// Comes back when its log says `ready`; `None` when it ended instead.
+    fn launch(self, port: u16, folder: &Path, arguments: &[String], ready: &str) -> Option<Server> {
+        let own = ["--port", &port.to_string(), "--bind", "127.0.0.1", "--logfile", "", "--dir", folder.to_str().expect("a path of text")];
+        let arguments: Vec<String> = arguments.iter().cloned().chain(own.map(str::to_owned)).collect();
+        match self {
+            Kind::Process => launch(&arguments, ready).map(Server::Process),
+            Kind::Container => container::launch(&arguments, folder, ready).map(Server::Container),
+        }
+    }
+}
+
+fn without_persistence(options: &[&str]) -> Vec<String> {
+    ["--save", "", "--appendonly", "no"].iter().chain(options).map(|argument| (*argument).to_owned()).collect()
 }
 
 fn is_installed() -> bool {
@@ -163,15 +232,8 @@ fn folder(stem: &str) -> PathBuf {
     folder
 }
 
-/// Comes back when its log says `ready`; `None` when it ended instead.
-fn launch(port: u16, folder: &Path, arguments: &[String], ready: &str) -> Option<Child> {
-    let mut server = Command::new("redis-server")
-        .args(arguments)
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--logfile", "", "--dir"])
-        .arg(folder)
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("redis-server runs");
+fn launch(arguments: &[String], ready: &str) -> Option<Child> {
+    let mut server = Command::new("redis-server").args(arguments).stdout(Stdio::piped()).spawn().expect("redis-server runs");
     let mut log = BufReader::new(server.stdout.take().expect("its log")).lines();
     let mut said = Vec::new();
     for line in log.by_ref().map_while(Result::ok) {

@@ -38,6 +38,11 @@ pub(super) async fn redis_with(limits: redis::Limits) -> Option<Store> {
     Some(connected(redis::Settings { limits, ..settings(Redis::shared()?.url()) }).await)
 }
 
+/// The same on a Redis in a container.
+pub(super) async fn redis_in_a_container() -> Option<Store> {
+    Some(connected(settings(Redis::shared_in_container()?.url())).await)
+}
+
 /// The same on a Redis of this kind.
 pub(super) async fn redis_as(kind: Kind) -> Option<Store> {
     Some(connected(settings(Deployment::shared(kind)?.url())).await)

@@ -113,3 +113,4 @@ rules!(contract, redis, crate::store::kit::redis());
 rules!(contract_by_rooms, redis_sentinel, crate::store::kit::redis_as(mqttd_tests::deployment::Kind::Sentinel));
 rules!(contract_by_rooms, redis_cluster, crate::store::kit::redis_as(mqttd_tests::deployment::Kind::Cluster));
 rules!(contract_by_rooms, redis_with_few_rights, crate::store::kit::redis_with_few_rights());
+rules!(contract_by_rooms, redis_in_a_container, crate::store::kit::redis_in_a_container());
