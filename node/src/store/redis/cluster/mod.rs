@@ -21,7 +21,6 @@ mod functions;
 pub(super) mod keys;
 mod peers;
 mod posts;
-mod reply;
 mod routes;
 pub mod settings;
 
@@ -46,6 +45,7 @@ use crate::session::state::Epoch;
 use crate::store::StoreError;
 use crate::store::cluster::{News, NodeId, Post, RouteChange, RouteVersion, Who};
 use crate::store::health::StoreHealth;
+use crate::store::redis::reply;
 use crate::subscription::Subscription;
 use crate::time::Time;
 use beat::Beat;

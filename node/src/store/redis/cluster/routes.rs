@@ -9,11 +9,12 @@ use super::encoding;
 use super::feed::{Entry, Feed};
 use super::functions::{self, Function};
 use super::keys::{self, Owners};
-use super::reply;
 use crate::packet::connect::ClientId;
 use crate::session::state::Epoch;
 use crate::store::StoreError;
 use crate::store::cluster::{News, NodeId, RouteChange, RouteVersion, Who};
+use crate::store::redis::keys::unescape;
+use crate::store::redis::{encoding as stored, reply};
 use crate::subscription::Subscription;
 
 /// Owners whose tables are read in one step.
@@ -38,12 +39,12 @@ impl Core {
             RouteChange::Set { who, subscriptions } => {
                 call.arg(node_of(who));
                 for subscription in subscriptions {
-                    call.arg(encoding::selector(&subscription.selector)).arg(encoding::subscription(subscription));
+                    call.arg(stored::selector(&subscription.selector)).arg(stored::subscription(subscription));
                 }
             }
             RouteChange::Unset { selectors, .. } => {
                 for selector in selectors {
-                    call.arg(encoding::selector(selector));
+                    call.arg(stored::selector(selector));
                 }
             }
             RouteChange::End { who } => {
@@ -120,10 +121,10 @@ fn read(owners: Owners, name: &str, table: Vec<Value>) -> Result<(Who, Vec<Subsc
         if field == "n" {
             node = std::str::from_utf8(&value).ok().filter(|node| !node.is_empty()).map(NodeId::new);
         } else {
-            subscriptions.extend(understood(name, encoding::take_subscription(&field, &value)));
+            subscriptions.extend(understood(name, stored::take_subscription(&field, &value)));
         }
     }
-    let name = keys::unescape(name);
+    let name = unescape(name);
     let who = match owners {
         Owners::Sessions => Who::Session { client_id: ClientId::new(&name), node },
         Owners::Nodes => Who::Node(NodeId::new(&name)),
