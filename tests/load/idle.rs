@@ -17,7 +17,7 @@ const SETTLE: Duration = Duration::from_millis(300);
 /// Bytes for each connection.
 pub(crate) fn measure(broker: Broker, connections: usize) -> Result<f64, String> {
     let before = broker.resident_bytes()?;
-    let connect = |index| wire::connect(broker.address(), &format!("idle{index}"));
+    let connect = |index| wire::connect(broker.address(), &format!("idle{index}"), false);
     let clients: io::Result<Vec<_>> = (0..connections).map(connect).collect();
     let clients = clients.map_err(|error| format!("not all of {connections} clients connect: {error}"))?;
     thread::sleep(SETTLE);

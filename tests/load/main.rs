@@ -9,6 +9,7 @@
     reason = "the generator lives outside the broker: it has a clock, and measures for as long as it is told"
 )]
 
+mod away;
 mod broker;
 mod gate;
 mod idle;
@@ -16,6 +17,7 @@ mod options;
 mod publisher;
 mod scenario;
 mod sequence;
+mod site;
 mod subscriber;
 mod table;
 mod traffic;
@@ -27,6 +29,7 @@ use std::time::{Duration, Instant};
 use broker::{Broker, Kind};
 use options::Options;
 use scenario::{Load, Scenario};
+use site::Site;
 use table::Results;
 
 /// What a measurement takes besides the seconds that are measured: starting the broker, warming up, draining. A run that has used
@@ -79,23 +82,37 @@ fn run(options: &Options, kinds: &[Kind]) -> Result<Results, String> {
     Ok(results)
 }
 
-/// One measurement on a broker that was started for it.
+/// One measurement on a broker that was started for it, or on two nodes.
 fn measure(scenario: &Scenario, kind: Kind, seconds: f64, results: &mut Results) -> Result<(), String> {
-    match &scenario.load {
-        Load::Traffic(traffic) => {
-            let broker = Broker::start(kind)?;
-            let outcome = traffic::measure(traffic, broker, Duration::from_secs_f64(seconds))?;
-            eprintln!("{} {kind}: {outcome}", scenario.name);
-            results.traffic(scenario.name, kind, outcome);
-        }
-        Load::Idle { connections } => match idle::lacking_descriptors(*connections) {
-            Some(lack) => results.note(format!("{} left out: {lack}", scenario.name)),
-            None => {
-                let bytes = idle::measure(Broker::start(kind)?, *connections)?;
-                eprintln!("{} {kind}: {bytes:.0} bytes for each connection", scenario.name);
-                results.idle(scenario.name, kind, bytes);
+    let time = Duration::from_secs_f64(seconds);
+    let outcomes = match &scenario.load {
+        Load::Traffic(traffic) => vec![traffic::measure(traffic, Site::alone(kind)?, time)?],
+        Load::Across(_) | Load::Away(_) if kind != Kind::Ours => return Ok(()), // it has no nodes
+        Load::Across(traffic) | Load::Away(traffic) => {
+            let Some(site) = Site::cluster()? else {
+                results.note(format!("{} left out: there is no redis-server on the PATH", scenario.name));
+                return Ok(());
+            };
+            match &scenario.load {
+                Load::Away(_) => away::measure(traffic, site, time)?,
+                _ => vec![traffic::measure(traffic, site, time)?],
             }
-        },
+        }
+        Load::Idle { connections } => {
+            match idle::lacking_descriptors(*connections) {
+                Some(lack) => results.note(format!("{} left out: {lack}", scenario.name)),
+                None => {
+                    let bytes = idle::measure(Broker::start(kind)?, *connections)?;
+                    eprintln!("{} {kind}: {bytes:.0} bytes for each connection", scenario.name);
+                    results.idle(scenario.name, kind, bytes);
+                }
+            }
+            Vec::new()
+        }
+    };
+    for (row, outcome) in scenario.rows.iter().zip(outcomes) {
+        eprintln!("{} {kind}: {outcome}", row.name);
+        results.traffic(row.name, kind, outcome);
     }
     Ok(())
 }

@@ -49,11 +49,15 @@ fn help() {
     println!("Measures this broker beside mosquitto, interleaved, and prints medians of the rounds as Markdown.");
     println!("The exit status is 1 when a message was lost, came out of order, or came twice where QoS forbids it.\n");
     for scenario in scenario::all() {
-        println!("  {:2}  {}", scenario.name, scenario.title);
+        let titles: Vec<_> = scenario.rows.iter().map(|row| row.title).collect();
+        println!("  {:2}  {}", scenario.name, titles.join(", "));
     }
     println!(
         "\n$MQTTD_TEST_TRANSPORT is what carries it: tcp, tls, ws, wss or quic, of which mosquitto has all but the last. Other than tcp"
     );
     println!("takes the generator more than the brokers: what they spend, in CPU seconds, says more than messages per second.");
+    println!(
+        "\nI, J0, J1 and L take two nodes of ours and a redis-server, which is found on the PATH. Redis CPU is held against the design."
+    );
     println!("\n$MQTTD names the binary of ours; mosquitto is the one on the PATH.");
 }

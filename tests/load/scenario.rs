@@ -2,12 +2,25 @@
 
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
-    pub(crate) title: &'static str,
+    /// One for each of its stages.
+    pub(crate) rows: Vec<Row>,
     pub(crate) load: Load,
+}
+
+/// What is measured at once.
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) title: &'static str,
+    /// CPU time of Redis for each message in µs, as the design measured it (REDIS.md sections 1.8, 4.3 and 6).
+    pub(crate) redis_us: Option<f64>,
 }
 
 pub(crate) enum Load {
     Traffic(Traffic),
+    /// The same between two nodes of ours on one Redis: all publish at one of them and subscribe at the other.
+    Across(Traffic),
+    /// The same, but the subscribers are away while all is published, and come then.
+    Away(Traffic),
     /// Clients that connect and are silent from then on.
     Idle {
         connections: usize,
@@ -24,6 +37,8 @@ pub(crate) struct Traffic {
     /// Of the messages and of the subscriptions.
     pub(crate) qos: u8,
     pub(crate) payload_bytes: usize,
+    /// Whether the Sessions of the subscribers last.
+    pub(crate) durable: bool,
     pub(crate) pace: Pace,
 }
 
@@ -55,8 +70,12 @@ impl Traffic {
 }
 
 pub(crate) fn all() -> Vec<Scenario> {
-    let traffic = |name, title, traffic| Scenario { name, title, load: Load::Traffic(traffic) };
-    let one = Traffic { publishers: 1, subscribers: 1, pairs: true, qos: 1, payload_bytes: 64, pace: Pace::Window(100) };
+    let row = |name, title, redis_us| Row { name, title, redis_us };
+    let traffic = |name, title, traffic| Scenario { name, rows: vec![row(name, title, None)], load: Load::Traffic(traffic) };
+    let across =
+        |name, title, redis_us, traffic| Scenario { name, rows: vec![row(name, title, Some(redis_us))], load: Load::Across(traffic) };
+    let one = Traffic { publishers: 1, subscribers: 1, pairs: true, qos: 1, payload_bytes: 64, durable: false, pace: Pace::Window(100) };
+    let away = Traffic { publishers: 100, subscribers: 100, durable: true, pace: Pace::Window(20), ..one };
     let undelivered = Pace::Undelivered;
     vec![
         traffic("A", "1 → 1, QoS 0, 64 B, at most 1000 undelivered", Traffic { qos: 0, pace: undelivered(1000), ..one }),
@@ -70,6 +89,22 @@ pub(crate) fn all() -> Vec<Scenario> {
         traffic("E1", "100 → 1, QoS 1, 64 B, window 20 each", Traffic { publishers: 100, pairs: false, pace: Pace::Window(20), ..one }),
         traffic("F", "50 pairs, QoS 1, 64 B, window 20 each", Traffic { publishers: 50, subscribers: 50, pace: Pace::Window(20), ..one }),
         traffic("G", "1 → 1, QoS 1, 64 B, 5000 messages a second", Traffic { pace: Pace::PerSecond(5000), ..one }),
-        Scenario { name: "H", title: "10,000 idle connections", load: Load::Idle { connections: 10_000 } },
+        Scenario { name: "H", rows: vec![row("H", "10,000 idle connections", None)], load: Load::Idle { connections: 10_000 } },
+        Scenario {
+            name: "I",
+            rows: vec![
+                row("I", "100 pairs, QoS 1, 64 B, window 20 each, stored while the Sessions are away", Some(3.4)),
+                row("I drain", "and drained", None),
+            ],
+            load: Load::Away(away),
+        },
+        across("J0", "node 1 → node 2, QoS 0, 64 B, at most 1000 undelivered", 0.27, Traffic { qos: 0, pace: undelivered(1000), ..one }),
+        across("J1", "node 1 → node 2, QoS 1, 64 B, window 100", 0.35, one),
+        across(
+            "L",
+            "200 pairs, node 1 → node 2, QoS 1, 200 B, window 20 each, to Sessions that last",
+            3.6,
+            Traffic { publishers: 200, subscribers: 200, payload_bytes: 200, ..away },
+        ),
     ]
 }

@@ -11,6 +11,7 @@ use crate::traffic::Outcome;
 enum Metric {
     Delivered,
     Cpu,
+    Redis,
     P50,
     P99,
     Memory,
@@ -19,11 +20,15 @@ enum Metric {
 /// One table each; a scenario is a row where it has the first of the metrics.
 const TABLES: [&[Metric]; 3] = [&[Metric::Delivered, Metric::Cpu], &[Metric::P50, Metric::P99, Metric::Cpu], &[Metric::Memory]];
 
+/// So much of the Redis CPU of the design is allowed.
+const REDIS_ALLOWED: f64 = 1.3;
+
 impl fmt::Display for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Metric::Delivered => "delivered/s",
             Metric::Cpu => "CPU s per million",
+            Metric::Redis => "Redis CPU µs per message",
             Metric::P50 => "p50 µs",
             Metric::P99 => "p99 µs",
             Metric::Memory => "bytes per connection",
@@ -57,6 +62,9 @@ impl Results {
             None => add(Metric::Delivered, outcome.delivered_per_s),
         }
         add(Metric::Cpu, outcome.cpu_s_per_million);
+        if let Some(redis_us) = outcome.redis_us {
+            add(Metric::Redis, redis_us);
+        }
         self.counted += outcome.sent;
         if outcome.allowed_duplicates > 0 {
             self.note(format!("{scenario} on {kind}: {} messages came twice, as QoS 1 may", outcome.allowed_duplicates));
@@ -103,16 +111,17 @@ pub(crate) fn print(options: &Options, kinds: &[Kind], results: &Results) {
     }
     for metrics in TABLES {
         let has_first = |name| kinds.iter().any(|kind| results.median(name, *kind, metrics[0]).is_some());
-        let rows: Vec<_> = options.scenarios.iter().filter(|scenario| has_first(scenario.name)).collect();
+        let rows: Vec<_> = options.scenarios.iter().flat_map(|scenario| &scenario.rows).filter(|row| has_first(row.name)).collect();
         if rows.is_empty() {
             continue;
         }
         println!("\n{}", heading(metrics, kinds));
-        for scenario in rows {
-            let cells: String = metrics.iter().map(|metric| cells(results, scenario.name, *metric, kinds)).collect();
-            println!("| {}: {} |{cells}", scenario.name, scenario.title);
+        for row in rows {
+            let cells: String = metrics.iter().map(|metric| cells(results, row.name, *metric, kinds)).collect();
+            println!("| {}: {} |{cells}", row.name, row.title);
         }
     }
+    print_redis(options, results);
     println!();
     results.notes.iter().for_each(|note| println!("Note: {note}."));
     results.unsound.iter().for_each(|fault| println!("UNSOUND: {fault}"));
@@ -121,6 +130,20 @@ pub(crate) fn print(options: &Options, kinds: &[Kind], results: &Results) {
             "{} messages were published: none was lost, out of order, or twice where QoS forbids it.",
             grouped(results.counted as f64)
         );
+    }
+}
+
+/// What Redis spends, beside what the design says and what is allowed.
+fn print_redis(options: &Options, results: &Results) {
+    let rows = options.scenarios.iter().flat_map(|scenario| &scenario.rows);
+    let rows: Vec<_> = rows.filter_map(|row| Some((row, results.median(row.name, Kind::Ours, Metric::Redis)?))).collect();
+    if rows.is_empty() {
+        return;
+    }
+    println!("\n| | {} | design | at most {REDIS_ALLOWED} × |\n|---|---:|---:|---:|", Metric::Redis);
+    for (row, found) in rows {
+        let design = row.redis_us.map_or("– | – |".to_owned(), |design| format!("{design:.2} | {:.2} |", design * REDIS_ALLOWED));
+        println!("| {}: {} | {found:.2} | {design}", row.name, row.title);
     }
 }
 
