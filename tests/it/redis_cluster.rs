@@ -9,6 +9,7 @@ use mqttd::message::{Message, Run};
 use mqttd::packet::QoS;
 use mqttd::packet::connect::ClientId;
 use mqttd::packet::subscribe::SubscriptionOptions;
+use mqttd::store::StoreError;
 use mqttd::store::cluster::{News, NodeId, Post, RouteChange, RouteVersion, Who};
 use mqttd::store::redis::cluster::Cluster;
 use mqttd::store::redis::cluster::settings::Settings;
