@@ -198,6 +198,19 @@ pub struct Metrics {
     pub mcp_errors_too_large: AtomicU64,
     /// Error replies: it could not be answered.
     pub mcp_errors_unavailable: AtomicU64,
+    /// Whether this node is the one that takes what Redis clients publish.
+    pub bridge_keeper: AtomicUsize,
+    /// Messages that the bridge published to Redis.
+    pub bridge_sent: AtomicU64,
+    /// Messages that the bridge did not publish to Redis: too many waited, or Redis did not answer.
+    pub bridge_unsent: AtomicU64,
+    /// Messages of Redis clients that this node handed to the subscribers.
+    pub bridge_taken: AtomicU64,
+    /// Messages of Redis clients that this node heard and could not hand on: another node is to do so now, or there were too many; then the
+    /// cluster's own among them are counted too.
+    pub bridge_lost: AtomicU64,
+    /// Messages of Redis clients that this node refused: no Topic Name or one that begins with $, not in bridge.in_filters, or too large.
+    pub bridge_refused: AtomicU64,
 }
 }
 

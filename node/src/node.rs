@@ -1,6 +1,7 @@
 //! The node: puts the parts together, binds, runs, ends. The only room that reads the configuration.
 
 pub(crate) mod admission;
+mod bridge;
 pub mod builder;
 pub mod handle;
 mod listeners;
@@ -18,6 +19,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use crate::admin;
 use crate::auth::doors::Doors;
 use crate::auth::guard::House;
+use crate::bridge as pub_sub;
 use crate::broker::mailbox::Bounds;
 use crate::broker::membership::Joined;
 use crate::broker::{self, Broker};
@@ -59,6 +61,7 @@ pub struct Node {
     renew: Arc<Notify>,
     sys_interval: Option<Duration>,
     requests: mcp::Settings,
+    bridge: Option<pub_sub::Settings>,
     routes: mcp_worker_sdk::Routes,
     auth: Doors,
     doors: Vec<TcpListener>,
@@ -122,7 +125,7 @@ impl Node {
             connections_max: config.limits.connections_max,
         };
         let auth = Doors::open(house, broker.clone()).await;
-        let requests = requests(config)?;
+        let (requests, bridge) = (requests(config)?, bridge::settings(config)?);
         let (ends, ended) = watch::channel(false);
         let (asked, connections_max) = (Arc::new(watch::Sender::new(false)), config.limits.connections_max);
         let handle = Handle { broker: broker.clone(), connections_max, asked, ended };
@@ -140,6 +143,7 @@ impl Node {
             handle,
             ends,
             requests,
+            bridge,
             routes,
         })
     }
@@ -164,11 +168,12 @@ impl Node {
         &self.broker
     }
 
-    /// Whether the files that listeners need are right, without binding anything.
+    /// Whether the files that listeners need, and what belongs together, are right, without binding anything.
     ///
     /// # Errors
     /// What is wrong with which file.
     pub fn check(config: &Config) -> io::Result<()> {
+        bridge::settings(config)?;
         listeners::check(config)
     }
 
@@ -201,6 +206,7 @@ impl Node {
         }
         // Before the first connection: a request that nobody takes would be a message as any other.
         let _requests = mcp::start(&self.broker, self.requests, self.routes);
+        let _bridge = self.bridge.map(|settings| pub_sub::start(&self.broker, settings));
         // Without doors too: other nodes ask this one.
         tasks.spawn(admin::run(self.doors, self.auth, self.admin));
         let house = listener::House { broker: self.broker.clone(), hall: self.hall, open };
@@ -362,6 +368,7 @@ pub(crate) fn redis(config: &Config) -> Option<redis::Settings> {
             config::Durability::Fsync => Durability::Fsync,
         },
         prefix: config.store.prefix.clone(),
+        bridge: config.bridge.enabled.then(|| config.bridge.prefix.clone()),
         node: config.node.id.clone().unwrap_or_else(|| NAME_DEFAULT.to_owned()),
         limits: redis::Limits {
             queue_messages_max: config.session.queue_messages_max as u64,

@@ -12,6 +12,7 @@ const FLOORS: &[(&str, u8)] = &[
     ("listener", 7),
     ("connection", 6),
     ("mcp", 6),
+    ("bridge", 6),
     ("admin", 6),
     ("auth", 6),
     ("broker", 5),

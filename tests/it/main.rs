@@ -63,6 +63,9 @@ mod cluster;
 // Messages that ask for an answer, and the workers behind Redis that give it.
 mod requests;
 
+// Programs that speak to Redis and no MQTT.
+mod bridge;
+
 // Clients of other hands.
 mod rumqttc;
 

@@ -59,7 +59,24 @@ impl Cluster {
     }
 }
 
+impl Cluster {
+    /// A node for each of these, with its variables in its environment.
+    pub fn of(each: &[&[(&str, &str)]]) -> Option<Cluster> {
+        let redis = Redis::start()?;
+        let start = |(number, variables): (usize, &&[(&str, &str)])| Node::start(&redis.url(), &format!("n{number}"), &owned(variables));
+        let nodes = each.iter().enumerate().map(start).collect();
+        Some(Cluster { nodes, redis })
+    }
+}
+
 impl Cluster<Deployment> {
+    /// A node of each of these programs.
+    pub fn of_programs(redis: Deployment, programs: &[&Path]) -> Cluster<Deployment> {
+        let store = redis.url();
+        let start = |(number, program): (usize, &&Path)| Node::start_as(program, &store, &format!("n{number}"), &[]);
+        Cluster { nodes: programs.iter().enumerate().map(start).collect(), redis }
+    }
+
     /// On Redis as it is deployed here, with these variables in the environment of every node.
     pub fn deployed(redis: Deployment, nodes: usize, variables: &[(&str, &str)]) -> Cluster<Deployment> {
         let nodes = start(nodes, &redis.url(), variables);
@@ -68,8 +85,12 @@ impl Cluster<Deployment> {
 }
 
 fn start(nodes: usize, store: &str, variables: &[(&str, &str)]) -> Vec<Node> {
-    let variables: Vec<_> = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let variables = owned(variables);
     (0..nodes).map(|number| Node::start(store, &format!("n{number}"), &variables)).collect()
+}
+
+fn owned(variables: &[(&str, &str)]) -> Vec<(String, String)> {
+    variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 impl<R> Cluster<R> {
@@ -148,6 +169,7 @@ pub struct Node {
     name: String,
     store: String,
     variables: Vec<(String, String)>,
+    program: PathBuf,
     process: Child,
     address: SocketAddr,
     admin: SocketAddr,
@@ -165,8 +187,7 @@ struct Log {
 impl Node {
     /// One by itself, with its Store in memory, and with these variables in its environment.
     pub fn alone(variables: &[(&str, &str)]) -> Node {
-        let variables: Vec<_> = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Node::start("memory:", "alone", &variables)
+        Node::start("memory:", "alone", &owned(variables))
     }
 
     /// A client of it, about to connect.
@@ -175,9 +196,14 @@ impl Node {
     }
 
     fn start(store: &str, name: &str, variables: &[(String, String)]) -> Node {
+        Node::start_as(program(), store, name, variables)
+    }
+
+    fn start_as(program: &Path, store: &str, name: &str, variables: &[(String, String)]) -> Node {
         let log = Arc::new(Log::default());
-        let (process, [address, admin], listener) = launch(store, name, variables, [ANY; 2], &log);
-        Node { name: name.to_owned(), variables: variables.to_vec(), store: store.to_owned(), process, address, admin, log, listener }
+        let (process, [address, admin], listener) = launch(program, store, name, variables, [ANY; 2], &log);
+        let (name, program, store) = (name.to_owned(), program.to_owned(), store.to_owned());
+        Node { name, variables: variables.to_vec(), program, store, process, address, admin, log, listener }
     }
 
     /// SIGKILL.
@@ -213,7 +239,8 @@ impl Node {
     }
 
     fn launch(&mut self, addresses: [SocketAddr; 2]) {
-        (self.process, [self.address, self.admin], self.listener) = launch(&self.store, &self.name, &self.variables, addresses, &self.log);
+        (self.process, [self.address, self.admin], self.listener) =
+            launch(&self.program, &self.store, &self.name, &self.variables, addresses, &self.log);
     }
 
     pub fn admin(&self) -> Admin {
@@ -304,13 +331,14 @@ const ENDED: &str = "(it ended)";
 const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
 fn launch(
+    program: &Path,
     store: &str,
     name: &str,
     variables: &[(String, String)],
     [mqtt, admin]: [SocketAddr; 2],
     log: &Arc<Log>,
 ) -> (Child, [SocketAddr; 2], JoinHandle<()>) {
-    let mut process = command()
+    let mut process = command_of(program)
         .args(["--listen", &format!("tcp://{mqtt}"), "--admin", &admin.to_string()])
         .args(["--store", store, "--node-id", name, "--log-format", "json"])
         .env("MQTTD_CONFIG", "/dev/null")
@@ -340,7 +368,11 @@ fn launch(
 
 /// The program, without what tests are told by the environment: it takes variables that begin so for keys of its own.
 pub fn command() -> Command {
-    let mut command = Command::new(program());
+    command_of(program())
+}
+
+fn command_of(program: &Path) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MQTTD_")) {
         command.env_remove(name);
     }

@@ -39,6 +39,8 @@ pub(super) struct Batch {
     pub(super) outbox: Outbox,
     /// What somebody else than the subscribers answers, each with its command.
     pub(super) asked: Vec<(usize, Asked)>,
+    /// What goes out of the cluster, each with its command.
+    pub(super) outward: Vec<(usize, Arc<Run>)>,
     /// Whoever has so much mail that the publisher should wait a moment.
     pub(super) crowded: Option<Arc<Subscriber>>,
 }
@@ -59,7 +61,7 @@ impl Batch {
 
     pub(super) fn deliver(&mut self, to: &Arc<Subscriber>, run: &Arc<Run>, grant: &Grant, origin: usize) {
         if to.place != Place::Here {
-            return self.outbox.add(to, run, grant, false, None);
+            return self.outbox.add(to, run, grant, false, None, origin);
         }
         let highest = run.highest_qos().min(grant.qos);
         if to.is_durable() && highest > QoS::AtMostOnce {
@@ -93,7 +95,7 @@ impl Broker {
         }
         fault::point("publish.stored");
         let mut left = Vec::new();
-        let sent = match self.send(&mut batch.outbox, &mut left).await {
+        let sent = match self.send(&mut batch.outbox, &mut left, outcomes).await {
             Ok(()) => {
                 fault::point("publish.posted");
                 self.ring_away(&batch.rings).await
@@ -111,7 +113,9 @@ impl Broker {
             Box::pin(self.hand_over(message, &group, now)).await?;
         }
         let (records, origins) = std::mem::take(&mut batch.records).into_iter().unzip();
-        self.write(records, origins, outcomes, now).await
+        self.write(records, origins, outcomes, now).await?;
+        self.send_outward(batch, outcomes);
+        Ok(())
     }
 
     pub(super) async fn write(

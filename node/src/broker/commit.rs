@@ -168,7 +168,9 @@ impl Broker {
         if run.any_retain() {
             self.retain(run, now).await?;
         }
-        self.route(cache, publisher, run, &[], batch).await
+        let matched = self.route(cache, publisher, run, &[], batch).await?;
+        self.note_outward(run, publisher.map_or(0, |(_, origin)| origin), batch);
+        Ok(matched)
     }
 
     /// Finds who gets the run; of a share group who had the turn before, if that is told.
@@ -185,7 +187,7 @@ impl Broker {
         let publisher = publisher.map(|(client_id, _)| client_id);
         for (subscriber, target) in &routes.direct {
             if matches!(subscriber.place, Place::Node(_)) {
-                batch.outbox.add(subscriber, run, &target.grant, target.grant_for(true).is_none(), publisher);
+                batch.outbox.add(subscriber, run, &target.grant, target.grant_for(true).is_none(), publisher, origin);
                 continue;
             }
             if let Some(grant) = target.grant_for(publisher == Some(&subscriber.client_id)) {
@@ -225,16 +227,45 @@ impl Broker {
         member.subscribing = subscribing;
         let granted: Vec<_> = requests.iter().flatten().cloned().collect();
         if member.subscriber.is_durable() {
-            self.store.subscribe(&member.lease, &granted).await?;
+            match self.store.subscribe(&member.lease, &granted).await {
+                Err(StoreError::Full) => return Ok(all_refused(requests)),
+                subscribed => subscribed?,
+            }
         }
-        let subscribed = requests.into_iter().map(|subscription| {
-            let existed = subscription.as_ref().is_ok_and(|subscription| self.table.subscribe(&member.subscriber, subscription));
-            Subscribed { subscription, existed }
-        });
-        let subscribed = subscribed.collect();
-        self.tell_subscribed(member, &granted).await?;
+        let subscribe = |subscription: &Subscription| self.table.subscribe(&member.subscriber, subscription);
+        let existed: Vec<_> = granted.iter().map(subscribe).collect();
+        match self.tell_subscribed(member, &granted).await {
+            Err(StoreError::Full) => {
+                self.take_back(member, &granted, &existed).await?;
+                return Ok(all_refused(requests));
+            }
+            told => told?,
+        }
         Metrics::add(&self.metrics.subscribes, granted.len() as u64);
-        Ok(Outcome::Subscribed(subscribed))
+        let mut existed = existed.into_iter();
+        let subscribed = |subscription: Result<Subscription, Reason>| {
+            let existed = subscription.is_ok() && existed.next().unwrap_or_default();
+            Subscribed { subscription, existed }
+        };
+        Ok(Outcome::Subscribed(requests.into_iter().map(subscribed).collect()))
+    }
+
+    /// The other nodes cannot be told of new subscriptions, for Redis has no memory left: so there are none. One that was there before stays, with
+    /// its new options.
+    async fn take_back(&self, member: &mut Member, granted: &[Subscription], existed: &[bool]) -> Result<(), StoreError> {
+        let new = granted.iter().zip(existed).filter(|(_, existed)| !**existed);
+        let new: Vec<_> = new.map(|(subscription, _)| subscription.selector.clone()).collect();
+        if member.subscriber.is_durable() {
+            self.store.unsubscribe(&member.lease, &new).await?;
+        }
+        for selector in &new {
+            self.table.unsubscribe(&member.subscriber, selector);
+        }
+        match self.tell_unsubscribed(member, &new).await {
+            // Others wait to be told too. This one needs nothing any more, and the reaper tells.
+            Err(StoreError::Full) => Ok(()),
+            told => told,
+        }
     }
 
     pub(super) async fn unsubscribe(&self, member: &mut Member, requests: Vec<Result<Selector, Reason>>) -> Result<Outcome, StoreError> {
@@ -304,6 +335,15 @@ impl Broker {
         session.retained_page(next);
         Ok(())
     }
+}
+
+/// Redis has no memory left for any of these subscriptions.
+fn all_refused(requests: Vec<Result<Subscription, Reason>>) -> Outcome {
+    let refused = |request: Result<Subscription, Reason>| {
+        let reason = request.err().unwrap_or(Reason::QUOTA_EXCEEDED);
+        Subscribed { subscription: Err(reason), existed: false }
+    };
+    Outcome::Subscribed(requests.into_iter().map(refused).collect())
 }
 
 /// Whether the Client is told that something was done on which it will rely.

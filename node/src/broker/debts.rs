@@ -2,7 +2,6 @@
 //! pays when the Store answers again. A node that dies before leaves its Sessions to those who clean up after it.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::broker::Broker;
@@ -21,23 +20,25 @@ pub(super) struct Debts(Mutex<VecDeque<Debt>>);
 #[derive(Debug)]
 pub(super) enum Debt {
     /// A Session is to be given back, unless it was and only the answer is lost.
-    Close {
-        lease: Lease,
-        close: Close,
-        lives: Lives,
-        /// In case that the Store loses it; and how often it had lost everything before.
-        will: Option<(u64, Box<Will>)>,
-    },
+    Close { lease: Lease, close: Close, lives: Lives, will: Option<Box<Remembered>> },
     /// The other nodes are to be told that it was.
     Depart { lease: Lease, lives: Lives, ended: bool },
     /// The will of this lease is to be published, unless somebody else has done so.
-    Will(Lease),
+    Will { of: Lease, will: Box<Remembered> },
     /// A will that the Store has lost.
     LostWill(Will),
     /// What is pending of a Client is to be handed out.
     Finish(ClientId),
     /// A Session may have been opened for a connection that was refused.
     Disown { client_id: ClientId, expiry: Option<Span> },
+}
+
+/// A will, in case that the Store loses it.
+#[derive(Debug)]
+pub(super) struct Remembered {
+    pub(super) will: Will,
+    /// Of which truth it was ([`Cluster::truth`](crate::store::redis::cluster::Cluster::truth)).
+    pub(super) truth: Option<u64>,
 }
 
 /// How a Session that is given back stands in the routing table of the cluster.
@@ -82,26 +83,30 @@ impl Broker {
 
     async fn pay_one(&self, debt: &Debt, now: Time) -> Result<(), StoreError> {
         match debt {
-            Debt::Will(lease) => match self.store.owed_will(lease).await? {
-                Some(will) => self.publish_owed(lease, will, now).await,
-                None => Ok(()),
+            Debt::Will { of, will } => match self.store.owed_will(of).await? {
+                Some(will) => self.publish_owed(of, will, now).await,
+                None if self.is_forgotten(will.truth).await? => self.publish_will(will.will.clone(), now).await,
+                None => Ok(()), // somebody has published it
             },
             Debt::LostWill(will) => self.publish_will(will.clone(), now).await,
             Debt::Finish(client_id) => self.finish_all(client_id, now).await,
             Debt::Disown { client_id, expiry } => self.disown(client_id, *expiry, now).await,
             Debt::Close { lease, close, lives, will } => {
                 let mut closed = self.store.close(lease, close.clone(), now).await?;
+                let mut lost = None;
                 if !closed.was_owner {
                     let epoch = self.store.epochs(std::slice::from_ref(&lease.client_id)).await?.pop().flatten();
                     // Perhaps it was given back at the first attempt.
                     closed.due_will = self.store.owed_will(lease).await?;
-                    let is_lost = |flushes: u64| self.forgotten.load(Relaxed) || self.flushes.load(Relaxed) > flushes;
-                    if closed.due_will.is_none() {
-                        closed.due_will = will.as_ref().filter(|(flushes, _)| is_lost(*flushes)).map(|(_, will)| (**will).clone());
+                    if let Some(will) = will.as_ref().filter(|_| closed.due_will.is_none())
+                        && self.is_forgotten(will.truth).await?
+                    {
+                        lost = Some(Debt::LostWill(will.will.clone()));
                     }
                     closed.ended = epoch.is_none();
                 }
                 self.publish_last_will(lease.clone(), closed.due_will, now).await;
+                lost.into_iter().for_each(|lost| self.owe(lost));
                 self.depart(lease.clone(), *lives, closed.ended).await;
                 Ok(())
             }
@@ -134,9 +139,23 @@ impl Broker {
     /// Publishes a will, now or when the Store answers again.
     pub(super) async fn publish_last_will(&self, of: Lease, will: Option<Will>, now: Time) {
         let Some(will) = will else { return };
+        let remembered = Box::new(Remembered { will: will.clone(), truth: self.truth() });
         if let Err(error) = self.publish_owed(&of, will, now).await {
             tracing::warn!(?error, "a will waits for the Store");
-            self.owe(Debt::Will(of));
+            self.owe(Debt::Will { of, will: remembered });
+        }
+    }
+
+    /// Of which truth what is read now is; a Store of one process has only one, and one that is not joined none.
+    pub(super) fn truth(&self) -> Option<u64> {
+        self.store.cluster().map(|cluster| cluster.truth())
+    }
+
+    /// Whether the Store has forgotten all that was of this truth, be it noticed already or not.
+    pub(super) async fn is_forgotten(&self, truth: Option<u64>) -> Result<bool, StoreError> {
+        match (self.cluster()?, truth) {
+            (Some(cluster), Some(truth)) => Ok(!cluster.still_holds(truth).await?),
+            _ => Ok(false),
         }
     }
 

@@ -32,6 +32,17 @@ pub enum Given {
     Unknown,
 }
 
+impl Batch {
+    /// Waits for a subscriber that cannot keep up, as long as a publisher that is no Client is held back.
+    pub(super) async fn hold(&self) {
+        let Some(crowded) = self.crowded.as_ref() else { return };
+        let room = std::future::poll_fn(|context| crowded.mailbox.poll_room(context));
+        if tokio::time::timeout(HOLD, room).await.is_err() {
+            crowded.mailbox.give_up();
+        }
+    }
+}
+
 impl Broker {
     /// Gives a message to a Session of this node, granted at most this QoS.
     pub(crate) async fn give(&self, to: &Arc<Subscriber>, message: Message, qos: QoS, now: Time) -> Result<(), StoreError> {
@@ -54,12 +65,7 @@ impl Broker {
         if run.highest_qos() > QoS::AtMostOnce {
             self.promise().await?;
         }
-        if let Some(crowded) = batch.crowded.as_ref() {
-            let room = std::future::poll_fn(|context| crowded.mailbox.poll_room(context));
-            if tokio::time::timeout(HOLD, room).await.is_err() {
-                crowded.mailbox.give_up();
-            }
-        }
+        batch.hold().await;
         Ok(())
     }
 

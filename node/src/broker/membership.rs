@@ -7,7 +7,6 @@
 //! does not know their queues, and a Session without its messages that says it is present would lose them without a word.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -45,7 +44,7 @@ pub async fn run(broker: Arc<Broker>, joined: Option<Joined>) {
         let why = inbox::run(&broker, news).await;
         tell(why);
         Metrics::add(&broker.metrics.memberships_lost, 1);
-        broker.part(why).await;
+        broker.part().await;
     }
 }
 
@@ -101,8 +100,7 @@ impl Broker {
     }
 
     /// Ends every connection and lets go of the Store. Whose Session cannot be given back now is remembered and given back later.
-    async fn part(&self, why: Expelled) {
-        self.forgotten.store(why == Expelled::Flushed, Relaxed);
+    async fn part(&self) {
         self.kick_all(EXPELLED);
         let leave = async {
             for subscriber in self.roster.online() {
@@ -113,7 +111,5 @@ impl Broker {
             tracing::debug!("some connections take longer to leave");
         }
         self.store.part();
-        self.flushes.fetch_add(u64::from(why == Expelled::Flushed), Relaxed);
-        self.forgotten.store(false, Relaxed);
     }
 }

@@ -14,6 +14,7 @@ pub mod mailbox;
 pub mod membership;
 mod once;
 mod outbox;
+pub mod outward;
 pub mod presence;
 pub mod rate;
 pub mod reaper;
@@ -29,7 +30,6 @@ pub mod sys;
 pub(crate) mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ use crate::subscription::{Selector, ShareGroup, Subscription};
 use crate::time::{Span, Time};
 use crate::topic::filter::TopicFilter;
 
-use debts::{Debt, Debts, Lives};
+use debts::{Debt, Debts, Lives, Remembered};
 use mailbox::Bounds;
 use roster::{Roster, Subscriber};
 use routes::{RouteCache, Table};
@@ -89,12 +89,10 @@ pub struct Broker {
     pub addresses: Arc<addresses::Addresses>,
     /// Who answers requests, if anybody does; set once, when the node is put together.
     pub requests: OnceLock<Arc<dyn Requests>>,
+    /// What else is told of messages that are published here, if anybody is; set once, when the node is put together.
+    pub outward: OnceLock<Arc<outward::Outward>>,
     /// Wakes the reaper when something may be due earlier than it thought.
     due: Notify,
-    /// Redis has forgotten all Sessions, and the connections are ending for that.
-    forgotten: AtomicBool,
-    /// How often it has, and all that was connected then has ended.
-    flushes: AtomicU64,
     pub life: life::Life,
 }
 
@@ -131,8 +129,7 @@ pub struct Member {
     /// What the other nodes of a cluster were told that this Session wants.
     wants: BTreeMap<TopicFilter, interest::Want>,
     has_will: bool,
-    /// In case that the Store loses it.
-    will: Option<Box<Will>>,
+    will: Option<Box<Remembered>>,
     unsettled: once::Unsettled,
 }
 
@@ -158,9 +155,8 @@ impl Broker {
             rates: limits.rates,
             addresses: Arc::new(addresses::Addresses::new(limits.addresses)),
             requests: OnceLock::new(),
+            outward: OnceLock::new(),
             due: Notify::new(),
-            forgotten: AtomicBool::new(false),
-            flushes: AtomicU64::new(0),
             life: life::Life::new(limits.drain),
         }
     }
@@ -193,7 +189,8 @@ impl Broker {
         let close = Close { keep_will: false, will_waits: Span(0), expiry: open.expiry, sent: 0 };
         let lasting = open.expiry != Some(Span(0));
         let has_will = open.will.is_some();
-        let will = open.will.clone().filter(|_| self.store.is_shared()).map(Box::new);
+        let (will, truth) = (open.will.clone().filter(|_| self.store.is_shared()), self.truth());
+        let will = will.map(|will| Box::new(Remembered { will, truth }));
         let cluster = self.cluster()?;
         if let Some(cluster) = &cluster {
             cluster.add_session(client_id).await?;
@@ -205,8 +202,15 @@ impl Broker {
             Err(error) => {
                 drop(opening);
                 unlisten(cluster.as_ref(), client_id).await;
-                if error == StoreError::Unavailable && cluster.is_some() {
-                    self.owe(Debt::Disown { client_id: client_id.clone(), expiry: close.expiry });
+                match cluster {
+                    Some(_) if error == StoreError::Unavailable => {
+                        self.owe(Debt::Disown { client_id: client_id.clone(), expiry: close.expiry });
+                    }
+                    // It was not opened: what is listed of it would be memory that nobody gives back.
+                    Some(cluster) if !self.roster.is_opening(client_id) && self.roster.get(client_id).is_none() => {
+                        cluster.remove_session(client_id).await?;
+                    }
+                    _ => {}
                 }
                 return Err(error);
             }
@@ -339,10 +343,13 @@ impl Broker {
                 if durable && !closed.was_owner {
                     self.ring_on(&lease.client_id).await;
                 }
-                let is_lost = self.forgotten.load(Relaxed) || member.subscriber.mailbox.is_lost(lease.epoch);
-                if !closed.was_owner && close.keep_will && is_lost {
-                    // Nobody else will ever know of it.
-                    member.will.take().into_iter().for_each(|will| self.owe(Debt::LostWill(*will)));
+                if let Some(will) = member.will.take().filter(|_| !closed.was_owner && close.keep_will) {
+                    let is_lost = member.subscriber.mailbox.is_lost(lease.epoch);
+                    match if is_lost { Ok(true) } else { self.is_forgotten(will.truth).await } {
+                        Ok(true) => self.owe(Debt::LostWill(will.will)), // nobody else will ever know of it
+                        Ok(false) => {}                                  // whoever has the Session by now was given it
+                        Err(_) => self.owe(Debt::Close { lease: lease.clone(), close: close.clone(), lives, will: Some(will) }),
+                    }
                 }
                 self.depart(lease.clone(), lives, closed.ended).await;
                 self.publish_last_will(lease, closed.due_will, now).await;
@@ -350,7 +357,7 @@ impl Broker {
             }
             Err(error) => {
                 tracing::warn!(client_id = %lease.client_id, ?error, "the Session is given back when the Store answers again");
-                let will = member.will.take().filter(|_| close.keep_will).map(|will| (self.flushes.load(Relaxed), will));
+                let will = member.will.take().filter(|_| close.keep_will);
                 self.owe(Debt::Close { lease, close, lives, will });
             }
         }

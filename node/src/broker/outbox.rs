@@ -8,6 +8,8 @@ use crate::broker::roster::{Place, Subscriber};
 use crate::message::{Message, Run};
 use crate::packet::QoS;
 use crate::packet::connect::ClientId;
+use crate::packet::reason::Reason;
+use crate::session::Outcome;
 use crate::session::outbound::Delivery;
 use crate::store::StoreError;
 use crate::store::cluster::{NodeId, Post};
@@ -16,18 +18,35 @@ use crate::subscription::{Grant, ShareGroup};
 /// Messages for other nodes, until the batch is flushed.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    /// The second for those that are acknowledged to their publisher.
-    posts: BTreeMap<NodeId, [Vec<Post>; 2]>,
+    posts: BTreeMap<NodeId, Posts>,
+}
+
+#[derive(Debug, Default)]
+struct Posts {
+    /// At QoS 0.
+    fast: Vec<Post>,
+    /// Those that are acknowledged to their publisher, and the commands that they belong to.
+    sure: Vec<Post>,
+    origins: Vec<usize>,
 }
 
 impl Outbox {
     /// How many posts there are that must arrive.
     pub(super) fn len(&self) -> usize {
-        self.posts.values().map(|[_, sure]| sure.len()).sum()
+        self.posts.values().map(|posts| posts.sure.len()).sum()
     }
 
     /// Adds what a node, or a Session there, is to have. A node that wants only QoS 0 has the rest from its Sessions' queues.
-    pub(super) fn add(&mut self, to: &Subscriber, run: &Arc<Run>, grant: &Grant, only_qos_0: bool, publisher: Option<&ClientId>) {
+    /// `origin`: the command that it belongs to.
+    pub(super) fn add(
+        &mut self,
+        to: &Subscriber,
+        run: &Arc<Run>,
+        grant: &Grant,
+        only_qos_0: bool,
+        publisher: Option<&ClientId>,
+        origin: usize,
+    ) {
         let (node, member) = match &to.place {
             Place::Here => return,
             Place::Node(node) => (node, None),
@@ -36,7 +55,7 @@ impl Outbox {
         if only_qos_0 && run.messages().iter().all(|message| message.qos > QoS::AtMostOnce) {
             return;
         }
-        let [fast, sure] = self.posts.entry(node.clone()).or_default();
+        let Posts { fast, sure, origins } = self.posts.entry(node.clone()).or_default();
         let post = |run: Arc<Run>| Post { run, to: member.clone(), publisher: publisher.cloned() };
         if run.highest_qos().min(grant.qos) == QoS::AtMostOnce {
             fast.push(post(run.clone()));
@@ -48,21 +67,34 @@ impl Outbox {
             fast.extend(run.part(is_fast).map(|run| post(Arc::new(run))));
             sure.extend(run.part(|place| !is_fast(place)).map(|run| post(Arc::new(run))));
         }
+        origins.resize(sure.len(), origin);
     }
 }
 
 impl Broker {
     /// Sends what is for other nodes. What was acknowledged by then is in their inboxes; what was for members of share groups on nodes that are
-    /// no more is `left`.
-    pub(super) async fn send(&self, outbox: &mut Outbox, left: &mut Vec<(Message, Arc<ShareGroup>)>) -> Result<(), StoreError> {
+    /// no more is `left`. What an inbox has no room for, because Redis has no memory left, is refused to its publisher, though others may have it.
+    pub(super) async fn send(
+        &self,
+        outbox: &mut Outbox,
+        left: &mut Vec<(Message, Arc<ShareGroup>)>,
+        outcomes: &mut [Outcome],
+    ) -> Result<(), StoreError> {
         let Some(cluster) = self.cluster()? else { return Ok(()) };
-        for (node, [fast, sure]) in std::mem::take(&mut outbox.posts) {
+        for (node, Posts { fast, sure, origins }) in std::mem::take(&mut outbox.posts) {
             if !sure.is_empty() {
                 let members = sure.iter().filter_map(|post| Some((post.run.clone(), post.to.as_ref()?.1.clone())));
                 let members: Vec<_> = members.map(|(run, grant)| Delivery { run, grant }).collect();
-                if !cluster.post(&node, sure, true).await? {
-                    let shared = members.iter().flat_map(super::shared);
-                    left.extend(shared.map(|(message, group)| (message.message().clone(), group)));
+                match cluster.post(&node, sure, true).await {
+                    Ok(true) => {}
+                    Ok(false) => {
+                        let shared = members.iter().flat_map(super::shared);
+                        left.extend(shared.map(|(message, group)| (message.message().clone(), group)));
+                    }
+                    Err(StoreError::Full) if origins.iter().all(|origin| *origin < outcomes.len()) => {
+                        origins.iter().for_each(|origin| outcomes[*origin] = Outcome::Refused(Reason::QUOTA_EXCEEDED));
+                    }
+                    Err(error) => return Err(error),
                 }
             }
             if !fast.is_empty() {

@@ -150,7 +150,7 @@ async fn serve(config: &Config, mut reload: Reload) -> Result<(), Failure> {
     let mut hangups = Signals::hangups()?;
     tokio::spawn(async move {
         while hangups.recv().await.is_some() {
-            reload.again(&doors).await;
+            Box::pin(reload.again(&doors)).await;
             renew.notify_one();
         }
     });

@@ -422,6 +422,21 @@ keys! {
         rate_per_client_max: u32 = 0, Allowed::Number(0, 1_000_000);
     }
 
+    /// The bridge to Pub/Sub of Redis, for programs that speak no MQTT: the payload of what is published to a/b here is published to the channel
+    /// mqttd:topic:a/b there, and the other way round. At most once, as Pub/Sub is. It wants the Store on Redis.
+    [bridge] Bridge {
+        /// Whether there is one. Turn it on at every node: one without it sends nothing to Redis.
+        enabled: bool = false, Allowed::Flag;
+        /// What begins the channel of a topic; the same at every node. No channel of the nodes themselves may begin so.
+        prefix: String = "mqttd:topic:".to_owned(), Allowed::Text;
+        /// Topics whose messages are published to Redis, as Topic Filters; none is none. Never those that begin with $.
+        out_filters: Vec<String> = vec!["#".to_owned()], Allowed::Filters;
+        /// Topics that clients of Redis may publish to; none is none. Who may publish there in Redis is asked no User Name here.
+        in_filters: Vec<String> = vec!["#".to_owned()], Allowed::Filters;
+        /// The QoS of what they publish: at 1 it also waits in the queues of sessions that are away.
+        qos: u8 = 0, Allowed::Number(0, 1);
+    }
+
     /// The threads that do the work.
     [runtime] Runtime {
         /// 0 is one for each core.

@@ -258,6 +258,14 @@ impl Store {
         }
     }
 
+    /// The bridge to Pub/Sub; a store of one process has none, nor one that is not joined.
+    pub fn bridge(&self) -> Option<redis::bridge::Bridge> {
+        match self {
+            Store::Memory(_) => None,
+            Store::Redis(store) => store.now().ok().map(|redis| redis.bridge()),
+        }
+    }
+
     /// Joins the others: one attempt. What they have for this node comes from the returned receiver; a store of one process has nobody to join.
     pub async fn join(&self) -> Result<Option<tokio::sync::mpsc::Receiver<cluster::News>>, redis::link::start::StartError> {
         match self {

@@ -13,7 +13,7 @@ use super::publish_all;
 const REPLICATED: &[(&str, &str)] = &[("MQTTD_STORE__DURABILITY", "replicated")];
 
 /// A day between two nodes, in short: all that goes from one to the other.
-fn everything_crosses(cluster: &Cluster<Deployment>) {
+pub(super) fn everything_crosses(cluster: &Cluster<Deployment>) {
     for version in VERSIONS {
         let topic = unique("t");
         let mut publisher = cluster.client(0, version).connect();

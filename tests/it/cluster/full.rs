@@ -66,6 +66,7 @@ fn a_full_redis_refuses_and_loses_nothing() {
     watcher.subscribe(&live, 1);
     let mut publisher = cluster.durable(0, V5, &unique("p"));
     let mut old = cluster.durable(0, V3_1_1, &unique("p"));
+    let mut moving = cluster.durable(0, V5, &unique("m"));
 
     let mut acknowledged = 0;
     while answer(&mut publisher, large(&topic, acknowledged)) != Reason::QUOTA_EXCEEDED {
@@ -81,6 +82,15 @@ fn a_full_redis_refuses_and_loses_nothing() {
     assert_eq!(answer(&mut publisher, message(&topic, "kept").qos(1).retain()), Reason::QUOTA_EXCEEDED);
     old.send(large(&topic, acknowledged).id(1));
     old.expect_closed();
+    // Who has no Session gets none that lasts; one that ends with its connection, and who goes on with his at whatever node, is welcome.
+    cluster.client(0, V5).durable().refused(Reason::QUOTA_EXCEEDED);
+    cluster.client(1, V3_1_1).durable().refused(Reason::SERVER_UNAVAILABLE); // Connect Return code 3
+    for version in VERSIONS {
+        cluster.client(1, version).connect().disconnect();
+    }
+    let moved = cluster.durable(1, V5, &moving.id);
+    moving.expect_disconnect(Reason::SESSION_TAKEN_OVER);
+    assert!(moved.session_present());
     // What needs no queue goes on, also between nodes; and so do Sessions.
     publisher.publish(message(&live, "of no queue").qos(1));
     watcher.receive(message(&live, "of no queue").qos(1));
@@ -114,7 +124,10 @@ fn a_redis_without_any_memory_left_still_lets_go() {
     subscriber.subscribe(&topic, 2);
     let mut watcher = cluster.client(1, V5).connect();
     watcher.subscribe("dead/#", 0);
+    let live = unique("live");
+    watcher.subscribe(&live, 2);
     let mut publisher = cluster.durable(0, V5, &unique("p"));
+    let (mut old, mut plain) = (cluster.durable(0, V3_1_1, &unique("o")), cluster.client(0, V5).connect());
     let _doomed = cluster.client(0, V5).id(&unique("d")).will(message("dead/0", "gone")).connect();
     for level in [1, 2] {
         publisher.publish(message(&topic, "before").qos(level));
@@ -125,6 +138,21 @@ fn a_redis_without_any_memory_left_still_lets_go() {
 
     assert_eq!(answer(&mut publisher, message(&topic, "refused").qos(1)), Reason::QUOTA_EXCEEDED);
     cluster.client(1, V5).durable().refused(Reason::QUOTA_EXCEEDED);
+    // A live subscriber of another node cannot be reached, and no node can be told of a subscription: that is said, and the connections go on.
+    assert_eq!(answer(&mut publisher, message(&live, "refused").qos(1)), Reason::QUOTA_EXCEEDED);
+    publisher.send(message(&live, "refused").qos(2).id(60_000));
+    publisher.expect_ack(Kind::Pubrec, 60_000, Reason::QUOTA_EXCEEDED);
+    for client in [&mut publisher, &mut plain, &mut watcher] {
+        client.subscribe_as(mqttd_tests::subscribe(100, &[("never", 1)]), &[Reason::QUOTA_EXCEEDED]);
+    }
+    old.subscribe_as(mqttd_tests::subscribe(100, &[("never", 1)]), &[Reason::UNSPECIFIED_ERROR]);
+    plain.publish(message("never", "x"));
+    for client in [&mut publisher, &mut plain, &mut old] {
+        client.expect_nothing();
+    }
+    // 3.1.1 has no word for a message that is refused.
+    old.send(message(&live, "refused").qos(1).id(7));
+    old.expect_closed();
     subscriber.acknowledge(QoS::AtLeastOnce, ids[0]);
     subscriber.acknowledge(QoS::ExactlyOnce, ids[1]);
     subscriber.unsubscribe(&topic);
@@ -143,6 +171,11 @@ fn a_redis_without_any_memory_left_still_lets_go() {
     assert!(subscriber.session_present());
     subscriber.expect_nothing();
     subscriber.subscribe(&topic, 1);
-    cluster.client(1, V5).connect().publish(message(&topic, "after").qos(1));
+    watcher.subscribe("never", 1);
+    let mut publisher = cluster.client(1, V5).connect();
+    for topic in [&*topic, "never"] {
+        publisher.publish(message(topic, "after").qos(1));
+    }
     subscriber.receive(message(&topic, "after").qos(1));
+    watcher.receive(message("never", "after").qos(1));
 }

@@ -19,6 +19,7 @@ mod storms;
 mod survey;
 mod system;
 mod takeover;
+mod versions;
 mod wills;
 
 use mqttd_tests::*;

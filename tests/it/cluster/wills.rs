@@ -1,6 +1,8 @@
-//! Wills of clients whose node died.
+//! Wills of clients whose node died, or whose Session Redis has forgotten.
 
-use mqttd_tests::cluster::{Cluster, PATIENCE};
+use std::collections::HashMap;
+
+use mqttd_tests::cluster::{Cluster, PATIENCE, until};
 use mqttd_tests::*;
 
 /// `[MQTT-3.1.2-8]` Whoever dies with its node has its Will published: once, at its QoS, retained if it said so.
@@ -87,4 +89,62 @@ fn a_delayed_will_outlives_its_node() {
         watcher.send(puback(came.packet_id.expect("QoS 1").get()));
     }
     watcher.expect_nothing();
+}
+
+/// Whether a Will with RETAIN was published: its topic has a message.
+fn is_retained(cluster: &Cluster, topic: &str) -> bool {
+    cluster.redis.try_query(&["HEXISTS", "mqttd:{ret:0}:h", topic]).unwrap_or(false)
+}
+
+/// Everything is gone in one step, and then the retained messages cannot be written.
+fn flush_and_spoil(cluster: &Cluster) {
+    let mut steps = ::redis::pipe();
+    steps.atomic().cmd("FLUSHALL").cmd("SET").arg("mqttd:{ret:0}:h").arg("no hash");
+    let client = ::redis::Client::open(cluster.redis.url()).expect("its address");
+    steps.exec(&mut client.get_connection().expect("Redis accepts connections")).expect("done");
+}
+
+/// `[MQTT-3.1.2-8]` FLUSHALL forgets the Wills too: the node has them, and publishes each as soon as it can, however often that goes wrong.
+#[test]
+fn wills_outlive_a_flush() {
+    let Some(mut cluster) = Cluster::start(1) else { return };
+    let topics = ["connected", "cut"].map(unique);
+    let will = |topic: &str| cluster.client(0, V5).durable().will(message(topic, "dead").qos(1).retain()).connect();
+    let (_connected, cut) = (will(&topics[0]), will(&topics[1]));
+    // Nobody can give a Session back.
+    let listed = cluster.redis.query::<Vec<HashMap<String, ::redis::Value>>>(&["FUNCTION", "LIST", "WITHCODE"]);
+    let codes = listed.into_iter().filter_map(|mut library| ::redis::from_redis_value::<String>(library.remove("library_code")?).ok());
+    let library = codes.into_iter().find(|code| code.contains("register('close', close,")).expect("the library of the nodes");
+    let broken = library.replace("register('close', close,", "register('close', function() error('not now') end,");
+    cluster.redis.query::<()>(&["FUNCTION", "LOAD", "REPLACE", &broken]);
+    cut.cut();
+    until("the Session cannot be given back", || cluster.node(0).has_said("is given back when the Store answers again"));
+    // The node begins anew, with its own functions; and the Will cannot be published either.
+    flush_and_spoil(&cluster);
+    until("the node begins anew", || cluster.node(0).has_said("is a member of the cluster"));
+    until("the Will cannot be published", || cluster.node(0).has_said("WRONGTYPE"));
+    assert!(topics.iter().all(|topic| !is_retained(&cluster, topic)));
+    cluster.redis.query::<()>(&["DEL", "mqttd:{ret:0}:h"]);
+    for topic in &topics {
+        until("the Will is published", || is_retained(&cluster, topic));
+    }
+}
+
+/// `[MQTT-3.1.2-8]` A client that goes between the flush and the moment in which its node hears of it.
+#[test]
+fn a_will_of_the_moment_of_a_flush() {
+    for version in VERSIONS {
+        let Some(mut cluster) = Cluster::start(1) else { return };
+        let topics = ["live", "durable"].map(unique);
+        let live = cluster.client(0, version).will(message(&topics[0], "dead").retain()).connect();
+        let durable = cluster.client(0, version).durable().will(message(&topics[1], "dead").qos(1).retain()).connect();
+        cluster.node(0).pause();
+        cluster.redis.query::<()>(&["FLUSHALL"]);
+        live.cut();
+        durable.cut();
+        cluster.node(0).resume();
+        for topic in &topics {
+            until("the Will is published", || is_retained(&cluster, topic));
+        }
+    }
 }

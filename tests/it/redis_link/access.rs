@@ -120,7 +120,7 @@ fn user(redis: &Redis, name: &str, rules: &str) -> Access {
 #[tokio::test]
 async fn a_user_that_may_too_little_is_told_what_it_lacks() {
     let Some(redis) = Redis::start() else { return };
-    let all = acl::rules("mqttd");
+    let all = acl::rules("mqttd", None);
     let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
     assert!(readme.contains(&all), "the README has the rules: {all}");
     assert!(open_with(&redis.url(), user(&redis, "good", &all), Settings::default()).await.is_ok());

@@ -47,7 +47,7 @@ pub(super) async fn redis_as(kind: Kind) -> Option<Store> {
 pub(super) async fn redis_with_few_rights() -> Option<Store> {
     let server = Redis::shared()?;
     let settings = settings(server.url());
-    let rules = redis::link::acl::rules(&settings.prefix);
+    let rules = redis::link::acl::rules(&settings.prefix, None);
     let user = settings.prefix.clone();
     let set: Vec<&str> = ["ACL", "SETUSER", &user, "on", ">secret"].into_iter().chain(rules.split(' ')).collect();
     server.query::<()>(&set);
@@ -62,6 +62,7 @@ pub(super) fn settings(url: String) -> redis::Settings {
         access: Access::default(),
         durability: Durability::default(),
         prefix: unique("test"),
+        bridge: None,
         node: "node".to_owned(),
         limits: redis::Limits { queue_messages_max: 100_000, retained_max: 1_000_000 },
         cluster: Default::default(),

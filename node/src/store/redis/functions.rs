@@ -32,6 +32,8 @@ pub(super) enum Function {
     ClaimRequest,
     PartOfRequest,
     PartDone,
+    BridgeKeep,
+    BridgeSend,
 }
 
 impl Function {
@@ -58,6 +60,8 @@ impl Function {
             Function::ClaimRequest => "claim_request",
             Function::PartOfRequest => "part_of_request",
             Function::PartDone => "part_done",
+            Function::BridgeKeep => "bridge_keep",
+            Function::BridgeSend => "bridge_send",
         }
     }
 
@@ -101,6 +105,8 @@ mod tests {
             ClaimRequest,
             PartOfRequest,
             PartDone,
+            BridgeKeep,
+            BridgeSend,
         ];
         LIBRARY.assert_registers(&all.map(Function::name));
     }

@@ -16,6 +16,7 @@
 //! | `mqttd:request:ID` | STRING | the context of a request |
 //! | `mqttd:{mcp}:due` | ZSET | requests, scored by when somebody has to look at them |
 //! | `mqttd:{mcp}:requests` `:responses` `:dead` | STREAM | requests for workers, their answers, what no worker could answer (`requests.rs`) |
+//! | `mqttd:{bridge}:keeper` | STRING | which ear of which node hears what Redis clients publish; it expires |
 //! | `mqttd:{mcp}:workers`, `mqttd:mcp:worker:NAME` | ZSET, STRING | workers by until when they are believed to live; what each says of itself |
 //!
 //! CLIENT and all other names are escaped. The routing table of a cluster (`{routes}`) comes beside these.
@@ -59,15 +60,7 @@ impl Keys {
 
     /// Matches every key of ours, for SCAN.
     pub(super) fn pattern(&self) -> String {
-        let mut pattern = String::with_capacity(self.prefix.len() + 1);
-        for c in self.prefix.chars() {
-            if matches!(c, '*' | '?' | '[' | ']' | '\\') {
-                pattern.push('\\');
-            }
-            pattern.push(c);
-        }
-        pattern.push('*');
-        pattern
+        all_under(&self.prefix)
     }
 
     /// What stands in the braces of a key of ours, still escaped, and what stands behind them.
@@ -98,6 +91,15 @@ impl Keys {
 
     pub(super) fn cursor(&self, share: &ShareName, filter: &TopicFilter) -> String {
         format!("{}{{sh:{}/{}}}:cur", self.prefix, escape(share.as_str()), escape(filter.as_str()))
+    }
+
+    pub(super) fn bridge_keeper(&self) -> String {
+        format!("{}{{bridge}}:keeper", self.prefix)
+    }
+
+    /// What begins the channels on which ears of the bridge are told something.
+    pub(super) fn bridge_stem(&self) -> String {
+        format!("{}bridge:", self.prefix)
     }
 
     pub(super) fn bans(&self) -> String {
@@ -162,6 +164,19 @@ impl SessionKeys {
     fn key(&self, word: &str) -> String {
         format!("{}{word}", self.stem)
     }
+}
+
+/// The pattern of all names that begin so.
+pub(super) fn all_under(prefix: &str) -> String {
+    let mut pattern = String::with_capacity(prefix.len() + 1);
+    for c in prefix.chars() {
+        if matches!(c, '*' | '?' | '[' | ']' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(c);
+    }
+    pattern.push('*');
+    pattern
 }
 
 /// Without braces, so that a name cannot end or begin a hash tag; and never empty, for an empty tag is none.

@@ -8,6 +8,7 @@
 //! Bounds beside those of Redis itself (`maxmemory`: [`StoreError::Full`], [`Written::StoreFull`](super::Written)): see [`Limits`].
 
 mod bans;
+pub mod bridge;
 mod census;
 pub mod cluster;
 mod cursors;
@@ -60,6 +61,8 @@ pub struct Settings {
     pub durability: Durability,
     /// Begins every key.
     pub prefix: String,
+    /// What begins the channels of the bridge; `None`: there is none.
+    pub bridge: Option<String>,
     /// The name of this node; what it owned under an earlier start is another's.
     pub node: String,
     pub limits: Limits,
@@ -98,7 +101,8 @@ impl Redis {
     /// Connects, and loads the functions.
     pub async fn connect(settings: Settings) -> Result<Redis, StartError> {
         let (prefix, durability) = (settings.prefix.clone(), settings.durability);
-        let of_link = link::settings::Settings { prefix, durability, ..link::settings::Settings::default() };
+        let bridged = settings.bridge.as_deref().map(keys::all_under);
+        let of_link = link::settings::Settings { prefix, bridged, durability, ..link::settings::Settings::default() };
         let link = Link::open(Address::parse(&settings.url)?.with(settings.access)?, of_link).await?;
         functions::load(&link).await.map_err(|error| StartError::NotReady(error.to_string()))?;
         let joined = Cluster::join(link.clone(), &settings.node, settings.cluster).await;

@@ -131,13 +131,14 @@ local function is_member(selectors)
   return false
 end
 
--- keys: s queue rel in2 subs once wills; args: node clean expiry will delay now lease-until
--- epoch, was owned, epoch before, due will, resumed, then what is resumed (subscriptions, received with what is pending, released, sent) or
+-- keys: s queue rel in2 subs once wills; args: node clean expiry will delay now lease-until full
+-- nothing where Redis is full and a Client without a Session wants one that lasts; else epoch, was owned, epoch before, due will, resumed, then what is resumed (subscriptions, received with what is pending, released, sent) or
 -- the ended selectors and what share groups get back.
 local function open(keys, args)
   local s, queue, rel, in2, subs, once, wills = unpack(keys)
   local node, clean, expiry, will, delay, now = args[1], args[2] == '1', args[3], args[4], args[5], tonumber(args[6])
   local old = load(s)
+  if not old and args[8] == '1' and expiry ~= '0' then return false end
   local was_owned, resumed = false, false
   local due = old and old.will or false
   if old then
@@ -493,6 +494,40 @@ local function part_done(keys, args)
   return 1
 end
 
+-- The bridge to Pub/Sub (bridge.rs). One ear in the cluster hears what Redis clients publish; `token` names an ear, and only it is subscribed to
+-- the channel `stem token`.
+-- keys: keeper; args: token stem ttl begins
+-- 'still': it was the keeper all the time since it began; 'begun': it is from here on, which 'begin' on its channel marks; 'other': another
+-- one is, or it has lost its place; 'free': nobody is, but the caller does not listen at this server
+local function bridge_keep(keys, args)
+  local token, stem = args[1], args[2]
+  local keeper = call('GET', keys[1])
+  if keeper == token then
+    -- Its own word shows that it hears. In a Cluster it has to be here, where what is sent out is marked.
+    if call('PUBLISH', stem .. token, '') == 0 then
+      call('DEL', keys[1])
+      return 'other'
+    end
+    call('PEXPIRE', keys[1], args[3])
+    return 'still'
+  end
+  if args[4] ~= '1' then return 'other' end
+  -- A keeper whose connection is gone hears nothing more.
+  if keeper and call('PUBLISH', stem .. keeper, '') > 0 then return 'other' end
+  if call('PUBLISH', stem .. token, 'begin') == 0 then return 'free' end
+  call('SET', keys[1], token, 'PX', args[3])
+  return 'begun'
+end
+
+-- Publishes, and tells the keeper before that so many messages are the cluster's own: nothing comes between.
+-- keys: keeper; args: stem, then channel and payload of each
+local function bridge_send(keys, args)
+  local keeper = call('GET', keys[1])
+  if keeper then call('PUBLISH', args[1] .. keeper, int((#args - 1) / 2)) end
+  for at = 2, #args, 2 do call('PUBLISH', args[at], args[at + 1]) end
+  return 1
+end
+
 -- `allow-oom`: these free memory, or must not fail when there is none left.
 local function register(name, callback, flags)
   redis.register_function { function_name = 'LIBRARY_' .. name, callback = callback, flags = flags or {} }
@@ -519,3 +554,5 @@ register('unretain', unretain, { 'allow-oom' })
 register('claim_request', claim_request, { 'allow-oom' })
 register('part_of_request', part_of_request, { 'allow-oom' })
 register('part_done', part_done, { 'allow-oom' })
+register('bridge_keep', bridge_keep, { 'allow-oom' })
+register('bridge_send', bridge_send, { 'allow-oom' })

@@ -31,9 +31,10 @@ impl Redis {
                 .arg(&will[..])
                 .arg(delay)
                 .arg(now.0)
-                .arg((now + DUE_LEASE).0);
+                .arg((now + DUE_LEASE).0)
+                .arg(u8::from(self.cluster.is_full()));
         });
-        let mut reply = Reply::new(reply.await?)?;
+        let mut reply = Reply::optional(reply.await?)?.ok_or(StoreError::Full)?;
         let epoch = reply.number()?;
         let was_owned = reply.flag()?;
         let before = reply.optional_number()?;

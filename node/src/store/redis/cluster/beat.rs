@@ -25,8 +25,8 @@ struct Heard {
     members: Vec<Member>,
     /// Dead, and whoever wanted to clean up after them did not come to the end.
     orphans: Vec<NodeId>,
-    /// When this truth began, in Redis's own words.
-    born: String,
+    /// When this truth began, in µs; `None`: Redis knows of none.
+    born: Option<u64>,
     /// How full the memory of Redis is, in promille.
     memory: u64,
     /// By Redis's clock.
@@ -52,8 +52,6 @@ pub(super) struct Beat {
     generation: u64,
     /// Suspects, and when each became one.
     suspects: HashMap<NodeId, Instant>,
-    /// When the truth began of which this node is a member.
-    born: String,
 }
 
 impl Beat {
@@ -61,10 +59,11 @@ impl Beat {
     pub(super) async fn join(core: Arc<Core>) -> Result<Beat, StoreError> {
         let now = Instant::now();
         let generation = core.link.state().generation;
-        let mut beat =
-            Beat { core, connection: None, last: now, steady_since: now, generation, suspects: HashMap::new(), born: String::new() };
+        let mut beat = Beat { core, connection: None, last: now, steady_since: now, generation, suspects: HashMap::new() };
         functions::load(&beat.core.link).await?;
-        beat.born = beat.once(true).await?.born;
+        if let Some(born) = beat.once(true).await?.born {
+            let _ = beat.core.born.set(born); // a node joins once
+        }
         Ok(beat)
     }
 
@@ -77,7 +76,7 @@ impl Beat {
             match self.once(false).await {
                 Ok(heard) if heard.is_listed => self.look(&heard).await,
                 Ok(_) if self.core.has_left.load(Relaxed) => return,
-                Ok(heard) if heard.born != self.born => break Expelled::Flushed,
+                Ok(heard) if heard.born.as_ref() != self.core.born.get() => break Expelled::Flushed,
                 Ok(_) => break Expelled::TakenForDead,
                 Err(_) if self.last.elapsed() > self.core.settings.outage_max => break Expelled::Outage,
                 Err(_) => {
@@ -209,7 +208,8 @@ fn hear(reply: Value) -> Result<Heard, StoreError> {
     let members = reply::list(members)?.chunks(3).map(member).collect::<Result<Vec<_>, _>>()?;
     let orphans = reply::list(orphans)?.into_iter().map(node).collect::<Result<Vec<_>, _>>()?;
     let (memory, time) = (reply::number(&memory)?, Time(reply::number(&time)?));
-    Ok(Heard { is_listed: listed == Value::Int(1), members, orphans, born: reply::text(born)?, memory, time })
+    let born = if born == Value::BulkString(Vec::new()) { None } else { Some(reply::number(&born)?) };
+    Ok(Heard { is_listed: listed == Value::Int(1), members, orphans, born, memory, time })
 }
 
 fn member(parts: &[Value]) -> Result<Member, StoreError> {

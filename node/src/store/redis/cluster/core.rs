@@ -44,6 +44,8 @@ pub(super) struct Core {
     /// Of its own will.
     pub(super) has_left: AtomicBool,
     pub(super) pulse: Pulse,
+    /// When the truth began of which this node is a member, as Redis has it.
+    pub(super) born: OnceLock<u64>,
     /// What follows the clock of Redis.
     pub(super) clock: OnceLock<Arc<Clock>>,
     pub(super) deaf: Deaf,

@@ -93,6 +93,7 @@ impl Cluster {
             promise: Promise::new(),
             has_left: AtomicBool::new(false),
             pulse: Pulse::default(),
+            born: OnceLock::new(),
             clock: OnceLock::new(),
             deaf: Deaf::default(),
             owes_bells: Notify::new(),
@@ -120,6 +121,19 @@ impl Cluster {
     /// This incarnation.
     pub fn node(&self) -> &NodeId {
         &self.core().node
+    }
+
+    /// When the truth began of which this node is a member, in µs by Redis's clock: another one has nothing of what this one had.
+    pub fn truth(&self) -> u64 {
+        self.core().born.get().copied().unwrap_or_default()
+    }
+
+    /// Whether Redis still has what it had in this truth, or has forgotten everything since. By Redis's own word: a node hears of it only with its
+    /// next beat.
+    pub async fn still_holds(&self, truth: u64) -> Result<bool, StoreError> {
+        let [.., born] = self.core().keys.beat();
+        let born = self.core().link.call(cmd("GET").arg(born).take()).await?;
+        Ok(born != redis::Value::Nil && reply::number(&born)? == truth)
     }
 
     /// The nodes that live, as far as this one knows; itself among them.

@@ -2,10 +2,11 @@
 
 use redis::{Value, cmd};
 
+use super::settings::Settings;
 use super::start::StartError;
 use super::wire::Wire;
 
-/// Commands as they are used, also inside our functions. `K` stands for a key of ours, `C` for a channel.
+/// Commands as they are used, also inside our functions. `K` stands for a key of ours, `C` for a channel, `B` for the channels of the bridge.
 const NEEDED: &[&str] = &[
     "DEL K",
     "EXISTS K",
@@ -69,14 +70,18 @@ const NEEDED: &[&str] = &[
     "TIME",
 ];
 const NEEDED_OF_CLUSTER: &[&str] = &["ASKING", "CLUSTER INFO", "CLUSTER SLOTS"];
+/// Redis takes a pattern only from who has a rule with this very pattern.
+const NEEDED_FOR_BRIDGE: &[&str] = &["PSUBSCRIBE B", "PUBLISH B m"];
 const NEEDED_FOR_REPLICAS: &[&str] = &["WAIT 1 1"];
 
-/// What a user is given: the line of `ACL SETUSER`, without name and password.
-pub fn rules(prefix: &str) -> String {
-    let all = NEEDED.iter().chain(NEEDED_OF_CLUSTER).chain(NEEDED_FOR_REPLICAS).map(|line| command(line));
+/// What a user is given: the line of `ACL SETUSER`, without name and password. `bridged`: the channels of the bridge.
+pub fn rules(prefix: &str, bridged: Option<&str>) -> String {
+    let for_bridge = bridged.iter().flat_map(|_| &NEEDED_FOR_BRIDGE[..1]); // the other is among the rest
+    let all = NEEDED.iter().chain(NEEDED_OF_CLUSTER).chain(NEEDED_FOR_REPLICAS).chain(for_bridge).map(|line| command(line));
     let others = ["acl|whoami", "acl|dryrun", "config|get", "select"].map(str::to_owned);
     let allowed: Vec<_> = all.chain(others).map(|name| format!("+{name}")).collect();
-    format!("~{prefix}:* &{prefix}:* {}", allowed.join(" "))
+    let channels = bridged.map(|pattern| format!(" &{pattern}")).unwrap_or_default();
+    format!("~{prefix}:* &{prefix}:*{channels} {}", allowed.join(" "))
 }
 
 /// `xadd`, `function|list`: how rules name the command of a line.
@@ -90,19 +95,22 @@ fn command(line: &str) -> String {
 }
 
 /// Asks, without doing any of it, whether the user may do what a node does; the error names everything that it may not.
-pub(super) async fn check(wire: &mut Wire, prefix: &str, is_cluster: bool, has_replicas: bool) -> Result<(), StartError> {
+pub(super) async fn check(wire: &mut Wire, settings: &Settings, is_cluster: bool) -> Result<(), StartError> {
+    let Settings { prefix, bridged, durability, .. } = settings;
     // A user that may not even ask is told what it lacks when it is needed.
     let Ok(Value::BulkString(user)) = wire.query(cmd("ACL").arg("WHOAMI")).await else { return Ok(()) };
     let of_cluster = NEEDED_OF_CLUSTER.iter().filter(|_| is_cluster);
-    let for_replicas = NEEDED_FOR_REPLICAS.iter().filter(|_| has_replicas);
+    let for_replicas = NEEDED_FOR_REPLICAS.iter().filter(|_| durability.wait().is_some());
+    let for_bridge = NEEDED_FOR_BRIDGE.iter().filter(|_| bridged.is_some());
     let mut denied = Vec::new();
-    for line in NEEDED.iter().chain(of_cluster).chain(for_replicas) {
+    for line in NEEDED.iter().chain(of_cluster).chain(for_replicas).chain(for_bridge) {
         let mut dry = cmd("ACL");
         dry.arg("DRYRUN").arg(&user);
         for word in line.split(' ') {
             match word {
                 "K" => dry.arg(format!("{prefix}:key")),
                 "C" => dry.arg(format!("{prefix}:channel")),
+                "B" => dry.arg(bridged),
                 word => dry.arg(word),
             };
         }
@@ -116,7 +124,7 @@ pub(super) async fn check(wire: &mut Wire, prefix: &str, is_cluster: bool, has_r
         return Ok(());
     }
     let user = String::from_utf8_lossy(&user);
-    Err(StartError::Acl { user: user.into_owned(), denied: denied.join(", "), rules: rules(prefix) })
+    Err(StartError::Acl { user: user.into_owned(), denied: denied.join(", "), rules: rules(prefix, bridged.as_deref()) })
 }
 
 #[cfg(test)]
@@ -125,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_rule_names_a_command_and_its_part() {
-        let rules = rules("mqttd");
+        let rules = rules("mqttd", None);
         assert!(rules.starts_with("~mqttd:* &mqttd:* +del "), "{rules}");
         assert!(rules.contains("+function|load") && rules.contains("+xinfo|stream") && rules.contains("+xadd "), "{rules}");
     }
@@ -133,7 +141,7 @@ mod tests {
     /// A command that is missing here works for an administrator, and fails for a user with few rights at the worst of moments.
     #[test]
     fn every_command_of_the_store_is_in_the_rules() {
-        let rules = rules("mqttd");
+        let rules = rules("mqttd", None);
         let asked_before = ["acl", "config", "sentinel"]; // at the start, of another server, or only where allowed
         let mut sources = String::new();
         read(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/redis"), &mut sources);

@@ -53,21 +53,37 @@ impl Blocking {
     }
 }
 
+/// What becomes of messages that the reader of a [`Subscriber`] has no place for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overrun {
+    /// Some are missing between others.
+    Skips,
+    /// None is missing before the last: those that have a place are the end.
+    Ends,
+}
+
 /// A connection for Pub/Sub.
 #[derive(Debug)]
 pub struct Subscriber {
     redis: PubSubSink,
-    messages: mpsc::Receiver<Msg>,
+    /// `None` is the end.
+    messages: mpsc::Receiver<Option<Msg>>,
+    has_ended: bool,
     dropped: Arc<AtomicU64>,
     deadline: Duration,
 }
 
 impl Subscriber {
-    pub(super) async fn open(health: &Health, nodes: &Nodes) -> Result<Subscriber, LinkError> {
+    /// `key`: in a Cluster at the primary that has it.
+    pub(super) async fn open(health: &Health, nodes: &Nodes, key: Option<&str>, overrun: Overrun) -> Result<Subscriber, LinkError> {
         let address = health.address();
+        let owner = key.and_then(|key| nodes.primary_of(key)).and_then(|primary| primary.target.host.clone());
         let opened = timeout(health.settings.connect_deadline, async {
             // In a Cluster every node hears what is published at any.
-            let mut hosts: Vec<Host> = nodes.map().hosts().cloned().collect();
+            let mut hosts: Vec<Host> = match owner {
+                Some(owner) => vec![owner],
+                None => nodes.map().hosts().cloned().collect(),
+            };
             if hosts.is_empty() {
                 hosts = find::primaries(address, health.settings.connect_deadline / 2).await.ok()?;
             }
@@ -83,12 +99,18 @@ impl Subscriber {
         let (redis, stream) = opened.await.ok().flatten().ok_or(LinkError::Unavailable)?.split();
         let (sender, messages) = mpsc::channel(MESSAGES_MAX);
         let dropped = Arc::new(AtomicU64::new(0));
-        tokio::spawn(drain(stream, sender, dropped.clone()));
-        Ok(Subscriber { redis, messages, dropped, deadline: health.settings.deadline })
+        tokio::spawn(drain(stream, sender, overrun, dropped.clone()));
+        Ok(Subscriber { redis, messages, has_ended: false, dropped, deadline: health.settings.deadline })
     }
 
     pub async fn subscribe(&mut self, channels: impl ToRedisArgs) -> Result<(), LinkError> {
         let subscribed = timeout(self.deadline, self.redis.subscribe(channels)).await;
+        subscribed.map_err(|_| LinkError::Unknown)?.map_err(LinkError::from)
+    }
+
+    /// Every channel that this pattern matches.
+    pub async fn subscribe_pattern(&mut self, pattern: &str) -> Result<(), LinkError> {
+        let subscribed = timeout(self.deadline, self.redis.psubscribe(pattern)).await;
         subscribed.map_err(|_| LinkError::Unknown)?.map_err(LinkError::from)
     }
 
@@ -97,9 +119,14 @@ impl Subscriber {
         unsubscribed.map_err(|_| LinkError::Unknown)?.map_err(LinkError::from)
     }
 
-    /// The next message; `None` when the connection has ended. What was published before a new one has subscribed is lost.
+    /// The next message; `None` when there is none any more, however often it is asked. What was published before a new one has subscribed is lost.
     pub async fn next(&mut self) -> Option<Msg> {
-        self.messages.recv().await
+        if self.has_ended {
+            return None;
+        }
+        let next = self.messages.recv().await.flatten();
+        self.has_ended = next.is_none();
+        next
     }
 
     /// Messages that found no place, since the beginning: the reader was too slow.
@@ -109,15 +136,19 @@ impl Subscriber {
 }
 
 /// The client's own channel has no bound (REDIS.md 3.3), so somebody has to empty it who never waits.
-async fn drain(mut stream: PubSubStream, messages: mpsc::Sender<Msg>, dropped: Arc<AtomicU64>) {
+async fn drain(mut stream: PubSubStream, messages: mpsc::Sender<Option<Msg>>, overrun: Overrun, dropped: Arc<AtomicU64>) {
+    let mut has_ended = false;
     loop {
         let message = tokio::select! {
             message = stream.next() => message,
             () = messages.closed() => return,
         };
         let Some(message) = message else { return };
-        if messages.try_send(message).is_err() {
+        // The last place is for the word that it is the last.
+        let ends = overrun == Overrun::Ends && messages.capacity() == 1;
+        if has_ended || messages.try_send(if ends { None } else { Some(message) }).is_err() || ends {
             dropped.fetch_add(1, Ordering::Relaxed);
         }
+        has_ended |= ends;
     }
 }

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | control, to each primary | [`Link::call`]: functions, reads | made again by its task |
 //! | lanes, to each primary | [`Link::write`]: everything that is written for messages, in batches | made again by their tasks |
-//! | apart | [`Link::blocking`], [`Link::subscriber`] | whoever asked for one asks again |
+//! | apart | [`Link::blocking`], [`Link::subscriber`], [`Link::subscriber_beside`] | whoever asked for one asks again |
 //!
 //! Nothing is sent twice: [`LinkError::Unknown`] tells the caller that it may have been done. The design is REDIS.md, sections 1.3, 3 and 5.
 
@@ -33,7 +33,7 @@ use redis::{Cmd, Value};
 use tokio::sync::watch;
 
 use address::Address;
-use apart::{Blocking, Subscriber};
+use apart::{Blocking, Overrun, Subscriber};
 use error::LinkError;
 use health::{Health, State};
 use lane::Replies;
@@ -107,7 +107,12 @@ impl Link {
 
     /// A connection of its own for Pub/Sub.
     pub async fn subscriber(&self) -> Result<Subscriber, LinkError> {
-        Subscriber::open(&self.shared.health, &self.shared.nodes).await
+        Subscriber::open(&self.shared.health, &self.shared.nodes, None, Overrun::Skips).await
+    }
+
+    /// The same at the server that has this key. A reader that is too slow hears all up to a moment, and nothing after it.
+    pub async fn subscriber_beside(&self, key: &str) -> Result<Subscriber, LinkError> {
+        Subscriber::open(&self.shared.health, &self.shared.nodes, Some(key), Overrun::Ends).await
     }
 
     /// Whether all standing connections are up, and which Redis they reach.

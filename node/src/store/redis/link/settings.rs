@@ -32,6 +32,8 @@ impl Durability {
 pub struct Settings {
     /// Begins the name of every key and channel.
     pub prefix: String,
+    /// The channels of the bridge, as a pattern; `None`: there is none.
+    pub bridged: Option<String>,
     pub durability: Durability,
     /// Connections that write, side by side.
     pub lanes: usize,
@@ -61,6 +63,7 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             prefix: "mqttd".to_owned(),
+            bridged: None,
             durability: Durability::Relaxed,
             lanes: 2,
             batch_commands_max: 512,

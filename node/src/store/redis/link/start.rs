@@ -68,7 +68,7 @@ pub(super) async fn check(wire: &mut Wire, address: &Address, settings: &Setting
     if is_cluster && !address.is_cluster() {
         return Err(StartError::Address("this Redis is a node of a Cluster: write redis+cluster://".to_owned()));
     }
-    acl::check(wire, &settings.prefix, is_cluster, settings.durability.wait().is_some()).await?;
+    acl::check(wire, settings, is_cluster).await?;
     let mut warnings = Vec::new();
     if !is_append_only {
         warnings.push(Warning::NotAppendOnly);

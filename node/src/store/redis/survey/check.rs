@@ -125,7 +125,7 @@ impl Survey {
         match (tag, word) {
             ("nodes", "hb" | "applied" | "dead" | "born" | "numbers" | "totals") => Ok(Ok(Verdict::Fine)),
             ("routes", "ver" | "log" | "sessions" | "nodes" | "sessions-ended" | "nodes-ended") => Ok(Ok(Verdict::Fine)),
-            ("auth", "bans" | "bans-ver") => Ok(Ok(Verdict::Fine)),
+            ("auth", "bans" | "bans-ver") | ("bridge", "keeper") => Ok(Ok(Verdict::Fine)),
             ("mcp", "due" | "requests" | "responses" | "dead" | "workers") => Ok(Ok(Verdict::Fine)),
             ("routes", word) => self.judge_routes(key, word, now).await,
             (_, "h" | "z" | "x") if tag_of("ret:").is_some() => Ok(Ok(Verdict::Fine)),
