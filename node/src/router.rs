@@ -2,361 +2,254 @@
 //!
 //! Filters without wildcards are found by one look in a hash map, all others by a walk through a trie. Neither map is ever iterated, so
 //! the order of a [`Route`] depends on nothing but the subscriptions.
+//!
+//! It is made for millions of subscriptions. The text of a filter is kept once; whoever subscribed with it stands beside it in eight
+//! bytes, and a subscriber has the numbers of its filters.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap};
 
-use crate::packet::QoS;
 use crate::packet::subscribe::SubscriptionOptions;
-use crate::subscription::{Grant, Selector, Subscription};
+use crate::subscription::{Selector, Subscription};
 use crate::topic::filter::{ShareName, TopicFilter};
 use crate::topic::name::TopicName;
 use crate::topic::trie::Trie;
 
 mod exact;
+mod grants;
+mod owned;
+pub mod route;
+mod subscribers;
 #[cfg(test)]
 mod tests;
 
 use exact::Exact;
+use grants::{Grants, Terms};
+use owned::Owned;
+use route::{Key, Route, Target};
+use subscribers::{Audience, Crowds, Subscribers};
 
-/// All subscriptions, arranged by Topic Filter. `K` is the key of a subscriber, small and `Copy`.
-pub struct Router<K> {
-    exact: Exact<Subscribers<K>>,
-    wildcard: Trie<Subscribers<K>>,
-    subscriptions: usize,
+/// All subscriptions, arranged by Topic Filter and by subscriber.
+#[derive(Default)]
+pub struct Router {
+    exact: Exact<Subscribers>,
+    wildcard: Trie<Subscribers>,
+    crowds: Crowds,
+    /// By key: where the filters are that it subscribed to, not counting Shared Subscriptions.
+    owned: Vec<Owned>,
+    /// Shared Subscriptions are rare.
+    shared: HashMap<Key, BTreeSet<Selector>>,
+    ordinary_len: usize,
+    shared_len: usize,
 }
 
-/// Who gets a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Route<K> {
-    /// Every subscriber with a matching subscription that is not shared, sorted by key.
-    pub direct: Vec<Target<K>>,
-    /// Every group of Shared Subscriptions that matches, sorted by Share Name and filter: one member of each gets the message.
-    pub groups: Vec<Arc<Group<K>>>,
+/// How many subscriptions there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Those that are not shared.
+    pub ordinary: usize,
+    pub shared: usize,
 }
 
-/// A subscriber that gets one copy, however many of its subscriptions match (section 3.3.4).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target<K> {
-    pub key: K,
-    /// For messages of others.
-    pub grant: Grant,
-    own: Own,
-}
-
-/// What a subscriber gets of its own messages: subscriptions with No Local do not count `[MQTT-3.8.3-3]`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Own {
-    Same,
-    Nothing,
-    /// Boxed because it is rare and a Route can have 100,000 targets.
-    Less(Box<Grant>),
-}
-
-/// The Shared Subscriptions with one Share Name and one Topic Filter (section 4.8.2). Never empty.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group<K> {
-    pub share: ShareName,
-    pub filter: TopicFilter,
-    /// Sorted by key.
-    pub members: Vec<Member<K>>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member<K> {
-    pub key: K,
-    pub grant: Grant,
-}
-
-impl<K> Target<K> {
-    /// What this subscriber gets of a message; `is_own` when it published the message itself.
-    pub fn grant_for(&self, is_own: bool) -> Option<&Grant> {
-        match &self.own {
-            Own::Nothing if is_own => None,
-            Own::Less(grant) if is_own => Some(grant),
-            _ => Some(&self.grant),
-        }
-    }
-}
-
-impl<K> Default for Router<K> {
-    fn default() -> Router<K> {
-        Router { exact: Exact::default(), wildcard: Trie::default(), subscriptions: 0 }
-    }
-}
-
-impl<K: Copy + Ord> Router<K> {
-    /// How many subscriptions there are.
-    pub fn len(&self) -> usize {
-        self.subscriptions
+impl Router {
+    pub fn count(&self) -> Count {
+        Count { ordinary: self.ordinary_len, shared: self.shared_len }
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.subscriptions == 0
+    /// How many of them this subscriber has.
+    pub fn count_of(&self, key: Key) -> Count {
+        let ordinary = self.owned.get(key.0 as usize).map_or(0, Owned::len);
+        Count { ordinary, shared: self.shared.get(&key).map_or(0, BTreeSet::len) }
     }
 
     /// Adds a subscription; true when it replaced one with the same selector `[MQTT-3.8.4-3]`.
-    pub fn subscribe(&mut self, key: K, subscription: &Subscription) -> bool {
-        let Selector { share, filter } = &subscription.selector;
-        let subscribers = match filter.has_wildcard() {
-            true => self.wildcard.or_default(filter),
-            false => self.exact.or_default(filter.as_str()),
-        };
+    pub fn subscribe(&mut self, key: Key, subscription: &Subscription) -> bool {
+        let selector = &subscription.selector;
         let terms = Terms::of(subscription);
-        let replaced = match share {
-            Some(share) => subscribers.add_shared(share, filter, key, terms),
-            None => subscribers.add(key, terms),
+        let at = match selector.filter.has_wildcard() {
+            true => At::wildcard(self.wildcard.find_or_add(&selector.filter)),
+            false => At::exact(self.exact.find_or_add(selector.filter.as_str())),
         };
-        self.subscriptions += usize::from(!replaced);
+        let (subscribers, crowds) = self.subscribers(at);
+        if let Some(share) = &selector.share {
+            let replaced = crowds.add_shared(subscribers, share, selector, key, terms);
+            if !replaced {
+                self.shared_len += 1;
+                self.shared.entry(key).or_default().insert(selector.clone());
+            }
+            return replaced;
+        }
+        let replaced = crowds.add(subscribers, key, terms);
+        if !replaced {
+            self.ordinary_len += 1;
+            let owner = key.0 as usize;
+            if owner >= self.owned.len() {
+                self.owned.resize_with(owner + 1, Owned::default);
+            }
+            self.owned[owner].add(at.0);
+        }
         replaced
     }
 
     /// Removes a subscription; true when it existed.
-    pub fn unsubscribe(&mut self, key: K, selector: &Selector) -> bool {
-        let Selector { share, filter } = selector;
-        let is_wildcard = filter.has_wildcard();
-        let subscribers = match is_wildcard {
-            true => self.wildcard.get_mut(filter),
-            false => self.exact.get_mut(filter.as_str()),
-        };
-        let Some(subscribers) = subscribers else { return false };
-        let existed = subscribers.remove(share.as_ref(), key);
-        self.subscriptions -= usize::from(existed);
-        if matches!(subscribers, Subscribers::Nobody) {
-            if is_wildcard {
-                self.wildcard.remove(filter);
-            } else {
-                self.exact.remove(filter.as_str());
+    pub fn unsubscribe(&mut self, key: Key, selector: &Selector) -> bool {
+        let Some(at) = self.find(&selector.filter) else { return false };
+        let existed = self.remove(at, selector.share.as_ref(), key);
+        if !existed {
+            return false;
+        }
+        match selector.share {
+            None => self.owned[key.0 as usize].remove(at.0),
+            Some(_) => {
+                let left = self.shared.get_mut(&key).is_some_and(|shared| shared.remove(selector) && !shared.is_empty());
+                if !left {
+                    self.shared.remove(&key);
+                }
             }
         }
-        existed
+        true
+    }
+
+    /// Removes some subscriptions of this subscriber; true when it may have more.
+    pub fn forget(&mut self, key: Key, at_most: usize) -> bool {
+        let filters: Vec<_> = self.owned.get(key.0 as usize).into_iter().flat_map(Owned::iter).take(at_most).map(At).collect();
+        for at in &filters {
+            self.remove(*at, None, key);
+            self.owned[key.0 as usize].remove(at.0);
+        }
+        let shared: Vec<_> = self.shared.get(&key).into_iter().flatten().take(at_most - filters.len()).cloned().collect();
+        for selector in &shared {
+            self.unsubscribe(key, selector);
+        }
+        filters.len() + shared.len() == at_most
+    }
+
+    /// What this subscriber subscribes to, in order.
+    pub fn selectors(&self, key: Key) -> Vec<Selector> {
+        let ordinary = self.owned.get(key.0 as usize).into_iter().flat_map(Owned::iter).filter_map(|at| {
+            let filter = TopicFilter::new(&self.text(At(at)))?;
+            Some(Selector { share: None, filter })
+        });
+        let mut selectors: Vec<_> = ordinary.chain(self.shared.get(&key).into_iter().flatten().cloned()).collect();
+        selectors.sort_unstable();
+        selectors
     }
 
     /// The subscription of this subscriber with this selector, without its Retain Handling, which is of no use once it is made.
-    pub fn subscription(&self, key: K, selector: &Selector) -> Option<Subscription> {
-        let subscribers = match selector.filter.has_wildcard() {
-            true => self.wildcard.get(&selector.filter)?,
-            false => self.exact.get(selector.filter.as_str())?,
-        };
-        let terms = match (&selector.share, subscribers) {
-            (None, Subscribers::One(only, terms)) if *only == key => *terms,
-            (None, Subscribers::Many(crowd)) => *crowd.direct.get(&key)?,
-            (Some(share), _) => {
-                let group = subscribers.groups().iter().find(|group| group.share == *share)?;
-                let grant = &group.members.iter().find(|member| member.key == key)?.grant;
-                let (id, retain_as_published) = (grant.ids.as_ref().and_then(|ids| ids.first().copied()), grant.retain_as_published);
-                let options = SubscriptionOptions { qos: grant.qos, retain_as_published, ..SubscriptionOptions::default() };
-                return Some(Subscription { selector: selector.clone(), options, id });
+    pub fn subscription(&self, key: Key, selector: &Selector) -> Option<Subscription> {
+        let audience = self.crowds.audience(self.subscribers_at(self.find(&selector.filter)?));
+        let (options, id) = match (&selector.share, audience) {
+            (None, audience) => {
+                let terms = audience.terms_of(key)?;
+                (terms.options(), terms.id())
+            }
+            (Some(share), Audience::Many(crowd)) => {
+                let grant = &crowd.group(share)?.members.iter().find(|member| member.key == key)?.grant;
+                let (qos, retain_as_published) = (grant.qos, grant.retain_as_published);
+                let options = SubscriptionOptions { qos, retain_as_published, ..SubscriptionOptions::default() };
+                (options, grant.ids.as_ref().and_then(|ids| ids.first().copied()))
             }
             _ => return None,
         };
-        let options = SubscriptionOptions {
-            qos: terms.qos(),
-            no_local: terms.no_local(),
-            retain_as_published: terms.retain_as_published(),
-            ..SubscriptionOptions::default()
-        };
-        Some(Subscription { selector: selector.clone(), options, id: terms.id() })
+        Some(Subscription { selector: selector.clone(), options, id })
     }
 
     /// Who gets a message with this Topic Name.
-    pub fn route(&self, topic: &TopicName) -> Route<K> {
-        let mut found: Vec<&Subscribers<K>> = self.exact.get(topic.as_str()).into_iter().collect();
-        self.wildcard.matches(topic, |subscribers| found.push(subscribers));
-        let mut groups: Vec<_> = found.iter().flat_map(|subscribers| subscribers.groups()).cloned().collect();
+    pub fn route(&self, topic: &TopicName) -> Route {
+        let exact = self.exact.find(topic.as_str()).map(|filter| self.exact.value(filter));
+        let mut found: Vec<_> = exact.into_iter().map(|subscribers| self.crowds.audience(subscribers)).collect();
+        self.wildcard.matches(topic, |subscribers| found.push(self.crowds.audience(subscribers)));
+        let mut groups: Vec<_> = found.iter().flat_map(|audience| audience.groups()).cloned().collect();
         groups.sort_by(|a, b| (&a.share, &a.filter).cmp(&(&b.share, &b.filter)));
-        let direct = match found[..] {
+        let direct = match &found[..] {
             [] => Vec::new(),
-            [subscribers] => subscribers.targets(),
+            [audience] => targets(audience),
             _ => merge(&found),
         };
         Route { direct, groups }
     }
-}
 
-/// What counts of a subscription when a message is routed, in one word: QoS in 2 bits, No Local, Retain As Published, and the
-/// Subscription Identifier in the upper 28 (section 3.8.2.1.2), zero for none. A broker holds millions of these.
-#[derive(Clone, Copy)]
-struct Terms(u32);
-
-impl Terms {
-    const NO_LOCAL: u32 = 1 << 2;
-    const RETAIN_AS_PUBLISHED: u32 = 1 << 3;
-    const ID_SHIFT: u32 = 4;
-
-    fn of(subscription: &Subscription) -> Terms {
-        let options = &subscription.options;
-        let id = subscription.id.unwrap_or(0);
-        debug_assert!(id < 1 << 28, "a Subscription Identifier is a Variable Byte Integer");
-        let no_local = if options.no_local { Terms::NO_LOCAL } else { 0 };
-        let retain_as_published = if options.retain_as_published { Terms::RETAIN_AS_PUBLISHED } else { 0 };
-        Terms(options.qos as u32 | no_local | retain_as_published | id << Terms::ID_SHIFT)
-    }
-
-    fn qos(self) -> QoS {
-        QoS::from_bits((self.0 & 0b11) as u8).unwrap_or_default()
-    }
-
-    fn no_local(self) -> bool {
-        self.0 & Terms::NO_LOCAL != 0
-    }
-
-    fn retain_as_published(self) -> bool {
-        self.0 & Terms::RETAIN_AS_PUBLISHED != 0
-    }
-
-    fn id(self) -> Option<u32> {
-        let id = self.0 >> Terms::ID_SHIFT;
-        (id != 0).then_some(id)
-    }
-}
-
-/// Everybody who subscribed with one Topic Filter. One ordinary subscriber, by far the usual case, needs no memory of its own.
-#[derive(Default)]
-enum Subscribers<K> {
-    /// Only between a change and its end: the maps hold no filter that nobody subscribed with.
-    #[default]
-    Nobody,
-    One(K, Terms),
-    Many(Box<Crowd<K>>),
-}
-
-struct Crowd<K> {
-    /// A tree, so that a change is quick with 100,000 subscribers too.
-    direct: BTreeMap<K, Terms>,
-    /// Sorted by Share Name. Shared with the Routes that were handed out.
-    groups: Vec<Arc<Group<K>>>,
-}
-
-impl<K: Copy + Ord> Subscribers<K> {
-    fn add(&mut self, key: K, terms: Terms) -> bool {
-        match self {
-            Subscribers::Nobody => {
-                *self = Subscribers::One(key, terms);
-                false
-            }
-            Subscribers::One(same, old) if *same == key => {
-                *old = terms;
-                true
-            }
-            _ => self.crowd().direct.insert(key, terms).is_some(),
+    fn find(&self, filter: &TopicFilter) -> Option<At> {
+        match filter.has_wildcard() {
+            true => self.wildcard.find(filter).map(At::wildcard),
+            false => self.exact.find(filter.as_str()).map(At::exact),
         }
     }
 
-    fn add_shared(&mut self, share: &ShareName, filter: &TopicFilter, key: K, terms: Terms) -> bool {
-        let groups = &mut self.crowd().groups;
-        let place = groups.binary_search_by(|group| group.share.cmp(share)).unwrap_or_else(|place| {
-            groups.insert(place, Arc::new(Group { share: share.clone(), filter: filter.clone(), members: Vec::new() }));
-            place
-        });
-        let members = &mut Arc::make_mut(&mut groups[place]).members;
-        let member = Member { key, grant: Grants::default().one(terms) };
-        match members.binary_search_by(|member| member.key.cmp(&key)) {
-            Ok(place) => members[place] = member,
-            Err(place) => {
-                members.insert(place, member);
-                return false;
+    fn remove(&mut self, at: At, share: Option<&ShareName>, key: Key) -> bool {
+        let (subscribers, crowds) = self.subscribers(at);
+        let existed = crowds.remove(subscribers, share, key);
+        let is_nobody = subscribers.is_nobody();
+        let len = if share.is_some() { &mut self.shared_len } else { &mut self.ordinary_len };
+        *len -= usize::from(existed);
+        if is_nobody {
+            match at.place() {
+                Place::Exact(filter) => self.exact.remove(filter),
+                Place::Wildcard(filter) => self.wildcard.tidy(filter),
             }
         }
-        true
-    }
-
-    fn remove(&mut self, share: Option<&ShareName>, key: K) -> bool {
-        let existed = match self {
-            Subscribers::Nobody => false,
-            Subscribers::One(only, _) => {
-                let existed = share.is_none() && *only == key;
-                if existed {
-                    *self = Subscribers::Nobody;
-                }
-                return existed;
-            }
-            Subscribers::Many(crowd) => match share {
-                Some(share) => crowd.remove_shared(share, key),
-                None => crowd.direct.remove(&key).is_some(),
-            },
-        };
-        self.settle();
         existed
     }
 
-    /// Gives the crowd up when one is left, or nobody.
-    fn settle(&mut self) {
-        let Subscribers::Many(crowd) = self else { return };
-        if !crowd.groups.is_empty() || crowd.direct.len() > 1 {
-            return;
-        }
-        *self = match crowd.direct.pop_first() {
-            Some((key, terms)) => Subscribers::One(key, terms),
-            None => Subscribers::Nobody,
+    fn subscribers(&mut self, at: At) -> (&mut Subscribers, &mut Crowds) {
+        let subscribers = match at.place() {
+            Place::Exact(filter) => self.exact.value_mut(filter),
+            Place::Wildcard(filter) => self.wildcard.value_mut(filter),
         };
+        (subscribers, &mut self.crowds)
     }
 
-    fn crowd(&mut self) -> &mut Crowd<K> {
-        if !matches!(self, Subscribers::Many(_)) {
-            let mut crowd = Box::new(Crowd { direct: BTreeMap::new(), groups: Vec::new() });
-            if let Subscribers::One(key, terms) = *self {
-                crowd.direct.insert(key, terms);
-            }
-            *self = Subscribers::Many(crowd);
-        }
-        match self {
-            Subscribers::Many(crowd) => crowd,
-            _ => unreachable!("it was just made one"),
+    fn subscribers_at(&self, at: At) -> Subscribers {
+        match at.place() {
+            Place::Exact(filter) => self.exact.value(filter),
+            Place::Wildcard(filter) => self.wildcard.value(filter),
         }
     }
 
-    fn groups(&self) -> &[Arc<Group<K>>] {
-        match self {
-            Subscribers::Many(crowd) => &crowd.groups,
-            _ => &[],
+    fn text(&self, at: At) -> String {
+        match at.place() {
+            Place::Exact(filter) => self.exact.text(filter),
+            Place::Wildcard(filter) => self.wildcard.text(filter),
         }
-    }
-
-    /// How many have a subscription that is not shared.
-    fn direct_len(&self) -> usize {
-        match self {
-            Subscribers::Nobody => 0,
-            Subscribers::One(..) => 1,
-            Subscribers::Many(crowd) => crowd.direct.len(),
-        }
-    }
-
-    /// Every subscription that is not shared, sorted by key.
-    fn each_direct(&self, mut visit: impl FnMut(K, Terms)) {
-        match self {
-            Subscribers::Nobody => {}
-            Subscribers::One(key, terms) => visit(*key, *terms),
-            Subscribers::Many(crowd) => crowd.direct.iter().for_each(|(key, terms)| visit(*key, *terms)),
-        }
-    }
-
-    /// One target for each subscription that is not shared: the usual case, in which no other filter matches.
-    fn targets(&self) -> Vec<Target<K>> {
-        let mut grants = Grants::default();
-        let mut targets = Vec::with_capacity(self.direct_len());
-        self.each_direct(|key, terms| targets.push(grants.target(key, terms)));
-        targets
     }
 }
 
-impl<K: Copy + Ord> Crowd<K> {
-    fn remove_shared(&mut self, share: &ShareName, key: K) -> bool {
-        let Ok(place) = self.groups.binary_search_by(|group| group.share.cmp(share)) else { return false };
-        let Ok(member) = self.groups[place].members.binary_search_by(|member| member.key.cmp(&key)) else { return false };
-        if self.groups[place].members.len() == 1 {
-            self.groups.remove(place);
-        } else {
-            Arc::make_mut(&mut self.groups[place]).members.remove(member);
-        }
-        true
+/// Where a filter is: its number in one of the two maps, and a bit that says in which.
+#[derive(Clone, Copy)]
+struct At(u32);
+
+enum Place {
+    Exact(u32),
+    Wildcard(u32),
+}
+
+impl At {
+    const WILDCARD: u32 = 1 << 31;
+
+    fn exact(filter: u32) -> At {
+        At(filter)
     }
+
+    fn wildcard(filter: u32) -> At {
+        At(filter | At::WILDCARD)
+    }
+
+    fn place(self) -> Place {
+        if self.0 & At::WILDCARD == 0 { Place::Exact(self.0) } else { Place::Wildcard(self.0 & !At::WILDCARD) }
+    }
+}
+
+/// One target for each subscription that is not shared: the usual case, in which no other filter matches.
+fn targets(audience: &Audience<'_>) -> Vec<Target> {
+    let mut grants = Grants::default();
+    let mut targets = Vec::with_capacity(audience.direct_len());
+    audience.each_direct(|key, terms| targets.push(grants.target(key, terms)));
+    targets
 }
 
 /// One target for each subscriber that at least one of several filters has.
-fn merge<K: Copy + Ord>(found: &[&Subscribers<K>]) -> Vec<Target<K>> {
-    let mut sorted = Vec::with_capacity(found.iter().map(|subscribers| subscribers.direct_len()).sum());
-    found.iter().for_each(|subscribers| subscribers.each_direct(|key, terms| sorted.push((key, terms))));
+fn merge(found: &[Audience<'_>]) -> Vec<Target> {
+    let mut sorted = Vec::with_capacity(found.iter().map(Audience::direct_len).sum());
+    found.iter().for_each(|audience| audience.each_direct(|key, terms| sorted.push((key, terms))));
     // The stable sort, because it finds the sorted run that each filter brought and only merges them.
     sorted.sort_by_key(|(key, _)| *key);
     let mut grants = Grants::default();
@@ -370,63 +263,8 @@ fn merge<K: Copy + Ord>(found: &[&Subscribers<K>]) -> Vec<Target<K>> {
     targets
 }
 
-/// Adds up grants.
-#[derive(Default)]
-struct Grants {
-    /// The last list of a single identifier: subscribers to one filter often chose the same, and then share the list.
-    single: Option<Arc<[u32]>>,
-}
-
-impl Grants {
-    fn target<K>(&mut self, key: K, terms: Terms) -> Target<K> {
-        Target { key, grant: self.one(terms), own: if terms.no_local() { Own::Nothing } else { Own::Same } }
-    }
-
-    /// The target for several subscriptions of one subscriber.
-    fn merged_target<K: Copy>(&mut self, same: &[(K, Terms)]) -> Target<K> {
-        let all = || same.iter().map(|(_, terms)| *terms);
-        let own = match all().filter(|terms| terms.no_local()).count() {
-            0 => Own::Same,
-            count if count == same.len() => Own::Nothing,
-            _ => Own::Less(Box::new(self.sum(all().filter(|terms| !terms.no_local())))),
-        };
-        Target { key: same[0].0, grant: self.sum(all()), own }
-    }
-
-    fn one(&mut self, terms: Terms) -> Grant {
-        let ids = terms.id().map(|id| self.single(id));
-        Grant { qos: terms.qos(), retain_as_published: terms.retain_as_published(), ids, group: None }
-    }
-
-    /// What several subscriptions of one subscriber grant together (section 3.3.4).
-    fn sum(&mut self, all: impl IntoIterator<Item = Terms>) -> Grant {
-        let mut grant = Grant::default();
-        let mut ids = Vec::new(); // allocates nothing as long as there is no identifier
-        for terms in all {
-            grant.qos = grant.qos.max(terms.qos());
-            grant.retain_as_published |= terms.retain_as_published();
-            ids.extend(terms.id());
-        }
-        ids.sort_unstable();
-        ids.dedup();
-        grant.ids = match ids[..] {
-            [] => None,
-            [id] => Some(self.single(id)),
-            _ => Some(ids.into()),
-        };
-        grant
-    }
-
-    fn single(&mut self, id: u32) -> Arc<[u32]> {
-        match &self.single {
-            Some(ids) if ids[0] == id => Arc::clone(ids),
-            _ => Arc::clone(self.single.insert(Arc::new([id]))),
-        }
-    }
-}
-
-impl<K: Copy + Ord> std::fmt::Debug for Router<K> {
+impl std::fmt::Debug for Router {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Router").field("subscriptions", &self.len()).finish_non_exhaustive()
+        f.debug_struct("Router").field("subscriptions", &self.count()).finish_non_exhaustive()
     }
 }

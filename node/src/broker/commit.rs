@@ -227,9 +227,8 @@ impl Broker {
     }
 
     async fn subscribe(&self, member: &mut Member, requests: Vec<Result<Subscription, Reason>>) -> Result<Outcome, StoreError> {
-        let count = member.subscriber.selectors().as_ref().map_or(0, |known| known.len());
-        let mut room = self.subscriptions_per_client_max.saturating_sub(count);
-        let replaces = |selector: &Selector| member.subscriber.selectors().as_ref().is_some_and(|known| known.contains(selector));
+        let count = self.table.count_of(&member.subscriber);
+        let mut room = self.subscriptions_per_client_max.saturating_sub(count.ordinary + count.shared);
         let (now, mut subscribing) = (self.clock.now(), member.subscribing);
         let mut admit = |mut subscription: Subscription| {
             if subscribing.as_mut().is_some_and(|bucket| !bucket.take(now)) {
@@ -237,7 +236,7 @@ impl Broker {
                 return Err(Reason::QUOTA_EXCEEDED);
             }
             subscription.options.qos = subscription.options.qos.min(self.guard.subscribe(&member.client, &subscription.selector)?);
-            if !replaces(&subscription.selector) {
+            if !self.table.has(&member.subscriber, &subscription.selector) {
                 room = room.checked_sub(1).ok_or(Reason::QUOTA_EXCEEDED)?;
             }
             Ok(subscription)

@@ -2,10 +2,13 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use bytestring::ByteString;
+
 use crate::broker::presence::Presence;
+use crate::hook::client::Client;
 use crate::packet::reason::Reason;
 use crate::session::Fault;
 use crate::session::outbound::Delivery;
@@ -37,16 +40,32 @@ pub enum Pushed {
     Offline,
 }
 
+/// Of the Sessions that a node knows in a cluster most were never connected to it: for those this is a pointer to nothing.
 #[derive(Debug, Default)]
-pub struct Mailbox {
+pub struct Mailbox(OnceLock<Box<Opened>>);
+
+/// A mailbox that a connection has, or had.
+#[derive(Debug, Default)]
+struct Opened {
     online: AtomicBool,
     state: Mutex<State>,
+}
+
+/// Whose Session it is, as far as this node knows.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Owner {
+    #[default]
+    Unknown,
+    Here(Arc<Client>),
+    /// It was here, and had this User Name.
+    Left(Option<ByteString>),
 }
 
 #[derive(Debug, Default)]
 struct State {
     /// The epoch of the connection that may take the mail.
     epoch: Epoch,
+    owner: Owner,
     deliveries: VecDeque<Delivery>,
     messages: usize,
     bytes: usize,
@@ -86,33 +105,37 @@ pub(super) const TAKEN_OVER: Fault = Fault::new(Reason::SESSION_TAKEN_OVER, "ano
 
 impl Mailbox {
     pub fn is_online(&self) -> bool {
-        self.online.load(Ordering::Acquire)
+        self.0.get().is_some_and(|opened| opened.online.load(Ordering::Acquire))
     }
 
     /// Whether a connection has the mailbox that is not about to be ended.
     pub fn is_welcoming(&self) -> bool {
-        self.is_online() && self.lock().kicked.is_none()
+        self.is_online() && self.lock().is_some_and(|state| state.kicked.is_none())
     }
 
-    /// Of the connection that has the mailbox, or had it last.
+    /// Of the connection that has the mailbox, or had it last; 0: none had.
     pub fn epoch(&self) -> Epoch {
-        self.lock().epoch
+        self.lock().map_or(0, |state| state.epoch)
     }
 
     /// Whether the connection that has the mailbox has this epoch or a later one.
     pub fn is_online_since(&self, epoch: Epoch) -> bool {
-        let state = self.lock();
-        self.is_online() && state.epoch >= epoch
+        self.lock().is_some_and(|state| self.is_online() && state.epoch >= epoch)
+    }
+
+    pub(super) fn owner(&self) -> Owner {
+        self.lock().map_or(Owner::Unknown, |state| state.owner.clone())
     }
 
     /// Gives the mailbox to the connection of this epoch; an earlier one finds that it was taken over. False when a later one has it.
-    pub fn attach(&self, epoch: Epoch) -> bool {
-        let mut state = self.lock();
+    pub fn attach(&self, epoch: Epoch, client: Arc<Client>) -> bool {
+        let opened = self.0.get_or_init(Box::default);
+        let mut state = opened.lock();
         if state.epoch > epoch {
             return false;
         }
-        let earlier = std::mem::replace(&mut *state, State { epoch, ..State::default() });
-        self.online.store(true, Ordering::Release);
+        let earlier = std::mem::replace(&mut *state, State { epoch, owner: Owner::Here(client), ..State::default() });
+        opened.online.store(true, Ordering::Release);
         drop(state);
         earlier.waker.into_iter().chain(earlier.waiting).for_each(Waker::wake);
         true
@@ -120,12 +143,17 @@ impl Mailbox {
 
     /// The connection of this epoch has ended; what it did not take is returned.
     pub fn detach(&self, epoch: Epoch) -> VecDeque<Delivery> {
-        let mut state = self.lock();
+        let Some(opened) = self.0.get() else { return VecDeque::new() };
+        let mut state = opened.lock();
         if state.epoch != epoch {
             return VecDeque::new();
         }
-        self.online.store(false, Ordering::Release);
-        let earlier = std::mem::replace(&mut *state, State { epoch, ..State::default() });
+        let owner = match &state.owner {
+            Owner::Here(client) => Owner::Left(client.user.clone()),
+            other => other.clone(),
+        };
+        opened.online.store(false, Ordering::Release);
+        let earlier = std::mem::replace(&mut *state, State { epoch, owner, ..State::default() });
         drop(state);
         earlier.waiting.into_iter().for_each(Waker::wake);
         earlier.deliveries
@@ -133,23 +161,19 @@ impl Mailbox {
 
     /// Shows who the connection of this epoch is, until it has left.
     pub fn show(&self, epoch: Epoch, presence: Arc<Presence>) {
-        let mut state = self.lock();
-        if state.epoch == epoch && self.is_online() {
+        if let Some(mut state) = self.lock().filter(|state| state.epoch == epoch && self.is_online()) {
             state.presence = Some(presence);
         }
     }
 
     /// Who is connected, and how many messages and bytes wait for it here.
     pub fn presence(&self) -> Option<(Arc<Presence>, usize, usize)> {
-        let state = self.lock();
+        let state = self.lock()?;
         Some((state.presence.clone()?, state.messages, state.bytes))
     }
 
     pub fn push(&self, mut delivery: Delivery, bounds: Bounds) -> Pushed {
-        if !self.is_online() {
-            return Pushed::Offline;
-        }
-        let mut state = self.lock();
+        let Some(mut state) = self.lock().filter(|_| self.is_online()) else { return Pushed::Offline };
         let messages = state.messages + delivery.run.messages().len();
         let bytes = state.bytes + delivery.run.bytes();
         // One run always fits, however large: the bound is on what piles up.
@@ -170,10 +194,7 @@ impl Mailbox {
 
     /// Ready when no connection has the mailbox.
     pub fn poll_left(&self, context: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.lock();
-        if !self.is_online() {
-            return Poll::Ready(());
-        }
+        let Some(mut state) = self.lock().filter(|_| self.is_online()) else { return Poll::Ready(()) };
         if !state.waiting.iter().any(|waker| waker.will_wake(context.waker())) {
             state.waiting.push(context.waker().clone());
         }
@@ -182,15 +203,12 @@ impl Mailbox {
 
     /// A publisher waited long enough.
     pub fn give_up(&self) {
-        self.lock().hopeless = true;
+        self.tell_quietly(|state| state.hopeless = true);
     }
 
     /// Ready when the mailbox is not crowded (any more).
     pub fn poll_room(&self, context: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.lock();
-        if !state.is_crowded() {
-            return Poll::Ready(());
-        }
+        let Some(mut state) = self.lock().filter(|state| state.is_crowded()) else { return Poll::Ready(()) };
         if !state.waiting.iter().any(|waker| waker.will_wake(context.waker())) {
             state.waiting.push(context.waker().clone());
         }
@@ -232,16 +250,22 @@ impl Mailbox {
 
     /// The same because the Store has lost the Session of this epoch.
     pub(super) fn lose(&self, epoch: Epoch, fault: Fault) {
-        self.lock().lost = Some(epoch);
+        self.tell_quietly(|state| state.lost = Some(epoch));
         self.kick_at(epoch, fault);
     }
 
     pub(super) fn is_lost(&self, epoch: Epoch) -> bool {
-        self.lock().lost == Some(epoch)
+        self.lock().is_some_and(|state| state.lost == Some(epoch))
+    }
+
+    fn tell_quietly(&self, change: impl FnOnce(&mut State)) {
+        if let Some(mut state) = self.lock() {
+            change(&mut state);
+        }
     }
 
     fn tell(&self, change: impl FnOnce(&mut State)) {
-        let mut state = self.lock();
+        let Some(mut state) = self.lock() else { return };
         change(&mut state);
         let waker = state.waker.take();
         drop(state);
@@ -250,7 +274,7 @@ impl Mailbox {
 
     /// Ready when there is something for the connection of this epoch. `open` is false while it can take no deliveries.
     pub fn poll_ready(&self, epoch: Epoch, open: bool, context: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.lock();
+        let Some(mut state) = self.lock() else { return Poll::Pending };
         if state.epoch != epoch || state.kicked.is_some() || state.news || state.reconsider || (open && !state.deliveries.is_empty()) {
             return Poll::Ready(());
         }
@@ -262,10 +286,9 @@ impl Mailbox {
 
     /// Takes what is there; deliveries only when `open`.
     pub fn take(&self, epoch: Epoch, open: bool) -> Mail {
-        let mut state = self.lock();
-        if state.epoch != epoch {
+        let Some(mut state) = self.lock().filter(|state| state.epoch == epoch) else {
             return Mail { kicked: Some(TAKEN_OVER), ..Mail::default() };
-        }
+        };
         let mut mail = Mail {
             news: std::mem::take(&mut state.news),
             reconsider: std::mem::take(&mut state.reconsider),
@@ -282,7 +305,14 @@ impl Mailbox {
         mail
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// Nothing where no connection ever was.
+    fn lock(&self) -> Option<MutexGuard<'_, State>> {
+        self.0.get().map(|opened| opened.lock())
+    }
+}
+
+impl Opened {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -53,7 +53,7 @@ use crate::session::state::{State, Will};
 use crate::session::{Fault, Session};
 use crate::store::redis::cluster::Cluster;
 use crate::store::{Close, Lease, Open, Opened, Store, StoreError};
-use crate::subscription::{ShareGroup, Subscription};
+use crate::subscription::{Selector, ShareGroup, Subscription};
 use crate::time::{Span, Time};
 use crate::topic::filter::TopicFilter;
 
@@ -171,7 +171,13 @@ impl Broker {
     }
 
     pub fn subscriptions(&self) -> usize {
-        self.table.subscriptions()
+        let count = self.table.count();
+        count.ordinary + count.shared
+    }
+
+    /// Whether this Session has a subscription with this selector.
+    pub fn is_subscribed(&self, member: &Member, selector: &Selector) -> bool {
+        self.table.has(&member.subscriber, selector)
     }
 
     /// Opens the Session of a connection: one atomic step in the Store, then this node's roster. No member: a later connection was faster
@@ -320,14 +326,14 @@ impl Broker {
 
     /// Gives a Session back, now or when the Store answers again. Whether it has ended here, and what was left in its mailbox.
     async fn give_back(&self, member: &mut Member, durable: bool, close: Close, now: Time) -> (bool, VecDeque<Delivery>) {
-        let shares = member.subscriber.selectors().iter().flatten().any(|selector| selector.share.is_some());
+        let shares = self.table.count_of(&member.subscriber).shared > 0;
         let lives = if durable { Lives::On } else { Lives::WithConnection { shares } };
         let lease = member.lease.clone();
         let close = Close { keep_will: close.keep_will && member.has_will, ..close };
         self.settle(member, now).await;
         let closed = self.store.close(&lease, close.clone(), now).await;
         fault::point("close.closed");
-        let left = member.subscriber.leave(lease.epoch);
+        let left = member.subscriber.mailbox.detach(lease.epoch);
         self.count_left(member);
         // A Session that is not durable ends here, even when it was taken over or the Store does not answer.
         let ended = !durable || closed.as_ref().is_ok_and(|closed| closed.ended);
@@ -412,24 +418,23 @@ impl Broker {
     fn restore(&self, subscriber: &Subscriber, subscriptions: &[Subscription]) -> bool {
         let mut is_new = false;
         let is_told = self.store.is_shared();
-        let mut gone = subscriber.selectors().clone().filter(|_| is_told).unwrap_or_default();
         for subscription in subscriptions {
-            let known = subscriber.selectors().as_ref().is_some_and(|selectors| selectors.contains(&subscription.selector));
+            let known = self.table.has(subscriber, &subscription.selector);
             if !known || is_told {
                 self.table.subscribe(subscriber, subscription);
             }
             is_new |= !known;
-            gone.remove(&subscription.selector);
         }
-        for selector in &gone {
-            self.table.unsubscribe(subscriber, selector);
+        if is_told {
+            self.table.keep_only(subscriber, subscriptions);
         }
         is_new
     }
 
     fn forget(&self, subscriber: &Arc<Subscriber>) {
-        self.table.forget(subscriber);
-        self.roster.remove(subscriber);
+        if self.table.forget(subscriber) {
+            self.roster.remove(subscriber);
+        }
     }
 }
 

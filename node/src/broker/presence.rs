@@ -10,6 +10,7 @@ use crate::hook::client::Client;
 use crate::metrics::Metrics;
 use crate::packet::connect::ClientId;
 use crate::packet::reason::Reason;
+use crate::router::Count;
 use crate::session::{Counts, Fault};
 use crate::subscription::{Selector, Subscription};
 use crate::time::{Span, Time};
@@ -54,6 +55,17 @@ impl Traffic {
     }
 }
 
+/// Numbers of subscriptions: those that are not shared, and those that are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Subscriptions {
+    /// Of Sessions that are connected here.
+    pub connected: [u64; 2],
+    /// Of Sessions that end with their connection, which is here.
+    pub live: [u64; 2],
+    /// Of all others, wherever they are connected.
+    pub durable: [u64; 2],
+}
+
 /// A Client that is connected here, with what waits for it.
 #[derive(Debug)]
 pub struct Seen {
@@ -66,11 +78,11 @@ pub struct Seen {
 impl Broker {
     /// Everyone who is connected here, in no order.
     pub fn present(&self) -> Vec<Seen> {
-        self.roster.online().iter().filter_map(|subscriber| seen(subscriber)).collect()
+        self.roster.online().iter().filter_map(|subscriber| self.seen(subscriber)).collect()
     }
 
     pub fn present_as(&self, client_id: &ClientId) -> Option<Seen> {
-        seen(&*self.roster.get(client_id)?)
+        self.seen(&*self.roster.get(client_id)?)
     }
 
     /// Disconnects a Client that is connected here. False: it is not.
@@ -85,7 +97,7 @@ impl Broker {
 
     /// What Sessions subscribe to whose connections are here, or of which only the others know where they are. Their Retain Handling is not known any more.
     pub fn subscriptions_of(&self, client_id: &ClientId) -> Vec<Subscription> {
-        self.roster.get(client_id).map(|subscriber| self.of(&subscriber)).unwrap_or_default()
+        self.roster.get(client_id).map(|subscriber| self.table.subscriptions_of(&subscriber)).unwrap_or_default()
     }
 
     /// All subscriptions of Clients that are connected here, and of Sessions that were left here in memory.
@@ -93,26 +105,36 @@ impl Broker {
         let is_cluster = self.store.cluster().is_some();
         let here = |subscriber: &Arc<Subscriber>| subscriber.place == Place::Here && (!is_cluster || subscriber.mailbox.is_online());
         let here = self.roster.all().into_iter().filter(here);
-        here.flat_map(|subscriber| self.of(&subscriber).into_iter().map(move |one| (subscriber.client_id.clone(), one))).collect()
+        here.flat_map(|subscriber| self.table.subscriptions_of(&subscriber).into_iter().map(move |one| (subscriber.client_id.clone(), one)))
+            .collect()
     }
 
-    fn of(&self, subscriber: &Subscriber) -> Vec<Subscription> {
-        let selectors: Vec<Selector> = subscriber.selectors().iter().flatten().cloned().collect();
-        self.table.terms(subscriber.key, &selectors)
+    /// How many subscriptions the Sessions have that this node knows itself. A walk over all of them.
+    pub(super) fn kinds_of_subscriptions(&self) -> Subscriptions {
+        let mut counted = Subscriptions::default();
+        for subscriber in self.roster.all().iter().filter(|subscriber| subscriber.place == Place::Here) {
+            let Count { ordinary, shared } = self.table.count_of(subscriber);
+            let add = |[all, groups]: &mut [u64; 2]| (*all, *groups) = (*all + ordinary as u64, *groups + shared as u64);
+            add(if subscriber.is_durable() { &mut counted.durable } else { &mut counted.live });
+            if subscriber.mailbox.is_online() {
+                add(&mut counted.connected);
+            }
+        }
+        counted
     }
 
     /// Every Topic Filter of the routing table, of all nodes, in order; shared ones as they are subscribed to.
     pub fn filters(&self) -> Vec<String> {
         let mut filters = std::collections::BTreeSet::new();
         for subscriber in self.roster.all() {
-            filters.extend(subscriber.selectors().iter().flatten().map(Selector::to_string));
+            filters.extend(self.table.selectors(&subscriber).iter().map(Selector::to_string));
         }
         filters.into_iter().collect()
     }
-}
 
-fn seen(subscriber: &Subscriber) -> Option<Seen> {
-    let (presence, mailbox_messages, mailbox_bytes) = subscriber.mailbox.presence()?;
-    let subscriptions = subscriber.selectors().as_ref().map_or(0, std::collections::BTreeSet::len);
-    Some(Seen { presence, subscriptions, mailbox_messages, mailbox_bytes })
+    fn seen(&self, subscriber: &Subscriber) -> Option<Seen> {
+        let (presence, mailbox_messages, mailbox_bytes) = subscriber.mailbox.presence()?;
+        let count = self.table.count_of(subscriber);
+        Some(Seen { presence, subscriptions: count.ordinary + count.shared, mailbox_messages, mailbox_bytes })
+    }
 }

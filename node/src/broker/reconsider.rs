@@ -33,7 +33,7 @@ impl Broker {
             Metrics::add(&self.metrics.connections_revoked, 1);
             return Ok(Some(SHUT_OUT));
         }
-        let selectors = member.subscriber.selectors().clone().unwrap_or_default();
+        let selectors = self.table.selectors(&member.subscriber);
         let denied = selectors.into_iter().filter(|selector| self.guard.subscribe(&member.client, selector).is_err());
         let denied: Vec<_> = denied.map(Ok).collect();
         if denied.is_empty() {

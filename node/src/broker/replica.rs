@@ -10,6 +10,7 @@ use crate::metrics::Metrics;
 use crate::packet::QoS;
 use crate::packet::connect::ClientId;
 use crate::packet::reason::Reason;
+use crate::router::route::Key;
 use crate::session::Fault;
 use crate::session::state::Epoch;
 use crate::store::StoreError;
@@ -110,38 +111,47 @@ impl Broker {
     }
 
     /// Loads the whole table, at the start and whenever changes were missed. What Redis has lost of this node is told again.
+    ///
+    /// It is put into the table of this node as it comes, so that nothing is kept of it that is not needed.
     pub(super) async fn load_routes(&self) -> Result<(), StoreError> {
         let Some(cluster) = self.cluster()? else { return Ok(()) };
-        let (version, changes) = cluster.load_routes().await?;
-        let mut now: BTreeMap<Who, BTreeSet<Selector>> = BTreeMap::new();
-        let mut own = BTreeMap::new();
-        for (_, change) in &changes {
-            if let RouteChange::Set { who, subscriptions } = change {
-                let selectors = now.entry(who.clone()).or_default();
-                selectors.extend(subscriptions.iter().map(|subscription| subscription.selector.clone()));
-                if *who == Who::Node(cluster.node().clone()) {
-                    own = subscriptions.iter().map(|told| (told.selector.filter.clone(), told.options)).collect();
-                }
+        let me = Who::Node(cluster.node().clone());
+        let (mut found, mut here, mut own) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+        let take = |epoch, who: Who, subscriptions: Vec<Subscription>| {
+            let selectors = subscriptions.iter().map(|subscription| &subscription.selector);
+            if who == me {
+                own = subscriptions.iter().map(|told| (told.selector.filter.clone(), told.options)).collect();
+                return;
             }
-        }
+            if let Some(applied) = self.set(&who, &subscriptions, epoch) {
+                self.table.keep_only(&applied, &subscriptions);
+            }
+            let Some(known) = self.known(&who) else { return };
+            note(&mut found, known.key);
+            if known.mailbox.is_online() {
+                here.insert(who.clone(), selectors.cloned().collect::<BTreeSet<_>>());
+            }
+        };
+        let version = cluster.load_routes(take).await?;
         self.interest.compare(own);
-        self.forget_gone(&now);
-        changes.into_iter().for_each(|(epoch, change)| self.apply(change, epoch));
+        for gone in self.roster.told_of().iter().filter(|known| !is_noted(&found, known.key)) {
+            self.forget(gone);
+        }
         cluster.applied(version);
         self.tell_untold().await?;
-        self.tell_again(&now).await
+        self.tell_again(&here).await
     }
 
     /// Tells of the Sessions here that are not in the table as they should be, for Redis has lost it. A live one begins anew.
-    async fn tell_again(&self, now: &BTreeMap<Who, BTreeSet<Selector>>) -> Result<(), StoreError> {
+    async fn tell_again(&self, here: &BTreeMap<Who, BTreeSet<Selector>>) -> Result<(), StoreError> {
         let Some(cluster) = self.cluster()? else { return Ok(()) };
         for subscriber in self.roster.online() {
             let durable = subscriber.is_durable();
             let who = Who::Session { client_id: subscriber.client_id.clone(), node: Some(cluster.node().clone()).filter(|_| !durable) };
-            let told = now.get(&who);
+            let told = here.get(&who);
             let is_told = |selector: &Selector| told.is_some_and(|told| told.contains(selector));
             let wanted = |selector: &&Selector| durable || selector.share.is_some();
-            if subscriber.selectors().iter().flatten().filter(wanted).all(is_told) {
+            if self.table.selectors(&subscriber).iter().filter(wanted).all(is_told) {
                 continue;
             }
             let epoch = subscriber.mailbox.epoch();
@@ -157,31 +167,10 @@ impl Broker {
         Ok(())
     }
 
-    /// Forgets those of whom other nodes told, as far as they are not in the table any more.
-    fn forget_gone(&self, now: &BTreeMap<Who, BTreeSet<Selector>>) {
-        for known in self.roster.told_of() {
-            match now.get(&who_is(&known)) {
-                None => self.forget(&known),
-                Some(selectors) => {
-                    let gone: Vec<_> =
-                        known.selectors().iter().flatten().filter(|selector| !selectors.contains(selector)).cloned().collect();
-                    for selector in &gone {
-                        self.table.unsubscribe(&known, selector);
-                    }
-                }
-            }
-        }
-    }
-
     /// Puts a change into the table of this node. What this node said of itself it knows already.
     pub(super) fn apply(&self, change: RouteChange, epoch: Epoch) {
         match change {
-            RouteChange::Set { who, subscriptions } => {
-                let Some(subscriber) = self.subscriber_of(&who, epoch) else { return };
-                for subscription in &subscriptions {
-                    self.table.subscribe(&subscriber, subscription);
-                }
-            }
+            RouteChange::Set { who, subscriptions } => drop(self.set(&who, &subscriptions, epoch)),
             RouteChange::Unset { who, selectors } => {
                 let Some(subscriber) = self.subscriber_of(&who, epoch) else { return };
                 for selector in &selectors {
@@ -197,6 +186,23 @@ impl Broker {
                 let known = self.roster.get(&client_id).filter(|known| known.place == place && !self.is_own(known, epoch));
                 known.into_iter().for_each(|known| self.forget(&known));
             }
+        }
+    }
+
+    /// Adds routes. Whose they are, if this node does not tell of them itself.
+    fn set(&self, who: &Who, subscriptions: &[Subscription], epoch: Epoch) -> Option<Arc<Subscriber>> {
+        let subscriber = self.subscriber_of(who, epoch)?;
+        for subscription in subscriptions {
+            self.table.subscribe(&subscriber, subscription);
+        }
+        Some(subscriber)
+    }
+
+    /// Who has these routes, as far as this node knows them.
+    fn known(&self, who: &Who) -> Option<Arc<Subscriber>> {
+        match who {
+            Who::Node(node) => Some(self.roster.node(node)),
+            Who::Session { client_id, .. } => self.roster.get(client_id),
         }
     }
 
@@ -227,12 +233,15 @@ impl Broker {
     }
 }
 
-fn who_is(subscriber: &Subscriber) -> Who {
-    match &subscriber.place {
-        Place::Here => Who::Session { client_id: subscriber.client_id.clone(), node: None },
-        Place::Member(node) => Who::Session { client_id: subscriber.client_id.clone(), node: Some(node.clone()) },
-        Place::Node(node) => Who::Node(node.clone()),
-    }
+/// Remembers a key.
+fn note(found: &mut Vec<bool>, Key(key): Key) {
+    let at = key as usize;
+    found.resize(found.len().max(at + 1), false);
+    found[at] = true;
+}
+
+fn is_noted(found: &[bool], Key(key): Key) -> bool {
+    found.get(key as usize).is_some_and(|noted| *noted)
 }
 
 fn want(member: &Member, qos: QoS) -> Want {

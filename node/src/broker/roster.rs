@@ -1,24 +1,22 @@
 //! The Sessions that this node knows, by Client Identifier and by the key under which the router has them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use bytestring::ByteString;
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
-use crate::broker::mailbox::Mailbox;
+use crate::broker::mailbox::{Mailbox, Owner};
 use crate::hook::client::Client;
 use crate::hook::{Guard, KnownUser, Recipient};
 use crate::packet::connect::ClientId;
-use crate::session::outbound::Delivery;
+use crate::router::route::Key;
 use crate::session::state::Epoch;
 use crate::store::cluster::NodeId;
-use crate::subscription::Selector;
 use crate::topic::name::TopicName;
-
-/// Stands for a subscriber in the routing table: four bytes there, whatever the length of the Client Identifier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(u32);
 
 /// Where the messages of a subscriber go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,35 +29,26 @@ pub enum Place {
     Node(NodeId),
 }
 
-/// A Session as this node sees it: where its mail goes, and what it subscribes to.
+/// A Session as this node sees it: where its mail goes. What it subscribes to is in the [`Table`](crate::broker::routes::Table).
+///
+/// In a cluster a node knows all durable Sessions, wherever they are, so this is small.
 #[derive(Debug)]
 pub struct Subscriber {
     pub key: Key,
+    /// Messages above QoS 0 go to its queue in the Store.
+    durable: AtomicBool,
+    /// The Session has ended, and subscribes to nothing any more: its key may be another's by now.
+    ended: AtomicBool,
     pub client_id: ClientId,
     pub place: Place,
     pub mailbox: Mailbox,
-    owner: Mutex<Owner>,
-    /// Messages above QoS 0 go to its queue in the Store.
-    durable: AtomicBool,
-    /// `None`: the Session has ended, and subscribes to nothing any more.
-    selectors: Mutex<Option<BTreeSet<Selector>>>,
-}
-
-/// Whose Session it is, as far as this node knows.
-#[derive(Debug, Default)]
-enum Owner {
-    #[default]
-    Unknown,
-    Here(Arc<Client>),
-    /// It was here, and had this User Name.
-    Left(Option<ByteString>),
 }
 
 impl Subscriber {
     /// Who is connected.
     pub fn client(&self) -> Option<Arc<Client>> {
-        match &*self.owner() {
-            Owner::Here(client) => Some(client.clone()),
+        match self.mailbox.owner() {
+            Owner::Here(client) => Some(client),
             _ => None,
         }
     }
@@ -69,8 +58,8 @@ impl Subscriber {
         if matches!(self.place, Place::Node(_)) {
             return true;
         }
-        let owner = self.owner();
-        let user = match &*owner {
+        let owner = self.mailbox.owner();
+        let user = match &owner {
             Owner::Unknown => KnownUser::No,
             Owner::Here(client) => return guard.receive(Recipient::of(client), topic),
             Owner::Left(user) => KnownUser::Yes(user.as_deref()),
@@ -78,27 +67,17 @@ impl Subscriber {
         guard.receive(Recipient { client_id: &self.client_id, user }, topic)
     }
 
-    /// The connection of this epoch has ended; what it did not take is returned.
-    pub fn leave(&self, epoch: Epoch) -> VecDeque<Delivery> {
-        let mut owner = self.owner();
-        if self.mailbox.epoch() == epoch
-            && let Owner::Here(client) = &*owner
-        {
-            *owner = Owner::Left(client.user.clone());
-        }
-        self.mailbox.detach(epoch)
-    }
-
-    fn owner(&self) -> std::sync::MutexGuard<'_, Owner> {
-        self.owner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub fn is_durable(&self) -> bool {
         self.durable.load(Ordering::Relaxed)
     }
 
-    pub fn selectors(&self) -> std::sync::MutexGuard<'_, Option<BTreeSet<Selector>>> {
-        self.selectors.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    /// By the routing table alone, while nobody else may change it. False: it had ended before.
+    pub(super) fn end(&self) -> bool {
+        !self.ended.swap(true, Ordering::Relaxed)
     }
 }
 
@@ -143,20 +122,11 @@ impl Drop for Opening<'_> {
     }
 }
 
-/// Numbers of subscriptions: those that are not shared, and those that are.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Subscriptions {
-    /// Of Sessions that are connected here.
-    pub connected: [u64; 2],
-    /// Of Sessions that end with their connection, which is here.
-    pub live: [u64; 2],
-    /// Of all others, wherever they are connected.
-    pub durable: [u64; 2],
-}
-
 #[derive(Debug, Default)]
 struct Members {
-    by_id: HashMap<ClientId, Arc<Subscriber>>,
+    /// The keys of all but those that stand for nodes, hashed by their Client Identifiers.
+    by_id: HashTable<Key>,
+    hasher: RandomState,
     nodes: BTreeMap<NodeId, Arc<Subscriber>>,
     by_key: Vec<Option<Arc<Subscriber>>>,
     free: Vec<u32>,
@@ -174,20 +144,18 @@ impl Roster {
     /// Enters a connection that the Store gave this epoch. `None` when a later connection is there already.
     pub fn enter(&self, client: &Arc<Client>, client_id: &ClientId, epoch: Epoch, resumed: bool, durable: bool) -> Option<Entered> {
         let mut members = self.write();
-        let known = members.by_id.get(client_id).cloned();
+        let known = members.get(client_id).cloned();
         if let Some(subscriber) = known.as_ref().filter(|known| known.place == Place::Here) {
-            if !subscriber.mailbox.attach(epoch) {
+            if !subscriber.mailbox.attach(epoch, client.clone()) {
                 return None;
             }
             if resumed {
                 subscriber.durable.store(durable, Ordering::Relaxed);
-                *subscriber.owner() = Owner::Here(client.clone());
                 return Some(Entered { subscriber: subscriber.clone(), ended: None });
             }
         }
         let subscriber = members.add(client_id.clone(), Place::Here, durable);
-        *subscriber.owner() = Owner::Here(client.clone());
-        subscriber.mailbox.attach(epoch);
+        subscriber.mailbox.attach(epoch, client.clone());
         Some(Entered { subscriber, ended: known })
     }
 
@@ -218,7 +186,7 @@ impl Roster {
     /// another kind that it takes the place of.
     pub fn elsewhere(&self, client_id: &ClientId, place: Place) -> (Arc<Subscriber>, Option<Arc<Subscriber>>) {
         let mut members = self.write();
-        let known = members.by_id.get(client_id).cloned();
+        let known = members.get(client_id).cloned();
         match known {
             Some(known) if known.place == place && (known.place != Place::Here || known.is_durable()) => (known, None),
             known => (members.add(client_id.clone(), place, true), known),
@@ -236,15 +204,18 @@ impl Roster {
 
     /// Everyone of whom other nodes told: all that are not connected here.
     pub fn told_of(&self) -> Vec<Arc<Subscriber>> {
-        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
-        members.by_id.values().chain(members.nodes.values()).filter(|subscriber| !subscriber.mailbox.is_online()).cloned().collect()
+        let members = self.read();
+        members.sessions().chain(members.nodes.values()).filter(|subscriber| !subscriber.mailbox.is_online()).cloned().collect()
     }
 
     /// What stands for a node, and who lives and dies with it.
     pub fn of_node(&self, node: &NodeId) -> Vec<Arc<Subscriber>> {
-        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
-        let place = Place::Member(node.clone());
-        members.nodes.get(node).into_iter().chain(members.by_id.values().filter(|known| known.place == place)).cloned().collect()
+        let (members, place) = (self.read(), Place::Member(node.clone()));
+        members.nodes.get(node).into_iter().chain(members.sessions().filter(|known| known.place == place)).cloned().collect()
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Members> {
+        self.members.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, Members> {
@@ -254,21 +225,20 @@ impl Roster {
     /// The Session has ended and its subscriptions are gone: its key is free.
     pub fn remove(&self, subscriber: &Arc<Subscriber>) {
         let mut members = self.write();
+        if !members.of(subscriber.key).is_some_and(|other| Arc::ptr_eq(other, subscriber)) {
+            return;
+        }
+        match &subscriber.place {
+            Place::Node(node) => drop(members.nodes.remove(node)),
+            _ => members.unname(subscriber),
+        }
         let Key(key) = subscriber.key;
-        let place = &mut members.by_key[key as usize];
-        if place.as_ref().is_some_and(|other| Arc::ptr_eq(other, subscriber)) {
-            *place = None;
-            members.free.push(key);
-        }
-        if let Place::Node(node) = &subscriber.place {
-            members.nodes.remove(node);
-        } else if members.by_id.get(&subscriber.client_id).is_some_and(|other| Arc::ptr_eq(other, subscriber)) {
-            members.by_id.remove(&subscriber.client_id);
-        }
+        members.by_key[key as usize] = None;
+        members.free.push(key);
     }
 
     pub fn get(&self, client_id: &ClientId) -> Option<Arc<Subscriber>> {
-        self.members.read().unwrap_or_else(PoisonError::into_inner).by_id.get(client_id).cloned()
+        self.read().get(client_id).cloned()
     }
 
     /// The subscribers behind these keys, in one look.
@@ -278,7 +248,7 @@ impl Roster {
         key: impl Fn(&T) -> Key,
         make: impl Fn(T, Arc<Subscriber>) -> R,
     ) -> Vec<R> {
-        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
+        let members = self.read();
         targets
             .filter_map(|target| {
                 let Key(at) = key(&target);
@@ -290,48 +260,64 @@ impl Roster {
 
     /// Everyone who is known, but for what stands for other nodes.
     pub fn all(&self) -> Vec<Arc<Subscriber>> {
-        self.members.read().unwrap_or_else(PoisonError::into_inner).by_id.values().cloned().collect()
+        self.read().sessions().cloned().collect()
     }
 
     /// Everyone who is connected now.
-    /// How many subscriptions the Sessions have that this node knows itself. A walk over all of them.
-    pub fn subscriptions(&self) -> Subscriptions {
-        let mut counted = Subscriptions::default();
-        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
-        for subscriber in members.by_id.values().filter(|subscriber| subscriber.place == Place::Here) {
-            let selectors = subscriber.selectors();
-            let all = selectors.as_ref().map_or(0, BTreeSet::len) as u64;
-            let shared = selectors.iter().flatten().filter(|selector| selector.share.is_some()).count() as u64;
-            let kind = if subscriber.is_durable() { &mut counted.durable } else { &mut counted.live };
-            *kind = [kind[0] + all - shared, kind[1] + shared];
-            if subscriber.mailbox.is_online() {
-                counted.connected = [counted.connected[0] + all - shared, counted.connected[1] + shared];
-            }
-        }
-        counted
-    }
-
     pub fn online(&self) -> Vec<Arc<Subscriber>> {
-        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
-        members.by_id.values().filter(|subscriber| subscriber.mailbox.is_online()).cloned().collect()
+        self.read().sessions().filter(|subscriber| subscriber.mailbox.is_online()).cloned().collect()
     }
 }
 
 impl Members {
+    /// All Sessions.
+    fn sessions(&self) -> impl Iterator<Item = &Arc<Subscriber>> {
+        self.by_id.iter().filter_map(|key| self.of(*key))
+    }
+
+    fn get(&self, client_id: &ClientId) -> Option<&Arc<Subscriber>> {
+        let has_it = |key: &Key| self.of(*key).is_some_and(|known| known.client_id == *client_id);
+        self.by_id.find(self.hasher.hash_one(client_id), has_it).and_then(|key| self.of(*key))
+    }
+
+    fn of(&self, Key(at): Key) -> Option<&Arc<Subscriber>> {
+        self.by_key.get(at as usize)?.as_ref()
+    }
+
+    /// Takes the place of who has the same Client Identifier.
+    fn name(&mut self, subscriber: &Subscriber) {
+        let Members { by_id, by_key, hasher, .. } = self;
+        let id_of = |key: &Key| by_key[key.0 as usize].as_ref().map(|known| &known.client_id);
+        let hash = |key: &Key| id_of(key).map_or(0, |client_id| hasher.hash_one(client_id));
+        let same = |key: &Key| id_of(key) == Some(&subscriber.client_id);
+        match by_id.entry(hasher.hash_one(&subscriber.client_id), same, hash) {
+            Entry::Occupied(mut entry) => *entry.get_mut() = subscriber.key,
+            Entry::Vacant(entry) => drop(entry.insert(subscriber.key)),
+        }
+    }
+
+    /// Gives its name up, if no other has taken it.
+    fn unname(&mut self, subscriber: &Subscriber) {
+        let hash = self.hasher.hash_one(&subscriber.client_id);
+        if let Ok(entry) = self.by_id.find_entry(hash, |key| *key == subscriber.key) {
+            entry.remove();
+        }
+    }
+
     /// A subscriber under a key of its own.
     fn add(&mut self, client_id: ClientId, place: Place, durable: bool) -> Arc<Subscriber> {
         let key = self.free.pop().unwrap_or(self.by_key.len() as u32);
-        let (mailbox, durable, selectors) = (Mailbox::default(), durable.into(), Mutex::new(Some(BTreeSet::new())));
-        let subscriber = Arc::new(Subscriber { key: Key(key), client_id, place, mailbox, owner: Mutex::default(), durable, selectors });
+        let (mailbox, durable, ended) = (Mailbox::default(), durable.into(), false.into());
+        let subscriber = Arc::new(Subscriber { key: Key(key), durable, ended, client_id, place, mailbox });
         let at = key as usize;
         if at == self.by_key.len() {
             self.by_key.push(None);
         }
         self.by_key[at] = Some(subscriber.clone());
         match &subscriber.place {
-            Place::Node(node) => self.nodes.insert(node.clone(), subscriber.clone()),
-            _ => self.by_id.insert(subscriber.client_id.clone(), subscriber.clone()),
-        };
+            Place::Node(node) => drop(self.nodes.insert(node.clone(), subscriber.clone())),
+            _ => self.name(&subscriber),
+        }
         subscriber
     }
 }

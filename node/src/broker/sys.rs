@@ -64,7 +64,7 @@ impl Sys {
     async fn publish(&mut self, broker: &Broker, now: Time) -> Result<(), StoreError> {
         let mut numbers = numbers(broker, self.started, now).await?;
         let Some(cluster) = broker.cluster()? else { return self.all.publish(broker, ALL, &numbers, |_| true, now).await };
-        let counted = broker.roster.subscriptions();
+        let counted = broker.kinds_of_subscriptions();
         [numbers.subscriptions, numbers.shared_subscriptions] = counted.live;
         cluster.tell_numbers(&numbers.write()).await?;
         let all = if cluster.is_first() {
@@ -155,7 +155,7 @@ async fn forget(broker: &Broker, cluster: &Cluster, node: &NodeId, now: Time) ->
 
 async fn numbers(broker: &Broker, started: Time, now: Time) -> Result<Numbers, StoreError> {
     let (metrics, stats) = (&broker.metrics, broker.store.stats().await?);
-    let shared = broker.table.shared_subscriptions() as u64;
+    let subscriptions = broker.table.count();
     Ok(Numbers {
         uptime: now.since(started),
         connected: metrics.connections.load(Relaxed) as u64,
@@ -165,8 +165,8 @@ async fn numbers(broker: &Broker, started: Time, now: Time) -> Result<Numbers, S
         retained: stats.retained,
         queued: stats.queued_messages,
         held_bytes: stats.held_bytes,
-        subscriptions: (broker.subscriptions() as u64).saturating_sub(shared),
-        shared_subscriptions: shared,
+        subscriptions: subscriptions.ordinary as u64,
+        shared_subscriptions: subscriptions.shared as u64,
         totals: Totals {
             connections: metrics.connections_total.load(Relaxed),
             sockets: metrics.sockets_total.load(Relaxed),

@@ -166,7 +166,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// What `on_subscribe` returned, for the subscriptions that were granted.
     pub(super) async fn greet(&mut self, now: Time) -> Result<(), End> {
         for Greeting { selector, options, message } in std::mem::take(&mut self.greetings) {
-            let granted = self.member.subscriber.selectors().as_ref().is_some_and(|selectors| selectors.contains(&selector));
+            let granted = self.broker.is_subscribed(&self.member, &selector);
             if granted {
                 let qos = options.qos.min(self.broker.settings.maximum_qos);
                 self.broker.give(&self.member.subscriber, message, qos, now).await?;

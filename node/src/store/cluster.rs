@@ -7,13 +7,14 @@ use crate::packet::connect::ClientId;
 use crate::session::state::Epoch;
 use crate::subscription::{Grant, Selector, Subscription};
 
-/// One incarnation of a node: its configured name and something that no other incarnation has.
+/// One incarnation of a node: its configured name and something that no other incarnation has. One word: each Session that a node knows
+/// has room for one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeId(Arc<str>);
+pub struct NodeId(Arc<Box<str>>);
 
 impl NodeId {
     pub fn new(text: &str) -> NodeId {
-        NodeId(text.into())
+        NodeId(Arc::new(text.into()))
     }
 
     pub fn as_str(&self) -> &str {
@@ -22,7 +23,7 @@ impl NodeId {
 
     /// The name of the node, of which this is an incarnation: `NAME.INCARNATION`, in the order in which they came.
     pub fn name(&self) -> &str {
-        self.0.rsplit_once('.').map_or(&self.0, |(name, _)| name)
+        self.as_str().rsplit_once('.').map_or(self.as_str(), |(name, _)| name)
     }
 }
 

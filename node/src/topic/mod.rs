@@ -2,4 +2,5 @@
 
 pub mod filter;
 pub mod name;
+pub mod texts;
 pub mod trie;

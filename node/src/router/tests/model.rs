@@ -4,28 +4,30 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::{show_route, topic};
+use super::{is_empty, show_route, topic};
 use crate::packet::QoS;
 use crate::packet::subscribe::SubscriptionOptions;
-use crate::router::{Group, Member, Own, Route, Router, Target};
+use crate::router::route::{Group, Key, Member, Own, Route, Target};
+use crate::router::{Count, Router};
 use crate::subscription::{Grant, Selector, Subscription};
 use crate::topic::name::TopicName;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Subscribe(u32, Subscription),
-    Unsubscribe(u32, Selector),
+    Subscribe(Key, Subscription),
+    Unsubscribe(Key, Selector),
+    Forget(Key),
     Route(TopicName),
 }
 
 /// What the router should do, written as the standard says it and with no thought of speed.
 #[derive(Default)]
-struct Model(BTreeMap<(u32, Selector), Subscription>);
+struct Model(BTreeMap<(Key, Selector), Subscription>);
 
 impl Model {
-    fn route(&self, topic: &TopicName) -> Route<u32> {
-        let mut direct: BTreeMap<u32, Vec<&Subscription>> = BTreeMap::new();
-        let mut groups: BTreeMap<_, Vec<Member<u32>>> = BTreeMap::new();
+    fn route(&self, topic: &TopicName) -> Route {
+        let mut direct: BTreeMap<Key, Vec<&Subscription>> = BTreeMap::new();
+        let mut groups: BTreeMap<_, Vec<Member>> = BTreeMap::new();
         for ((key, selector), subscription) in self.0.iter().filter(|((_, selector), _)| selector.filter.matches(topic)) {
             match &selector.share {
                 None => direct.entry(*key).or_default().push(subscription),
@@ -47,6 +49,11 @@ impl Model {
         let groups = groups.into_iter().map(|((share, filter), members)| Group { share: share.clone(), filter: filter.clone(), members });
         Route { direct: targets.collect(), groups: groups.map(Into::into).collect() }
     }
+}
+
+fn count<'a>(all: impl Iterator<Item = &'a (Key, Selector)>) -> Count {
+    let (shared, ordinary): (Vec<_>, Vec<_>) = all.partition(|(_, selector)| selector.share.is_some());
+    Count { ordinary: ordinary.len(), shared: shared.len() }
 }
 
 fn sum<'a>(all: impl IntoIterator<Item = &'a Subscription>) -> Option<Grant> {
@@ -89,10 +96,15 @@ fn topics() -> impl Strategy<Value = TopicName> {
     prop::collection::vec(level, 1..5).prop_filter_map("an empty name", |levels| TopicName::new(levels.join("/").into()))
 }
 
+fn keys() -> impl Strategy<Value = Key> {
+    (0..5_u32).prop_map(Key)
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        4 => (0..5_u32, subscriptions()).prop_map(|(key, subscription)| Step::Subscribe(key, subscription)),
-        3 => (0..5_u32, selectors()).prop_map(|(key, selector)| Step::Unsubscribe(key, selector)),
+        4 => (keys(), subscriptions()).prop_map(|(key, subscription)| Step::Subscribe(key, subscription)),
+        3 => (keys(), selectors()).prop_map(|(key, selector)| Step::Unsubscribe(key, selector)),
+        1 => keys().prop_map(Step::Forget),
         4 => topics().prop_map(Step::Route),
     ];
     prop::collection::vec(step, 1..150)
@@ -112,15 +124,29 @@ proptest! {
                     let existed = model.0.remove(&(key, selector.clone())).is_some();
                     prop_assert_eq!(router.unsubscribe(key, &selector), existed);
                 }
+                Step::Forget(key) => {
+                    model.0.retain(|(owner, _), _| *owner != key);
+                    while router.forget(key, 2) {}
+                }
                 Step::Route(topic) => prop_assert_eq!(router.route(&topic), model.route(&topic)),
             }
-            prop_assert_eq!(router.len(), model.0.len());
+            prop_assert_eq!(router.count(), count(model.0.keys()));
+            for key in (0..5).map(Key) {
+                let selectors: Vec<_> = model.0.keys().filter(|(owner, _)| *owner == key).map(|(_, selector)| selector.clone()).collect();
+                prop_assert_eq!(router.count_of(key), count(model.0.keys().filter(|(owner, _)| *owner == key)));
+                prop_assert_eq!(router.selectors(key), selectors);
+            }
+            for ((key, selector), subscription) in &model.0 {
+                let known = router.subscription(*key, selector).unwrap();
+                let no_local = subscription.options.no_local && selector.share.is_none(); // a Protocol Error in a share
+                prop_assert_eq!(known.options.no_local, no_local);
+                prop_assert_eq!((known.options.qos, known.id), (subscription.options.qos, subscription.id));
+            }
         }
         for (key, selector) in model.0.into_keys() {
             prop_assert!(router.unsubscribe(key, &selector));
         }
         prop_assert_eq!(show_route(&router.route(&topic("a/b"))), "");
-        prop_assert!(router.is_empty() && router.exact.is_empty());
-        prop_assert_eq!(router.wildcard.node_count(), 1, "every node was freed but the root");
+        prop_assert!(is_empty(&router));
     }
 }

@@ -25,7 +25,7 @@ use crate::time::{Span, Time};
 use crate::topic::filter::{ShareName, TopicFilter};
 use crate::topic::name::TopicName;
 
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 
 /// Bits of the flags; the lowest two are the QoS.
 const QOS: u8 = 0x03;
@@ -36,10 +36,15 @@ const IDS: u8 = 0x20; // of a grant
 const GROUP: u8 = 0x40; // of a grant
 
 /// What comes before the message in an entry of a queue.
+pub(super) fn put_head(grant: &Grant, out: &mut BytesMut) {
+    out.put_u8(VERSION);
+    put_grant(grant, out);
+}
+
 pub(super) fn put_grant(grant: &Grant, out: &mut BytesMut) {
     let flags =
         grant.qos as u8 | flag(grant.retain_as_published, RETAIN) | flag(grant.ids.is_some(), IDS) | flag(grant.group.is_some(), GROUP);
-    out.put_slice(&[VERSION, flags]);
+    out.put_u8(flags);
     if let Some(ids) = &grant.ids {
         out.put_u32(ids.len() as u32);
         ids.iter().for_each(|id| out.put_u32(*id));
@@ -52,6 +57,14 @@ pub(super) fn put_grant(grant: &Grant, out: &mut BytesMut) {
 
 /// A message without the version that comes before it.
 pub(super) fn put_message(message: &Message, out: &mut BytesMut) {
+    put_flags(message, out);
+    put_text(message.topic.as_str(), out);
+    put_properties(message, out);
+    out.put_slice(&message.payload);
+}
+
+/// How every message begins.
+pub(super) fn put_flags(message: &Message, out: &mut BytesMut) {
     let flags = message.qos as u8
         | flag(message.retain, RETAIN)
         | flag(message.expires_at.is_some(), EXPIRES)
@@ -60,22 +73,48 @@ pub(super) fn put_message(message: &Message, out: &mut BytesMut) {
     if let Some(Time(at)) = message.expires_at {
         out.put_u64(at);
     }
-    put_text(message.topic.as_str(), out);
+}
+
+pub(super) fn put_properties(message: &Message, out: &mut BytesMut) {
     if let Some(properties) = &message.properties {
         PublishProperties::encode(Some(properties), out);
     }
-    out.put_slice(&message.payload);
+}
+
+/// What comes before the Topic Name and the payload of a message, and after them.
+pub(super) struct Flags {
+    flags: u8,
+    expires_at: Option<Time>,
+}
+
+impl Flags {
+    pub(super) fn take(bytes: &mut Bytes) -> Option<Flags> {
+        let flags = bytes.try_get_u8().ok()?;
+        let expires_at = if flags & EXPIRES == 0 { None } else { Some(Time(bytes.try_get_u64().ok()?)) };
+        Some(Flags { flags, expires_at })
+    }
+
+    /// The message that has them. `bytes` begin with its properties; `payload` finds what follows.
+    pub(super) fn take_rest(self, topic: TopicName, bytes: &mut Bytes, payload: impl Fn(&mut Bytes) -> Option<Bytes>) -> Option<Message> {
+        let Flags { flags, expires_at } = self;
+        let properties = if flags & PROPERTIES == 0 { None } else { PublishProperties::take(bytes).ok()? };
+        let (payload, qos) = (payload(bytes)?, QoS::from_bits(flags & QOS)?);
+        Some(Message { topic, payload, qos, retain: flags & RETAIN != 0, properties, expires_at })
+    }
 }
 
 /// An entry of a queue. The message is made of slices of it.
 pub(super) fn take_queued(mut bytes: Bytes) -> Option<(Grant, Message)> {
     let bytes = &mut bytes;
     take_version(bytes)?;
+    Some((take_grant(bytes)?, take_message(bytes)?))
+}
+
+pub(super) fn take_grant(bytes: &mut Bytes) -> Option<Grant> {
     let flags = bytes.try_get_u8().ok()?;
     let ids = if flags & IDS == 0 { None } else { Some(take_ids(bytes)?) };
     let group = if flags & GROUP == 0 { None } else { Some(Arc::new(take_group(bytes)?)) };
-    let grant = Grant { qos: QoS::from_bits(flags & QOS)?, retain_as_published: flags & RETAIN != 0, ids, group };
-    Some((grant, take_message(bytes)?))
+    Some(Grant { qos: QoS::from_bits(flags & QOS)?, retain_as_published: flags & RETAIN != 0, ids, group })
 }
 
 pub(super) fn pending(pending: &Pending) -> BytesMut {
@@ -145,6 +184,11 @@ pub(super) fn selector(selector: &Selector) -> String {
 
 pub(super) fn take_selector(bytes: &[u8]) -> Option<Selector> {
     let (share, filter) = std::str::from_utf8(bytes).ok()?.split_once('\0')?;
+    make_selector(share, filter)
+}
+
+/// An empty Share Name: it is not shared.
+pub(super) fn make_selector(share: &str, filter: &str) -> Option<Selector> {
     let share = if share.is_empty() { None } else { Some(ShareName::new(share)?) };
     Some(Selector { share, filter: TopicFilter::new(filter)? })
 }
@@ -166,27 +210,28 @@ pub(super) fn take_subscription(selector: &[u8], mut value: &[u8]) -> Option<Sub
     known.then_some(Subscription { selector, options, id })
 }
 
-fn flag(set: bool, bit: u8) -> u8 {
+pub(super) fn flag(set: bool, bit: u8) -> u8 {
     if set { bit } else { 0 }
 }
 
 /// Texts of MQTT are never longer than 65,535 bytes.
-fn put_text(text: &str, out: &mut BytesMut) {
+pub(super) fn put_text(text: &str, out: &mut BytesMut) {
     debug_assert!(text.len() <= usize::from(u16::MAX));
     out.put_u16(text.len() as u16);
     out.put_slice(text.as_bytes());
 }
 
-fn take_version(bytes: &mut Bytes) -> Option<()> {
+pub(super) fn take_version(bytes: &mut Bytes) -> Option<()> {
     (bytes.try_get_u8().ok()? == VERSION).then_some(())
 }
 
-fn take_text(bytes: &mut Bytes) -> Option<ByteString> {
+pub(super) fn take_text(bytes: &mut Bytes) -> Option<ByteString> {
     let length = usize::from(bytes.try_get_u16().ok()?);
-    if length > bytes.len() {
-        return None;
-    }
-    ByteString::try_from(bytes.split_to(length)).ok()
+    ByteString::try_from(take_slice(length, bytes)?).ok()
+}
+
+pub(super) fn take_slice(length: usize, bytes: &mut Bytes) -> Option<Bytes> {
+    (length <= bytes.len()).then(|| bytes.split_to(length))
 }
 
 fn take_ids(bytes: &mut Bytes) -> Option<Arc<[u32]>> {
@@ -201,12 +246,9 @@ fn take_group(bytes: &mut Bytes) -> Option<ShareGroup> {
 
 /// A message, which is all that is left.
 fn take_message(bytes: &mut Bytes) -> Option<Message> {
-    let flags = bytes.try_get_u8().ok()?;
-    let expires_at = if flags & EXPIRES == 0 { None } else { Some(Time(bytes.try_get_u64().ok()?)) };
+    let flags = Flags::take(bytes)?;
     let topic = TopicName::new(take_text(bytes)?)?;
-    let properties = if flags & PROPERTIES == 0 { None } else { PublishProperties::take(bytes).ok()? };
-    let qos = QoS::from_bits(flags & QOS)?;
-    Some(Message { topic, payload: std::mem::take(bytes), qos, retain: flags & RETAIN != 0, properties, expires_at })
+    flags.take_rest(topic, bytes, |bytes| Some(std::mem::take(bytes)))
 }
 
 #[cfg(test)]

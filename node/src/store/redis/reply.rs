@@ -87,6 +87,20 @@ pub(super) fn number(value: &Value) -> Result<u64, StoreError> {
     number.ok_or_else(|| unexpected(value))
 }
 
+/// An array; nothing is an empty one.
+pub(super) fn list(value: Value) -> Result<Vec<Value>, StoreError> {
+    match value {
+        Value::Array(values) | Value::Set(values) => Ok(values),
+        Value::Map(pairs) => Ok(pairs.into_iter().flat_map(|(key, value)| [key, value]).collect()),
+        Value::Nil => Ok(Vec::new()),
+        other => Err(unexpected(&other)),
+    }
+}
+
+pub(super) fn text(value: Value) -> Result<String, StoreError> {
+    String::from_utf8(bytes(value)?.into()).map_err(|error| unexpected(&Value::BulkString(error.into_bytes())))
+}
+
 /// A binary string, without copying it.
 pub(super) fn bytes(value: Value) -> Result<Bytes, StoreError> {
     match value {

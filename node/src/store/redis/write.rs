@@ -179,7 +179,7 @@ impl Redis {
         for (place, run, grant) in &group.appends {
             let entries = encoded.entry(Arc::as_ptr(run).addr()).or_insert_with(|| encode(run));
             let mut head = BytesMut::new();
-            encoding::put_grant(grant, &mut head);
+            encoding::put_head(grant, &mut head);
             wave.bytes += entries.iter().map(|(_, message)| head.len() + message.len() + COMMAND_OVERHEAD).sum::<usize>();
             if run.numbers().is_some() {
                 if !entries.is_empty() {

@@ -10,12 +10,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::core::Core;
 use super::functions::{self, Function};
-use super::reply;
 use crate::store::StoreError;
 use crate::store::cluster::{Expelled, News, NodeId, RouteVersion};
 use crate::store::redis::library;
 use crate::store::redis::link::apart::Blocking;
 use crate::store::redis::link::error::LinkError;
+use crate::store::redis::reply;
 use crate::time::Time;
 
 /// What one beat tells.

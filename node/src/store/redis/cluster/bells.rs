@@ -14,14 +14,14 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 use super::core::{Core, pause};
 use super::deaf::DEAF;
 use super::encoding;
-use super::keys;
-use super::reply;
 use crate::packet::connect::ClientId;
 use crate::session::state::Epoch;
 use crate::store::StoreError;
 use crate::store::cluster::{News, NodeId};
+use crate::store::redis::keys::unescape;
 use crate::store::redis::link::apart::Subscriber;
 use crate::store::redis::link::error::LinkError;
+use crate::store::redis::reply;
 
 /// Channels in one SUBSCRIBE.
 const CHANNELS_MAX: usize = 1000;
@@ -260,7 +260,7 @@ impl Ear {
         if let Some(client) = self.core.keys.rung(channel) {
             // It may be unlistened already, and Redis not know it yet.
             if self.listening.contains_key(channel) {
-                self.ring(ClientId::new(&keys::unescape(client)), payload);
+                self.ring(ClientId::new(&unescape(client)), payload);
             }
         } else if channel == self.core.keys.applied() {
             self.note_applied(payload);

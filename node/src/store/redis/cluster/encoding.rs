@@ -4,34 +4,25 @@
 //! - a batch of posts: version, posts. A post: flags, who gets it with its grant, who published it, Topic Name, messages,
 //!   numbers with their publisher
 //! - a change of routes: version, epoch, what, who, then subscriptions or selectors
-//! - a subscription under its selector `SHARE NUL FILTER`: version, Subscription Options, identifier
+//!
+//! What both the Store and nodes write, as a grant, is in `store/redis/encoding.rs`.
 
 use std::sync::Arc;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use bytestring::ByteString;
 
 use crate::message::{Message, Numbers, Run};
+use crate::packet::Version;
 use crate::packet::connect::ClientId;
-use crate::packet::publish::PublishProperties;
 use crate::packet::subscribe::SubscriptionOptions;
-use crate::packet::{QoS, Version};
 use crate::session::state::Epoch;
 use crate::store::cluster::{NodeId, Post, RouteChange, Who};
-use crate::subscription::{Grant, Selector, ShareGroup, Subscription};
-use crate::time::Time;
-use crate::topic::filter::{ShareName, TopicFilter};
+use crate::store::redis::encoding::{
+    Flags, VERSION, flag, make_selector, put_flags, put_grant, put_properties, put_text, take_grant, take_slice, take_text, take_version,
+};
+use crate::subscription::{Selector, Subscription};
+use crate::topic::filter::ShareName;
 use crate::topic::name::TopicName;
-
-const VERSION: u8 = 1;
-
-/// Flags of a message and a grant; the lowest two bits are the QoS.
-const QOS: u8 = 0x03;
-const RETAIN: u8 = 0x04; // of a message; in a grant: Retain As Published
-const EXPIRES: u8 = 0x08; // of a message
-const PROPERTIES: u8 = 0x10; // of a message
-const IDS: u8 = 0x20; // of a grant
-const GROUP: u8 = 0x40; // of a grant
 
 /// Flags of a post.
 const TO: u8 = 0x01;
@@ -116,62 +107,20 @@ fn take_post(bytes: &mut Bytes) -> Option<Post> {
     Some(Post { run: Arc::new(run), to, publisher })
 }
 
-/// Without its Topic Name.
+/// Without its Topic Name, and with the length of its payload.
 fn put_message(message: &Message, out: &mut BytesMut) {
-    let flags = message.qos as u8
-        | flag(message.retain, RETAIN)
-        | flag(message.expires_at.is_some(), EXPIRES)
-        | flag(message.properties.is_some(), PROPERTIES);
-    out.put_u8(flags);
-    if let Some(Time(at)) = message.expires_at {
-        out.put_u64(at);
-    }
-    if let Some(properties) = &message.properties {
-        PublishProperties::encode(Some(properties), out);
-    }
+    put_flags(message, out);
+    put_properties(message, out);
     out.put_u32(message.payload.len() as u32);
     out.put_slice(&message.payload);
 }
 
 fn take_message(topic: &TopicName, bytes: &mut Bytes) -> Option<Message> {
-    let flags = bytes.try_get_u8().ok()?;
-    let expires_at = if flags & EXPIRES == 0 { None } else { Some(Time(bytes.try_get_u64().ok()?)) };
-    let properties = if flags & PROPERTIES == 0 { None } else { PublishProperties::take(bytes).ok()? };
-    let length = bytes.try_get_u32().ok()? as usize;
-    let payload = take_slice(length, bytes)?;
-    let qos = QoS::from_bits(flags & QOS)?;
-    Some(Message { topic: topic.clone(), payload, qos, retain: flags & RETAIN != 0, properties, expires_at })
-}
-
-fn put_grant(grant: &Grant, out: &mut BytesMut) {
-    let flags =
-        grant.qos as u8 | flag(grant.retain_as_published, RETAIN) | flag(grant.ids.is_some(), IDS) | flag(grant.group.is_some(), GROUP);
-    out.put_u8(flags);
-    if let Some(ids) = &grant.ids {
-        out.put_u32(ids.len() as u32);
-        ids.iter().for_each(|id| out.put_u32(*id));
-    }
-    if let Some(group) = &grant.group {
-        put_text(group.share.as_str(), out);
-        put_text(group.filter.as_str(), out);
-    }
-}
-
-fn take_grant(bytes: &mut Bytes) -> Option<Grant> {
-    let flags = bytes.try_get_u8().ok()?;
-    let ids = if flags & IDS == 0 {
-        None
-    } else {
-        let count = bytes.try_get_u32().ok()?;
-        Some((0..count).map(|_| bytes.try_get_u32().ok()).collect::<Option<Arc<[u32]>>>()?)
+    let payload = |bytes: &mut Bytes| {
+        let length = bytes.try_get_u32().ok()? as usize;
+        take_slice(length, bytes)
     };
-    let group = if flags & GROUP == 0 {
-        None
-    } else {
-        let share = ShareName::new(&take_text(bytes)?)?;
-        Some(Arc::new(ShareGroup { share, filter: TopicFilter::new(&take_text(bytes)?)? }))
-    };
-    Some(Grant { qos: QoS::from_bits(flags & QOS)?, retain_as_published: flags & RETAIN != 0, ids, group })
+    Flags::take(bytes)?.take_rest(topic.clone(), bytes, payload)
 }
 
 pub(super) fn change(change: &RouteChange, epoch: Epoch) -> BytesMut {
@@ -264,58 +213,6 @@ fn take_route(bytes: &mut Bytes) -> Option<Subscription> {
     let options = SubscriptionOptions::from_bits(Version::V5, bytes.try_get_u8().ok()?).ok()?;
     let id = bytes.try_get_u32().ok()?;
     Some(Subscription { selector, options, id: (id != 0).then_some(id) })
-}
-
-/// The field of a subscription in a table: neither a Share Name nor a filter has a NUL in it.
-pub(super) fn selector(selector: &Selector) -> String {
-    format!("{}\0{}", selector.share.as_ref().map_or("", ShareName::as_str), selector.filter.as_str())
-}
-
-/// Its value.
-pub(super) fn subscription(subscription: &Subscription) -> Vec<u8> {
-    let mut out = vec![VERSION, subscription.options.bits()];
-    if let Some(id) = subscription.id {
-        out.put_u32(id);
-    }
-    out
-}
-
-pub(super) fn take_subscription(field: &[u8], mut value: &[u8]) -> Option<Subscription> {
-    let (share, filter) = std::str::from_utf8(field).ok()?.split_once('\0')?;
-    let selector = make_selector(share, filter)?;
-    let known = value.try_get_u8().ok()? == VERSION;
-    let options = SubscriptionOptions::from_bits(Version::V5, value.try_get_u8().ok()?).ok()?;
-    let id = if value.is_empty() { None } else { Some(value.try_get_u32().ok()?) };
-    known.then_some(Subscription { selector, options, id })
-}
-
-fn make_selector(share: &str, filter: &str) -> Option<Selector> {
-    let share = if share.is_empty() { None } else { Some(ShareName::new(share)?) };
-    Some(Selector { share, filter: TopicFilter::new(filter)? })
-}
-
-fn flag(set: bool, bit: u8) -> u8 {
-    if set { bit } else { 0 }
-}
-
-/// Texts of MQTT are never longer than 65,535 bytes.
-fn put_text(text: &str, out: &mut BytesMut) {
-    debug_assert!(text.len() <= usize::from(u16::MAX));
-    out.put_u16(text.len() as u16);
-    out.put_slice(text.as_bytes());
-}
-
-fn take_version(bytes: &mut Bytes) -> Option<()> {
-    (bytes.try_get_u8().ok()? == VERSION).then_some(())
-}
-
-fn take_slice(length: usize, bytes: &mut Bytes) -> Option<Bytes> {
-    (length <= bytes.len()).then(|| bytes.split_to(length))
-}
-
-fn take_text(bytes: &mut Bytes) -> Option<ByteString> {
-    let length = usize::from(bytes.try_get_u16().ok()?);
-    ByteString::try_from(take_slice(length, bytes)?).ok()
 }
 
 fn take_client(bytes: &mut Bytes) -> Option<ClientId> {

@@ -6,10 +6,10 @@ use bytes::Bytes;
 use redis::{Cmd, Value, cmd};
 
 use super::core::pause;
-use super::reply;
 use crate::store::StoreError;
 use crate::store::redis::link::Link;
 use crate::store::redis::link::apart::Blocking;
+use crate::store::redis::reply;
 
 /// How long one XREAD waits for something new. Only a connection that is dead without a word makes it matter.
 const BLOCK: Duration = Duration::from_secs(5);

@@ -24,6 +24,7 @@
 
 use crate::packet::connect::ClientId;
 use crate::store::cluster::{NodeId, Who};
+use crate::store::redis::keys::escape;
 
 #[derive(Debug)]
 pub(in crate::store::redis) struct Keys {
@@ -146,35 +147,10 @@ pub(super) fn owner(who: &Who) -> (Owners, String) {
     }
 }
 
-/// Without braces, so that a name cannot end or begin a hash tag; and never empty, for an empty tag is none.
-pub(super) fn escape(name: &str) -> String {
-    if name.is_empty() {
-        return "%".to_owned(); // nothing else is escaped to it
-    }
-    name.replace('%', "%25").replace('{', "%7B").replace('}', "%7D")
-}
-
-/// The name that was escaped so.
-pub(in crate::store::redis) fn unescape(escaped: &str) -> String {
-    if escaped == "%" {
-        return String::new();
-    }
-    escaped.replace("%7B", "{").replace("%7D", "}").replace("%25", "%")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_come_back() {
-        let names = ["", "%", "%25", "{", "%7B", "}", "%7D", "a}{b", "%257B", "é"];
-        for name in names {
-            let escaped = escape(name);
-            assert!(!escaped.contains(['{', '}']) && !escaped.is_empty(), "{name}");
-            assert_eq!(unescape(&escaped), name);
-        }
-    }
+    use crate::store::redis::keys::unescape;
 
     #[test]
     fn a_bell_tells_whose_it_is() {

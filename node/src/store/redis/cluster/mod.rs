@@ -21,7 +21,6 @@ mod functions;
 pub(super) mod keys;
 mod peers;
 mod posts;
-mod reply;
 mod routes;
 pub mod settings;
 
@@ -46,6 +45,8 @@ use crate::session::state::Epoch;
 use crate::store::StoreError;
 use crate::store::cluster::{News, NodeId, Post, RouteChange, RouteVersion, Who};
 use crate::store::health::StoreHealth;
+use crate::store::redis::reply;
+use crate::subscription::Subscription;
 use crate::time::Time;
 use beat::Beat;
 use bells::{ASKS_MAX, Ear};
@@ -145,10 +146,10 @@ impl Cluster {
         self.core().peers.borrow().has(node)
     }
 
-    /// The whole table as `Set` changes, one for each owner, with its epoch. [`News::Routes`] up to this version may be left out or applied, as is easier:
-    /// applied in their order, they end where the table is.
-    pub async fn load_routes(&self) -> Result<(RouteVersion, Vec<(Epoch, RouteChange)>), StoreError> {
-        self.core().load().await
+    /// Gives out the whole table, owner by owner, with the epoch of each. [`News::Routes`] up to the version that is returned may be left out or applied,
+    /// as is easier: applied in their order, they end where the table is.
+    pub async fn load_routes(&self, take: impl FnMut(Epoch, Who, Vec<Subscription>) + Send) -> Result<RouteVersion, StoreError> {
+        self.core().load(take).await
     }
 
     /// Changes the table of all nodes. It comes back to this one too, in the order of all changes.

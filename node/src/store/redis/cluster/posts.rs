@@ -10,9 +10,9 @@ use tokio::time::Instant;
 use super::core::{Core, pause};
 use super::encoding;
 use super::feed::{Entry, Feed};
-use super::reply;
 use crate::store::StoreError;
 use crate::store::cluster::{News, NodeId, Post};
+use crate::store::redis::reply;
 
 /// Batches that are read at once.
 const BATCHES_MAX: usize = 64;

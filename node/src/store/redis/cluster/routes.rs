@@ -9,11 +9,12 @@ use super::encoding;
 use super::feed::{Entry, Feed};
 use super::functions::{self, Function};
 use super::keys::{self, Owners};
-use super::reply;
 use crate::packet::connect::ClientId;
 use crate::session::state::Epoch;
 use crate::store::StoreError;
 use crate::store::cluster::{News, NodeId, RouteChange, RouteVersion, Who};
+use crate::store::redis::keys::unescape;
+use crate::store::redis::{encoding as stored, reply};
 use crate::subscription::Subscription;
 
 /// Owners whose tables are read in one step.
@@ -38,12 +39,12 @@ impl Core {
             RouteChange::Set { who, subscriptions } => {
                 call.arg(node_of(who));
                 for subscription in subscriptions {
-                    call.arg(encoding::selector(&subscription.selector)).arg(encoding::subscription(subscription));
+                    call.arg(stored::selector(&subscription.selector)).arg(stored::subscription(subscription));
                 }
             }
             RouteChange::Unset { selectors, .. } => {
                 for selector in selectors {
-                    call.arg(encoding::selector(selector));
+                    call.arg(stored::selector(selector));
                 }
             }
             RouteChange::End { who } => {
@@ -55,27 +56,31 @@ impl Core {
     }
 
     /// The version first: what changes while the tables are read is in the log after it, and to apply it twice does no harm.
-    pub(super) async fn load(&self) -> Result<(RouteVersion, Vec<(Epoch, RouteChange)>), StoreError> {
+    pub(super) async fn load(&self, mut take: impl FnMut(Epoch, Who, Vec<Subscription>) + Send) -> Result<RouteVersion, StoreError> {
         let version = self.history(0).await?;
-        let mut changes = Vec::new();
         for owners in [Owners::Sessions, Owners::Nodes] {
             let mut cursor = 0;
             loop {
                 let scan = cmd("HSCAN").arg(self.keys.owners(owners)).arg(cursor).arg("COUNT").arg(PAGE).take();
                 let mut page = reply::list(self.link.call(scan).await?)?;
                 let found = reply::list(page.pop().unwrap_or_default())?;
-                self.load_tables(owners, found, &mut changes).await?;
+                self.load_tables(owners, found, &mut take).await?;
                 cursor = reply::number(&page.pop().unwrap_or_default())?;
                 if cursor == 0 {
                     break;
                 }
             }
         }
-        Ok((version, changes))
+        Ok(version)
     }
 
     /// `found`: names and epochs in turn.
-    async fn load_tables(&self, owners: Owners, found: Vec<Value>, changes: &mut Vec<(Epoch, RouteChange)>) -> Result<(), StoreError> {
+    async fn load_tables(
+        &self,
+        owners: Owners,
+        found: Vec<Value>,
+        take: &mut (impl FnMut(Epoch, Who, Vec<Subscription>) + Send),
+    ) -> Result<(), StoreError> {
         let (pairs, _) = found.as_chunks::<2>();
         let names = pairs.iter().map(|[name, epoch]| Ok((reply::text(name.clone())?, reply::number(epoch)?)));
         let names = names.collect::<Result<Vec<_>, StoreError>>()?;
@@ -84,7 +89,10 @@ impl Core {
             let reads = names.iter().map(|(name, _)| cmd("HGETALL").arg(self.keys.table(owners, name)).take()).collect();
             let tables = self.write("routes", reads).await?;
             for ((name, epoch), table) in names.iter().zip(tables) {
-                changes.extend(set(owners, name, reply::list(table)?)?.map(|change| (*epoch, change)));
+                let (who, subscriptions) = read(owners, name, reply::list(table)?)?;
+                if !subscriptions.is_empty() {
+                    take(*epoch, who, subscriptions);
+                }
             }
         }
         Ok(())
@@ -104,8 +112,8 @@ fn node_of(who: &Who) -> &str {
     }
 }
 
-/// A table as the change that would make it; `None`: it has gone.
-fn set(owners: Owners, name: &str, table: Vec<Value>) -> Result<Option<RouteChange>, StoreError> {
+/// Whose table it is, and what is in it; nothing: it has gone.
+fn read(owners: Owners, name: &str, table: Vec<Value>) -> Result<(Who, Vec<Subscription>), StoreError> {
     let (mut node, mut subscriptions) = (None, Vec::new());
     let mut fields = table.into_iter();
     while let (Some(field), Some(value)) = (fields.next(), fields.next()) {
@@ -113,15 +121,15 @@ fn set(owners: Owners, name: &str, table: Vec<Value>) -> Result<Option<RouteChan
         if field == "n" {
             node = std::str::from_utf8(&value).ok().filter(|node| !node.is_empty()).map(NodeId::new);
         } else {
-            subscriptions.extend(understood(name, encoding::take_subscription(&field, &value)));
+            subscriptions.extend(understood(name, stored::take_subscription(&field, &value)));
         }
     }
-    let name = keys::unescape(name);
+    let name = unescape(name);
     let who = match owners {
         Owners::Sessions => Who::Session { client_id: ClientId::new(&name), node },
         Owners::Nodes => Who::Node(NodeId::new(&name)),
     };
-    Ok((!subscriptions.is_empty()).then_some(RouteChange::Set { who, subscriptions }))
+    Ok((who, subscriptions))
 }
 
 fn understood(name: &str, subscription: Option<Subscription>) -> Option<Subscription> {

@@ -90,7 +90,7 @@ proptest! {
     #[test]
     fn a_queued_message_comes_back(grant in grant(), message in message()) {
         let mut out = BytesMut::new();
-        put_grant(&grant, &mut out);
+        put_head(&grant, &mut out);
         put_message(&message, &mut out);
         prop_assert_eq!(take_queued(out.freeze()), Some((grant, message)));
     }

@@ -8,8 +8,8 @@ use std::str::from_utf8;
 use bytes::Bytes;
 use redis::{Cmd, Value, cmd};
 
-use super::cluster::keys::{Keys as ClusterKeys, unescape};
-use super::keys::Keys;
+use super::cluster::keys::Keys as ClusterKeys;
+use super::keys::{Keys, unescape};
 use super::link::Link;
 use super::link::address::Address;
 use super::link::start::StartError;

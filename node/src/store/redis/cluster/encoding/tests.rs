@@ -1,5 +1,10 @@
 use super::*;
+use crate::packet::QoS;
+use crate::packet::publish::PublishProperties;
 use crate::packet::subscribe::RetainHandling;
+use crate::subscription::{Grant, ShareGroup};
+use crate::time::Time;
+use crate::topic::filter::TopicFilter;
 
 fn message(payload: usize, qos: QoS) -> Message {
     Message {
@@ -97,12 +102,4 @@ fn changes_come_back() {
         assert_eq!(take_change(change(&expected, 7).freeze()), Some((7, expected)));
     }
     assert_eq!(take_change(Bytes::from_static(b"\x02E")), None);
-}
-
-#[test]
-fn subscriptions_come_back() {
-    for expected in subscriptions() {
-        let (field, value) = (selector(&expected.selector), subscription(&expected));
-        assert_eq!(take_subscription(field.as_bytes(), &value), Some(expected));
-    }
 }
