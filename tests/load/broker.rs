@@ -167,7 +167,8 @@ fn ours() -> PathBuf {
     std::env::var_os("MQTTD").map(PathBuf::from).or_else(beside).unwrap_or_else(|| "mqttd".into())
 }
 
-/// Without its limits, which would drop messages, and without Nagle's algorithm, which would delay them.
+/// Without its limits, which would drop messages, and without Nagle's algorithm, which would delay them. Where root starts it, it stays root:
+/// another user could not write to the folder.
 fn mosquitto_conf(transport: Transport, port: u16, folder: &std::path::Path) -> String {
     let (certificate, key) = certificates::localhost(folder);
     let tls = format!("certfile {certificate}\nkeyfile {key}\n");
@@ -180,7 +181,7 @@ fn mosquitto_conf(transport: Transport, port: u16, folder: &std::path::Path) -> 
     // mosquitto 2.0.11 does not start with listeners for WebSocket alone.
     let another = if more.contains("websockets") { format!("listener 0 {}\n", folder.join("socket").display()) } else { String::new() };
     format!(
-        "{another}listener {port} 127.0.0.1\n{more}allow_anonymous true\npersistence false\nset_tcp_nodelay true\nmax_queued_messages 0\n\
+        "user root\n{another}listener {port} 127.0.0.1\n{more}allow_anonymous true\npersistence false\nset_tcp_nodelay true\nmax_queued_messages 0\n\
          max_inflight_messages 0\n"
     )
 }
