@@ -66,12 +66,22 @@ pub(crate) struct Broker {
 impl Broker {
     /// On a free port, with an empty memory.
     pub(crate) fn start(kind: Kind, transport: Transport) -> Result<Broker, String> {
+        Broker::launch(kind, transport, &[])
+    }
+
+    /// A node of ours whose Store is this Redis.
+    pub(crate) fn node(name: &str, redis: &str) -> Result<Broker, String> {
+        Broker::launch(Kind::Ours, Transport::Tcp, &["--node-id", name, "--store", redis])
+    }
+
+    fn launch(kind: Kind, transport: Transport, arguments: &[&str]) -> Result<Broker, String> {
         let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| format!("no free port: {error}"))?;
         let address = listener.local_addr().map_err(|error| error.to_string())?;
         drop(listener);
         let folder = std::env::temp_dir().join(format!("mqttd-load-{}-{}", std::process::id(), address.port()));
         bridge::lead(address, Way::new(transport));
-        let process = spawn(kind, transport, address.port(), &folder).map_err(|error| format!("{kind} does not start: {error}"))?;
+        let process = spawn(kind, transport, address.port(), &folder, arguments);
+        let process = process.map_err(|error| format!("{kind} does not start: {error}"))?;
         let mut broker = Broker { address, process, folder };
         broker.wait_until_it_listens()?;
         Ok(broker)
@@ -124,13 +134,13 @@ pub(crate) fn cpu_s(process: &str) -> f64 {
     ticks / TICKS_PER_S
 }
 
-fn spawn(kind: Kind, transport: Transport, port: u16, folder: &PathBuf) -> std::io::Result<Child> {
+fn spawn(kind: Kind, transport: Transport, port: u16, folder: &PathBuf, arguments: &[&str]) -> std::io::Result<Child> {
     fs::create_dir_all(folder)?;
     let log = fs::File::create(folder.join("log"))?;
     let mut command = match kind {
         Kind::Ours => {
             let mut command = Command::new(ours());
-            command.args(["--listen", &format!("{}://127.0.0.1:{port}", transport.scheme()), "--admin", "off"]);
+            command.args(["--listen", &format!("{}://127.0.0.1:{port}", transport.scheme()), "--admin", "off"]).args(arguments);
             if transport == Transport::Quic {
                 command.args(["--listen", &format!("tcp://127.0.0.1:{port}")]); // where it is seen that it has started
             }

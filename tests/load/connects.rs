@@ -16,7 +16,7 @@ pub(crate) fn measure(broker: &Broker, measured: Duration) -> Result<f64, String
     let (connects, clock, before) = (AtomicU64::new(0), Instant::now(), broker.cpu_s());
     let come_and_go = &|client: usize| {
         while clock.elapsed() < measured {
-            drop(wire::connect(broker.address(), &format!("connect{client}"))?);
+            drop(wire::connect(broker.address(), &format!("connect{client}"), false)?);
             connects.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())

@@ -25,7 +25,7 @@ fn connections(transport: Transport) -> usize {
 pub(crate) fn measure(broker: Broker, transport: Transport) -> Result<f64, String> {
     let connections = connections(transport);
     let before = broker.resident_bytes()?;
-    let connect = |index| wire::connect(broker.address(), &format!("idle{index}"));
+    let connect = |index| wire::connect(broker.address(), &format!("idle{index}"), false);
     let clients: io::Result<Vec<_>> = (0..connections).map(connect).collect();
     let clients = clients.map_err(|error| format!("not all of {connections} clients connect: {error}"))?;
     thread::sleep(SETTLE);

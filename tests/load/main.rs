@@ -1,5 +1,6 @@
 //! The load generator: runs one scenario after another against this broker and against mosquitto, side by side, and prints what
-//! both delivered and what it cost them. `tests/load/run` builds everything and starts it.
+//! both delivered and what it cost them; some on two nodes of this broker, with what it cost their Redis. `tests/load/run` builds
+//! everything and starts it.
 //!
 //! It speaks MQTT 3.1.1 by packets that are encoded beforehand. Every message carries its publisher and its sequence number, so
 //! that a message that is lost, comes twice or out of order is counted, whatever the figures say.
@@ -9,6 +10,7 @@
     reason = "the generator lives outside the broker: it has a clock, and measures for as long as it is told"
 )]
 
+mod away;
 mod broker;
 mod connects;
 mod gate;
@@ -17,6 +19,7 @@ mod options;
 mod publisher;
 mod scenario;
 mod sequence;
+mod site;
 mod subscriber;
 mod table;
 mod traffic;
@@ -29,11 +32,8 @@ use broker::{Broker, Kind};
 use mqttd::hook::client::Transport;
 use options::Options;
 use scenario::{Load, Scenario};
+use site::Site;
 use table::{Metric, Results, Row};
-
-/// What a measurement takes besides the seconds that are measured: starting the broker, warming up, draining. A run that has used
-/// more than this for each of its measurements leaves out the rest.
-const OVERHEAD_S: f64 = 1.4;
 
 fn main() -> ExitCode {
     let options = match Options::parse(std::env::args().skip(1)) {
@@ -63,51 +63,65 @@ fn main() -> ExitCode {
 /// Round by round, and within a round scenario by scenario with transports and brokers next to each other: what else the machine does hits
 /// all of them alike.
 fn run(options: &Options, kinds: &[Kind]) -> Result<Results, String> {
-    let brokers: usize = options.transports.iter().map(|transport| kinds.iter().filter(|kind| kind.has(*transport)).count()).sum();
-    let measurements = options.rounds * options.scenarios.len() * brokers;
-    let limit = Duration::from_secs_f64(measurements as f64 * (options.seconds + OVERHEAD_S));
+    let places = |scenario: &Scenario| -> Vec<(Transport, Kind)> {
+        let all = options.transports.iter().flat_map(|transport| kinds.iter().map(|kind| (*transport, *kind)));
+        all.filter(|(transport, kind)| scenario.runs(*kind, *transport)).collect()
+    };
+    let round_s = |scenario: &Scenario| places(scenario).len() as f64 * scenario.takes_s(options.seconds);
+    let limit = Duration::from_secs_f64(options.rounds as f64 * options.scenarios.iter().map(round_s).sum::<f64>());
     let started = Instant::now();
     let mut results = Results::default();
     for round in 1..=options.rounds {
         for scenario in &options.scenarios {
-            if started.elapsed() > limit {
+            let places = places(scenario);
+            if places.is_empty() {
+                results.note(format!("{} left out: two nodes are measured over tcp alone", scenario.name));
+            } else if started.elapsed() > limit {
                 results.note(format!("round {round} of {} left out: the run took longer than {limit:.0?}", scenario.name));
                 continue;
             }
-            for transport in &options.transports {
-                for kind in kinds.iter().filter(|kind| kind.has(*transport)) {
-                    let row = Row { scenario: scenario.name, transport: *transport };
-                    measure(scenario, *kind, row, options.seconds, &mut results).map_err(|fault| format!("{row} on {kind}: {fault}"))?;
-                }
+            for (transport, kind) in places {
+                let measured = measure(scenario, kind, transport, options.seconds, &mut results);
+                measured.map_err(|fault| format!("{} over {} on {kind}: {fault}", scenario.name, transport.scheme()))?;
             }
         }
     }
     Ok(results)
 }
 
-/// One measurement on a broker that was started for it.
-fn measure(scenario: &Scenario, kind: Kind, row: Row, seconds: f64, results: &mut Results) -> Result<(), String> {
-    let transport = row.transport;
-    match &scenario.load {
-        Load::Traffic(traffic) => {
-            let broker = Broker::start(kind, transport)?;
-            let outcome = traffic::measure(traffic, broker, Duration::from_secs_f64(seconds))?;
-            eprintln!("{row} {kind}: {outcome}");
-            results.traffic(row, kind, outcome);
+/// One measurement on a broker that was started for it, or on two nodes.
+fn measure(scenario: &Scenario, kind: Kind, transport: Transport, seconds: f64, results: &mut Results) -> Result<(), String> {
+    if let Some(lack) = lack(scenario, transport) {
+        results.note(format!("{} over {} left out: {lack}", scenario.name, transport.scheme()));
+        return Ok(());
+    }
+    let measured = Duration::from_secs_f64(seconds);
+    let rows = scenario.stages.iter().map(|stage| Row { stage: stage.name, transport });
+    let mut one = |metric, value| rows.clone().for_each(|row| results.one(row, kind, metric, value));
+    let outcomes = match &scenario.load {
+        Load::Traffic(traffic) => vec![traffic::measure(traffic, Site::alone(kind, transport)?, measured)?],
+        Load::Across(traffic) => vec![traffic::measure(traffic, Site::cluster()?, measured)?],
+        Load::Away(traffic) => away::measure(traffic, Site::cluster()?, measured)?,
+        Load::Idle => {
+            one(Metric::Memory, idle::measure(Broker::start(kind, transport)?, transport)?);
+            Vec::new()
         }
-        Load::Idle => match idle::lacking_descriptors(transport) {
-            Some(lack) => results.note(format!("{row} left out: {lack}")),
-            None => {
-                let bytes = idle::measure(Broker::start(kind, transport)?, transport)?;
-                eprintln!("{row} {kind}: {bytes:.0} bytes for each connection");
-                results.one(row, kind, Metric::Memory, bytes);
-            }
-        },
         Load::Connects => {
-            let connects = connects::measure(&Broker::start(kind, transport)?, Duration::from_secs_f64(seconds))?;
-            eprintln!("{row} {kind}: {connects:.0} connects for each CPU second");
-            results.one(row, kind, Metric::Connects, connects);
+            one(Metric::Connects, connects::measure(&Broker::start(kind, transport)?, measured)?);
+            Vec::new()
         }
+    };
+    for (row, outcome) in rows.zip(outcomes) {
+        results.traffic(row, kind, outcome);
     }
     Ok(())
+}
+
+/// Why a scenario cannot be had here.
+fn lack(scenario: &Scenario, transport: Transport) -> Option<String> {
+    match scenario.load {
+        Load::Idle => idle::lacking_descriptors(transport),
+        Load::Across(_) | Load::Away(_) => site::lacking_redis(),
+        Load::Traffic(_) | Load::Connects => None,
+    }
 }

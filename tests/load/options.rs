@@ -60,12 +60,16 @@ fn help() {
     println!("Measures this broker beside mosquitto, interleaved, and prints medians of the rounds as Markdown.");
     println!("The exit status is 1 when a message was lost, came out of order, or came twice where QoS forbids it.\n");
     for scenario in scenario::all() {
-        println!("  {:2}  {}", scenario.name, scenario.title);
+        let titles: Vec<_> = scenario.stages.iter().map(|stage| stage.title).collect();
+        println!("  {:2}  {}", scenario.name, titles.join(", "));
     }
     println!(
         "\n--transport is what carries it, one or several: tcp, tls, ws, wss, quic, of which mosquitto has all but the last. Other than tcp"
     );
     println!("takes the generator more than the brokers: what they spend, in CPU seconds, says more than messages per second.");
     println!("`tests/load/run --scenario B,D,H,K --transport all` compares them.");
-    println!("\n$MQTTD names the binary of ours; mosquitto is the one on the PATH.");
+    println!(
+        "\nI, J0, J1 and L take two nodes of ours on a redis-server of their own, over tcp; what Redis spends is held against the design."
+    );
+    println!("\n$MQTTD names the binary of ours; mosquitto and redis-server are those on the PATH.");
 }

@@ -1,13 +1,37 @@
 //! What is measured.
 
+use mqttd::hook::client::Transport;
+
+use crate::broker::Kind;
+
+/// What a measurement takes besides the seconds that are measured: starting the broker, warming up, draining. A run that has used
+/// more than this for each of its measurements leaves out the rest.
+const OVERHEAD_S: f64 = 1.4;
+
+/// The same for two nodes, which have to hear of each other.
+const OVERHEAD_ACROSS_S: f64 = 4.0;
+
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
-    pub(crate) title: &'static str,
+    /// One after the other; most have one.
+    pub(crate) stages: Vec<Stage>,
     pub(crate) load: Load,
+}
+
+/// What is measured at once.
+pub(crate) struct Stage {
+    pub(crate) name: &'static str,
+    pub(crate) title: &'static str,
+    /// CPU time of Redis for each message in µs, as the design measured it (REDIS.md sections 1.8, 4.3 and 6).
+    pub(crate) redis_us: Option<f64>,
 }
 
 pub(crate) enum Load {
     Traffic(Traffic),
+    /// The same between two nodes of ours on one Redis: all publish at one of them and subscribe at the other.
+    Across(Traffic),
+    /// The same, but the subscribers are away while all is published, and come then.
+    Away(Traffic),
     /// Clients that connect and are silent from then on.
     Idle,
     /// Clients that connect and go, as fast as they can.
@@ -24,6 +48,8 @@ pub(crate) struct Traffic {
     /// Of the messages and of the subscriptions.
     pub(crate) qos: u8,
     pub(crate) payload_bytes: usize,
+    /// Whether the Sessions of the subscribers last.
+    pub(crate) durable: bool,
     pub(crate) pace: Pace,
 }
 
@@ -36,6 +62,25 @@ pub(crate) enum Pace {
     Window(u64),
     /// So many messages a second, evenly.
     PerSecond(u64),
+}
+
+impl Scenario {
+    /// Whether it is run on this broker over this transport. Two nodes there are of ours alone, and over TCP alone.
+    pub(crate) fn runs(&self, kind: Kind, transport: Transport) -> bool {
+        match self.load {
+            Load::Across(_) | Load::Away(_) => (kind, transport) == (Kind::Ours, Transport::Tcp),
+            Load::Traffic(_) | Load::Idle | Load::Connects => kind.has(transport),
+        }
+    }
+
+    /// How long it may take, when so much is measured. What is stored is drained as fast as it came.
+    pub(crate) fn takes_s(&self, measured_s: f64) -> f64 {
+        match self.load {
+            Load::Across(_) => measured_s + OVERHEAD_ACROSS_S,
+            Load::Away(_) => 2.0 * measured_s + OVERHEAD_ACROSS_S,
+            Load::Traffic(_) | Load::Idle | Load::Connects => measured_s + OVERHEAD_S,
+        }
+    }
 }
 
 impl Traffic {
@@ -55,8 +100,13 @@ impl Traffic {
 }
 
 pub(crate) fn all() -> Vec<Scenario> {
-    let traffic = |name, title, traffic| Scenario { name, title, load: Load::Traffic(traffic) };
-    let one = Traffic { publishers: 1, subscribers: 1, pairs: true, qos: 1, payload_bytes: 64, pace: Pace::Window(100) };
+    let stage = |name, title, redis_us| Stage { name, title, redis_us };
+    let alone = |name, title, load| Scenario { name, stages: vec![stage(name, title, None)], load };
+    let traffic = |name, title, traffic| alone(name, title, Load::Traffic(traffic));
+    let across =
+        |name, title, redis_us, traffic| Scenario { name, stages: vec![stage(name, title, Some(redis_us))], load: Load::Across(traffic) };
+    let one = Traffic { publishers: 1, subscribers: 1, pairs: true, qos: 1, payload_bytes: 64, durable: false, pace: Pace::Window(100) };
+    let away = Traffic { publishers: 100, subscribers: 100, durable: true, pace: Pace::Window(20), ..one };
     let undelivered = Pace::Undelivered;
     vec![
         traffic("A", "1 → 1, QoS 0, 64 B, at most 1000 undelivered", Traffic { qos: 0, pace: undelivered(1000), ..one }),
@@ -70,7 +120,23 @@ pub(crate) fn all() -> Vec<Scenario> {
         traffic("E1", "100 → 1, QoS 1, 64 B, window 20 each", Traffic { publishers: 100, pairs: false, pace: Pace::Window(20), ..one }),
         traffic("F", "50 pairs, QoS 1, 64 B, window 20 each", Traffic { publishers: 50, subscribers: 50, pace: Pace::Window(20), ..one }),
         traffic("G", "1 → 1, QoS 1, 64 B, 5000 messages a second", Traffic { pace: Pace::PerSecond(5000), ..one }),
-        Scenario { name: "H", title: "10,000 idle connections; 2,000 over another transport", load: Load::Idle },
-        Scenario { name: "K", title: "8 clients that come and go", load: Load::Connects },
+        alone("H", "10,000 idle connections; 2,000 over another transport", Load::Idle),
+        Scenario {
+            name: "I",
+            stages: vec![
+                stage("I", "100 pairs, node 1 → node 2, QoS 1, 64 B, window 20 each, stored while the Sessions are away", Some(3.4)),
+                stage("I drain", "the same, drained when they come", None),
+            ],
+            load: Load::Away(away),
+        },
+        across("J0", "node 1 → node 2, QoS 0, 64 B, at most 1000 undelivered", 0.27, Traffic { qos: 0, pace: undelivered(1000), ..one }),
+        across("J1", "node 1 → node 2, QoS 1, 64 B, window 100", 0.35, one),
+        alone("K", "8 clients that come and go", Load::Connects),
+        across(
+            "L",
+            "200 pairs, node 1 → node 2, QoS 1, 200 B, window 20 each, to Sessions that last",
+            3.6,
+            Traffic { publishers: 200, subscribers: 200, payload_bytes: 200, ..away },
+        ),
     ]
 }

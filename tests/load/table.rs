@@ -6,7 +6,7 @@ use mqttd::hook::client::Transport;
 
 use crate::broker::Kind;
 use crate::options::Options;
-use crate::scenario::Scenario;
+use crate::scenario::Stage;
 use crate::sequence::Faults;
 use crate::traffic::Outcome;
 
@@ -14,6 +14,7 @@ use crate::traffic::Outcome;
 pub(crate) enum Metric {
     Delivered,
     Cpu,
+    Redis,
     P50,
     P99,
     Memory,
@@ -24,18 +25,21 @@ pub(crate) enum Metric {
 const TABLES: [&[Metric]; 4] =
     [&[Metric::Delivered, Metric::Cpu], &[Metric::P50, Metric::P99, Metric::Cpu], &[Metric::Memory], &[Metric::Connects]];
 
-/// A scenario, over a transport.
+/// So much of the Redis CPU of the design is allowed.
+const REDIS_ALLOWED: f64 = 1.3;
+
+/// A stage of a scenario, over a transport.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Row {
-    pub(crate) scenario: &'static str,
+    pub(crate) stage: &'static str,
     pub(crate) transport: Transport,
 }
 
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.transport {
-            Transport::Tcp => f.write_str(self.scenario),
-            transport => write!(f, "{} over {}", self.scenario, transport.scheme()),
+            Transport::Tcp => f.write_str(self.stage),
+            transport => write!(f, "{} over {}", self.stage, transport.scheme()),
         }
     }
 }
@@ -45,6 +49,7 @@ impl fmt::Display for Metric {
         f.write_str(match self {
             Metric::Delivered => "delivered/s",
             Metric::Cpu => "CPU s per million",
+            Metric::Redis => "Redis CPU µs per message",
             Metric::P50 => "p50 µs",
             Metric::P99 => "p99 µs",
             Metric::Memory => "bytes per connection",
@@ -70,6 +75,7 @@ pub(crate) struct Results {
 
 impl Results {
     pub(crate) fn traffic(&mut self, row: Row, kind: Kind, outcome: Outcome) {
+        eprintln!("{row} {kind}: {outcome}");
         let mut add = |metric, value| self.figures.push(Figure { row, kind, metric, value });
         match &outcome.delays_us {
             Some(delays) => {
@@ -79,6 +85,9 @@ impl Results {
             None => add(Metric::Delivered, outcome.delivered_per_s),
         }
         add(Metric::Cpu, outcome.cpu_s_per_million);
+        if let Some(redis_us) = outcome.redis_us {
+            add(Metric::Redis, redis_us);
+        }
         self.counted += outcome.sent;
         if outcome.allowed_duplicates > 0 {
             self.note(format!("{row} on {kind}: {} messages came twice, as QoS 1 may", outcome.allowed_duplicates));
@@ -95,6 +104,7 @@ impl Results {
     }
 
     pub(crate) fn one(&mut self, row: Row, kind: Kind, metric: Metric, value: f64) {
+        eprintln!("{row} {kind}: {value:.0} {metric}");
         self.figures.push(Figure { row, kind, metric, value });
     }
 
@@ -124,23 +134,23 @@ pub(crate) fn print(options: &Options, kinds: &[Kind], results: &Results) {
         println!("The ratio is mqttd to mosquitto: more is better of what is delivered and of connects, less of all else.");
     }
     let beside_tcp = options.transports.len() > 1 && options.transports.contains(&Transport::Tcp);
-    let rows = |scenario: &Scenario| {
-        options.transports.iter().map(|transport| Row { scenario: scenario.name, transport: *transport }).collect::<Vec<_>>()
+    let stages = || options.scenarios.iter().flat_map(|scenario| &scenario.stages);
+    let rows = || {
+        stages().flat_map(|stage| options.transports.iter().map(move |transport| (Row { stage: stage.name, transport: *transport }, stage)))
     };
     for metrics in TABLES {
-        let has_first = |row: &Row| kinds.iter().any(|kind| results.median(*row, *kind, metrics[0]).is_some());
-        let rows: Vec<_> = options.scenarios.iter().map(|scenario| (scenario, rows(scenario))).collect();
-        if !rows.iter().flat_map(|(_, rows)| rows).any(has_first) {
+        let has_first = |row: Row| kinds.iter().any(|kind| results.median(row, *kind, metrics[0]).is_some());
+        let rows: Vec<_> = rows().filter(|(row, _)| has_first(*row)).collect();
+        if rows.is_empty() {
             continue;
         }
         println!("\n{}", heading(metrics, kinds, beside_tcp));
-        for (scenario, rows) in rows {
-            for row in rows.into_iter().filter(has_first) {
-                let cells: String = metrics.iter().map(|metric| cells(results, row, *metric, kinds, beside_tcp)).collect();
-                println!("| {row}: {} |{cells}", scenario.title);
-            }
+        for (row, stage) in rows {
+            let cells: String = metrics.iter().map(|metric| cells(results, row, *metric, kinds, beside_tcp)).collect();
+            println!("| {row}: {} |{cells}", stage.title);
         }
     }
+    print_redis(stages(), results);
     println!();
     results.notes.iter().for_each(|note| println!("Note: {note}."));
     results.unsound.iter().for_each(|fault| println!("UNSOUND: {fault}"));
@@ -149,6 +159,20 @@ pub(crate) fn print(options: &Options, kinds: &[Kind], results: &Results) {
             "{} messages were published: none was lost, out of order, or twice where QoS forbids it.",
             grouped(results.counted as f64)
         );
+    }
+}
+
+/// What Redis spends, beside what the design says and what is allowed.
+fn print_redis<'a>(stages: impl Iterator<Item = &'a Stage>, results: &Results) {
+    let found = |stage: &Stage| results.median(Row { stage: stage.name, transport: Transport::Tcp }, Kind::Ours, Metric::Redis);
+    let rows: Vec<_> = stages.filter_map(|stage| Some((stage, found(stage)?))).collect();
+    if rows.is_empty() {
+        return;
+    }
+    println!("\n| | {} | design | at most {REDIS_ALLOWED} × |\n|---|---:|---:|---:|", Metric::Redis);
+    for (stage, found) in rows {
+        let design = stage.redis_us.map_or("– | – |".to_owned(), |design| format!("{design:.2} | {:.2} |", design * REDIS_ALLOWED));
+        println!("| {}: {} | {found:.2} | {design}", stage.name, stage.title);
     }
 }
 

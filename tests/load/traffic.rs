@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::broker::{self, Broker};
+use crate::broker;
 use crate::gate::Gate;
 use crate::publisher::{Published, Publisher};
 use crate::scenario::{Pace, Traffic};
 use crate::sequence::Faults;
+use crate::site::Site;
 use crate::subscriber::{Received, Subscriber};
 use crate::wire::{self, Template};
 
@@ -32,6 +33,8 @@ const TICK: Duration = Duration::from_micros(150);
 pub(crate) struct Outcome {
     pub(crate) delivered_per_s: f64,
     pub(crate) cpu_s_per_million: f64,
+    /// For each message, where there is a Redis.
+    pub(crate) redis_us: Option<f64>,
     /// From publisher to subscriber, of paced traffic.
     pub(crate) delays_us: Option<Delays>,
     /// How busy the generator was, of its two threads: near 1 it is the generator that was measured.
@@ -53,6 +56,9 @@ pub(crate) struct Delays {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:.0} delivered/s, {:.2} CPU s per million", self.delivered_per_s, self.cpu_s_per_million)?;
+        if let Some(redis_us) = self.redis_us {
+            write!(f, ", {redis_us:.2} µs of Redis for each message")?;
+        }
         if let Some(delays) = &self.delays_us {
             write!(f, ", p50 {:.0} µs, p99 {:.0} µs", delays.p50, delays.p99)?;
         }
@@ -61,15 +67,41 @@ impl fmt::Display for Outcome {
 }
 
 /// Two moments make a measurement.
-struct Moment {
+pub(crate) struct Moment {
     at: Instant,
-    delivered: u64,
+    messages: u64,
     broker_cpu_s: f64,
+    redis_cpu_s: Option<f64>,
     own_cpu_s: f64,
 }
 
+impl Moment {
+    /// When so many messages were where they belong.
+    pub(crate) fn now(site: &Site, messages: u64) -> Moment {
+        let (broker_cpu_s, redis_cpu_s) = (site.cpu_s(), site.redis_cpu_s());
+        Moment { at: Instant::now(), messages, broker_cpu_s, redis_cpu_s, own_cpu_s: broker::cpu_s("self") }
+    }
+
+    /// What has been from another moment to this one.
+    pub(crate) fn since(&self, begin: &Moment) -> Outcome {
+        let (seconds, messages) = ((self.at - begin.at).as_secs_f64(), (self.messages - begin.messages) as f64);
+        let redis_s = self.redis_cpu_s.zip(begin.redis_cpu_s).map(|(end, begin)| end - begin);
+        Outcome {
+            delivered_per_s: messages / seconds,
+            cpu_s_per_million: (self.broker_cpu_s - begin.broker_cpu_s) / messages.max(1.0) * 1e6,
+            redis_us: redis_s.map(|seconds| seconds / messages.max(1.0) * 1e6),
+            delays_us: None,
+            generator: (self.own_cpu_s - begin.own_cpu_s) / seconds / 2.0,
+            sent: 0,
+            faults: Faults::default(),
+            allowed_duplicates: 0,
+            fault: None,
+        }
+    }
+}
+
 struct Field {
-    broker: Broker,
+    site: Site,
     gate: Arc<Gate>,
     delivered: Arc<AtomicU64>,
     clock: Instant,
@@ -77,52 +109,41 @@ struct Field {
     subscribers: JoinHandle<Vec<Received>>,
 }
 
-pub(crate) fn measure(traffic: &Traffic, broker: Broker, measured: Duration) -> Result<Outcome, String> {
-    let field = Field::open(traffic, broker).map_err(|error| error.to_string())?;
+pub(crate) fn measure(traffic: &Traffic, site: Site, measured: Duration) -> Result<Outcome, String> {
+    let field = Field::open(traffic, site).map_err(|error| error.to_string())?;
     field.pass(traffic, WARM_UP);
     let begin = field.moment();
     field.pass(traffic, measured);
     let end = field.moment();
     let stretch = (begin.at - field.clock, end.at - field.clock);
     let (published, received) = field.close(traffic);
+    let delays_us = traffic.is_paced().then(|| delays(&received, stretch));
+    Ok(Outcome { delays_us, ..end.since(&begin) }.judged(traffic, published, &received))
+}
 
-    let mut faults = faults(traffic, &published, &received);
-    let allowed_duplicates = if traffic.qos == 1 { std::mem::take(&mut faults.duplicated) } else { 0 };
-    let seconds = (end.at - begin.at).as_secs_f64();
-    let delivered = (end.delivered - begin.delivered) as f64;
-    Ok(Outcome {
-        delivered_per_s: delivered / seconds,
-        cpu_s_per_million: (end.broker_cpu_s - begin.broker_cpu_s) / delivered.max(1.0) * 1e6,
-        delays_us: traffic.is_paced().then(|| delays(&received, stretch)),
-        generator: (end.own_cpu_s - begin.own_cpu_s) / seconds / 2.0,
-        sent: published.iter().map(|published| published.sent).sum(),
-        faults,
-        allowed_duplicates,
-        fault: published.into_iter().find_map(|published| published.fault),
-    })
+impl Outcome {
+    /// With what became of the messages.
+    pub(crate) fn judged(self, traffic: &Traffic, published: Vec<Published>, received: &[Received]) -> Outcome {
+        let mut faults = faults(traffic, &published, received);
+        let allowed_duplicates = if traffic.qos == 1 { std::mem::take(&mut faults.duplicated) } else { 0 };
+        let sent = published.iter().map(|published| published.sent).sum();
+        Outcome { sent, faults, allowed_duplicates, fault: published.into_iter().find_map(|published| published.fault), ..self }
+    }
 }
 
 impl Field {
     /// Everybody is connected and subscribed before the first message.
-    fn open(traffic: &Traffic, broker: Broker) -> io::Result<Field> {
+    fn open(traffic: &Traffic, site: Site) -> io::Result<Field> {
         let (gate, delivered, clock) = (Arc::new(Gate::default()), Arc::new(AtomicU64::new(0)), Instant::now());
         let subscribers: io::Result<Vec<_>> = (0..traffic.subscribers)
             .map(|index| {
-                let mut stream = wire::connect(broker.address(), &format!("sub{index}"))?;
+                let mut stream = wire::connect(site.subscribe_at(), &format!("sub{index}"), traffic.durable)?;
                 wire::subscribe(&mut stream, &traffic.topic(index), traffic.qos)?;
                 let (delivered, gate) = (delivered.clone(), gate.clone());
                 Ok(Subscriber { stream: Some(stream), traffic: *traffic, delivered, gate, clock, received: Received::default() })
             })
             .collect();
-        let publishers: io::Result<Vec<_>> = (0..traffic.publishers)
-            .map(|index| {
-                let stream = Some(wire::connect(broker.address(), &format!("pub{index}"))?);
-                let template = Template::new(&traffic.topic(index), traffic.qos, traffic.payload_bytes);
-                let window = if let Pace::Window(messages) = traffic.pace { messages } else { u64::from(u16::MAX) };
-                Ok(Publisher { index: index as u32, stream, template, qos: traffic.qos, window, gate: gate.clone(), clock })
-            })
-            .collect();
-        let (publishers, subscribers) = (publishers?, subscribers?);
+        let (publishers, subscribers) = (publishers(traffic, &site, &gate, clock)?, subscribers?);
         let subscribers = thread::spawn(|| together(subscribers.into_iter().map(Subscriber::run)));
         let publishers = thread::spawn(|| together(publishers.into_iter().map(Publisher::run)));
         match traffic.pace {
@@ -130,7 +151,7 @@ impl Field {
             Pace::Window(_) => gate.raise(u64::MAX, 1),
             Pace::PerSecond(_) => {}
         }
-        Ok(Field { broker, gate, delivered, clock, publishers, subscribers })
+        Ok(Field { site, gate, delivered, clock, publishers, subscribers })
     }
 
     /// Lets time pass, and paced publishers keep up with it.
@@ -144,12 +165,7 @@ impl Field {
     }
 
     fn moment(&self) -> Moment {
-        Moment {
-            at: Instant::now(),
-            delivered: self.delivered.load(Ordering::Relaxed),
-            broker_cpu_s: self.broker.cpu_s(),
-            own_cpu_s: broker::cpu_s("self"),
-        }
+        Moment::now(&self.site, self.delivered.load(Ordering::Relaxed))
     }
 
     /// Waits for what is under way, then ends the broker, and with it every connection.
@@ -162,22 +178,33 @@ impl Field {
             }
             is_done()
         };
-        let mut broker = Some(self.broker);
+        let mut site = Some(self.site);
         if !wait(&|| self.publishers.is_finished()) {
-            broker = None; // acknowledgements are owed: the end of the connection is what ends these publishers
+            site = None; // acknowledgements are owed: the end of the connection is what ends these publishers
         }
         let published = self.publishers.join().expect("no publisher panics");
         let expected = published.iter().map(|published| published.sent).sum::<u64>() * traffic.copies();
-        if broker.is_some() && wait(&|| self.delivered.load(Ordering::Relaxed) >= expected) {
+        if site.is_some() && wait(&|| self.delivered.load(Ordering::Relaxed) >= expected) {
             thread::sleep(LINGER);
         }
-        drop(broker);
+        drop(site);
         (published, self.subscribers.join().expect("no subscriber panics"))
     }
 }
 
+/// Everybody who publishes, connected.
+pub(crate) fn publishers(traffic: &Traffic, site: &Site, gate: &Arc<Gate>, clock: Instant) -> io::Result<Vec<Publisher>> {
+    let publishers = (0..traffic.publishers).map(|index| {
+        let stream = Some(wire::connect(site.publish_at(), &format!("pub{index}"), false)?);
+        let template = Template::new(&traffic.topic(index), traffic.qos, traffic.payload_bytes);
+        let window = if let Pace::Window(messages) = traffic.pace { messages } else { u64::from(u16::MAX) };
+        Ok(Publisher { index: index as u32, stream, template, qos: traffic.qos, window, gate: gate.clone(), clock })
+    });
+    publishers.collect()
+}
+
 /// Runs clients on this thread until all of them have ended.
-fn together<F: Future<Output: Send> + Send + 'static>(clients: impl Iterator<Item = F>) -> Vec<F::Output> {
+pub(crate) fn together<F: Future<Output: Send> + Send + 'static>(clients: impl Iterator<Item = F>) -> Vec<F::Output> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime starts");
     runtime.block_on(async {
         let mut outputs = Vec::new();

@@ -12,21 +12,29 @@ pub(crate) const PUBREC: u8 = 0x50;
 pub(crate) const PUBREL: u8 = 0x62;
 pub(crate) const PUBCOMP: u8 = 0x70;
 
+const CLEAN_SESSION: u8 = 2;
+
 /// One read takes up to so much.
 const READ_BYTES: usize = 64 * 1024;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A client that is connected, without Keep Alive.
-pub(crate) fn connect(address: SocketAddr, client_id: &str) -> io::Result<Wire> {
+/// A client that is connected, without Keep Alive. `durable`: its Session lasts, and is taken up if it is there.
+pub(crate) fn connect(address: SocketAddr, client_id: &str, durable: bool) -> io::Result<Wire> {
     let mut stream = Wire::connect(address)?;
     stream.set_read_timeout(PATIENCE)?;
-    let mut packet = vec![0x10, 12 + client_id.len() as u8, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0];
+    let flags = if durable { 0 } else { CLEAN_SESSION };
+    let mut packet = vec![0x10, 12 + client_id.len() as u8, 0, 4, b'M', b'Q', b'T', b'T', 4, flags, 0, 0];
     text(&mut packet, client_id);
     stream.write_all(&packet)?;
     let mut connack = [0; 4];
     stream.read_exact(&mut connack)?;
-    if connack == [0x20, 2, 0, 0] { Ok(stream) } else { Err(Error::other(format!("CONNECT was answered with {connack:?}"))) }
+    let [.., session_present, _] = connack;
+    if connack == [0x20, 2, session_present, 0] && (durable || session_present == 0) {
+        Ok(stream)
+    } else {
+        Err(Error::other(format!("CONNECT was answered with {connack:?}")))
+    }
 }
 
 /// Subscribes the client, and waits until that holds.
@@ -38,6 +46,11 @@ pub(crate) fn subscribe(stream: &mut Wire, filter: &str, qos: u8) -> io::Result<
     let mut suback = [0; 5];
     stream.read_exact(&mut suback)?;
     if suback == [0x90, 3, 0, 1, qos] { Ok(()) } else { Err(Error::other(format!("SUBSCRIBE was answered with {suback:?}"))) }
+}
+
+/// Says goodbye. The Session lasts if it is a durable one.
+pub(crate) fn disconnect(mut stream: Wire) -> io::Result<()> {
+    stream.write_all(&[0xe0, 0])
 }
 
 fn text(packet: &mut Vec<u8>, text: &str) {

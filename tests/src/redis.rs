@@ -218,7 +218,8 @@ fn without_persistence(options: &[&str]) -> Vec<String> {
     ["--save", "", "--appendonly", "no"].iter().chain(options).map(|argument| (*argument).to_owned()).collect()
 }
 
-fn is_installed() -> bool {
+/// Whether there is a redis-server on the PATH.
+pub fn is_installed() -> bool {
     Command::new("redis-server").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
 
