@@ -44,7 +44,7 @@ pub(crate) enum Address {
         primary: Server,
     },
     Cluster {
-        client: ClusterClient,
+        client: Box<ClusterClient>,
         /// Any of them hears what is published at one.
         servers: Vec<Client>,
     },
@@ -123,7 +123,10 @@ impl Address {
                     Some(certificates) => client.certs(certificates.clone()),
                     None => client,
                 };
-                Ok(Address::Cluster { client: client.build().map_err(refused)?, servers: servers(&server, PORT).map_err(refused)? })
+                Ok(Address::Cluster {
+                    client: Box::new(client.build().map_err(refused)?),
+                    servers: servers(&server, PORT).map_err(refused)?,
+                })
             }
             _ => Err(fault(SCHEMES)),
         }

@@ -129,7 +129,7 @@ impl Broker {
             let Some(known) = self.known(&who) else { return };
             note(&mut found, known.key);
             if known.mailbox.is_online() {
-                here.insert(who.clone(), selectors.cloned().collect::<BTreeSet<_>>());
+                here.insert(who, selectors.cloned().collect::<BTreeSet<_>>());
             }
         };
         let version = cluster.load_routes(take).await?;

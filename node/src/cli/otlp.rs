@@ -158,24 +158,19 @@ pub(super) fn start(loaded: &Effective) -> Result<Option<(Spans, Exporter)>, Fai
 async fn send_all(client: &reqwest::Client, url: &reqwest::Url, node: &str, mut items: mpsc::Receiver<Item>) -> Result<(), Failure> {
     let mut failing = false;
     loop {
-        let mut batch = Vec::new();
-        let mut flushed = None;
-        let deadline = tokio::time::sleep(Duration::MAX);
-        tokio::pin!(deadline);
-        while batch.len() < BATCH_MAX && flushed.is_none() {
-            tokio::select! {
-                item = items.recv() => match item {
-                    Some(Item::Span(span)) => {
-                        if batch.is_empty() {
-                            deadline.as_mut().reset(tokio::time::Instant::now() + PAUSE);
-                        }
-                        batch.push(span);
-                    }
-                    Some(Item::Flush(told)) => flushed = Some(told),
-                    None => return Ok(()),
-                },
-                () = &mut deadline => break,
+        // The first is waited for as long as it takes, those after it for a moment.
+        let Some(first) = items.recv().await else { return Ok(()) };
+        let until = tokio::time::Instant::now() + PAUSE;
+        let (mut batch, mut flushed, mut next) = (Vec::new(), None, Some(first));
+        while let Some(item) = next {
+            match item {
+                Item::Span(span) => batch.push(span),
+                Item::Flush(told) => flushed = Some(told),
             }
+            if flushed.is_some() || batch.len() == BATCH_MAX {
+                break;
+            }
+            next = tokio::time::timeout_at(until, items.recv()).await.ok().flatten();
         }
         if !batch.is_empty() {
             let sent = client.post(url.clone()).json(&request(node, batch)).send().await.and_then(reqwest::Response::error_for_status);

@@ -12,6 +12,7 @@ const NONE: u32 = u32::MAX;
 pub(super) enum Owned {
     /// In no order; NONE fills up.
     Few([u32; FEW]),
+    #[expect(clippy::box_collection, reason = "most subscribers have few: with the set in here each would take eight bytes more")]
     Many(Box<BTreeSet<u32>>),
 }
 

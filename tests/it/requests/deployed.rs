@@ -159,7 +159,7 @@ fn a_worker_shows_its_certificate_and_trusts_only_its_authorities() {
     }
     // Those of this machine, and those of another authority, have not signed it; and without a certificate nobody is let in.
     let stranger = worker(&url, Delivery::Stream).redis_authorities(Authority::new("of another").pem);
-    for refused in [worker(&url, Delivery::Stream), stranger, worker(&url, Delivery::Stream).redis_authorities(authority.pem.clone())] {
+    for refused in [worker(&url, Delivery::Stream), stranger, worker(&url, Delivery::Stream).redis_authorities(authority.pem)] {
         let error = runtime.block_on(refused.build().unwrap().run()).unwrap_err();
         assert!(error.is_redis(), "{error}");
     }
