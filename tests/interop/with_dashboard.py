@@ -99,7 +99,10 @@ class Page:
         """Waits until it is true, and says what it was."""
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
-            value = self.js(expression)
+            try:
+                value = self.js(expression)
+            except RuntimeError:  # what it asks for is not on the page yet
+                value = None
             if value:
                 return value
             time.sleep(0.1)
@@ -174,8 +177,8 @@ def walk(page, nodes):
     check("live", lambda: page.until("document.getElementById('live-text').textContent.includes('2 of 2 nodes ready')"))
 
     def cluster_map():
-        names = page.until("[...document.querySelectorAll('#nodes h3')].map(one => one.textContent).join()")
-        assert "north" in names and "south" in names, names
+        names = "[...document.querySelectorAll('#nodes h3')].map(one => one.textContent)"
+        page.until(f"['north', 'south'].every(name => {names}.some(one => one.includes(name)))")
         page.until("[...document.querySelectorAll('#nodes dd')].some(one => one.textContent === 'answers')")
 
     def numbers_move():
