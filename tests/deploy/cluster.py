@@ -13,13 +13,9 @@ import workload
 from engine import COMMAND_S, Cluster, docker, healthy, program, run, say
 
 STOP_S = 45  # as stop_grace_period of a node: longer than its drain
-CALCULATOR = (
-    '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add","arguments":{"a":40,"b":2},'
-    '"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}'
-)
 
 
-def third_parties(doors):
+def third_parties(cluster, doors):
     """The usual clients, each through its door of the balancer; what one retains, the others are given."""
     tcp, tls, _ = doors
     at = ["-h", "localhost", "-p", str(tcp.port)]
@@ -34,9 +30,7 @@ def third_parties(doors):
     for door in doors:
         with_paho(door)
         say(f"ok   paho over {door.name}")
-    answer = run("mosquitto_rr", *at, "-V", "5", "-q", "1", "-t", "agents/calculator/mcp", "-e", "try/answer", "-W", "10", "-m", CALCULATOR, check=False)
-    if '"42"' not in answer:
-        raise SystemExit(f"the worker answered {answer!r}")
+    cluster.wait("an answer of the MCP worker", cluster.calculates)
     say("ok   the MCP worker answers mosquitto_rr")
 
 
@@ -115,7 +109,7 @@ def drills(cluster, folder):
         workload.Door("tls", cluster.ports["MQTTD_TLS_PORT"], authority=f"{folder}/ca.pem"),
         workload.Door("websocket", cluster.ports["MQTTD_WS_PORT"], path="/mqtt"),
     ]
-    third_parties(doors)
+    third_parties(cluster, doors)
     load = workload.Load(doors)
     hurt(cluster, load)
     wrong = dashboard.wrong(cluster) + load.finish()

@@ -16,6 +16,12 @@ TOLD_EACH_S = 15  # so often does a wait say that it waits
 # Whoever ends a test by a signal ends it as an error does: what it made is taken down.
 signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
 
+# 40 + 2, as an MCP client asks for it.
+CALCULATOR = (
+    '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add","arguments":{"a":40,"b":2},'
+    '"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}'
+)
+
 
 def say(line):
     print(line, flush=True)
@@ -98,6 +104,11 @@ class Cluster:
                 told = now
                 say(f"     waiting for {what} since {now - began:.0f} s")
             time.sleep(0.5)
+
+    def calculates(self):
+        """Whether the sample worker answers an MQTT client."""
+        argv = ["-p", str(self.ports["MQTTD_PORT"]), "-V", "5", "-q", "1", "-t", "agents/calculator/mcp", "-e", "try/answer", "-W", "10", "-m", CALCULATOR]
+        return '"42"' in run("mosquitto_rr", *argv, check=False)
 
     def all_healthy(self, service, count):
         def condition():

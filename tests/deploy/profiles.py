@@ -35,17 +35,20 @@ def try_out(profile):
         cluster.up()
         cluster.all_healthy("node", 3)
         stored(cluster, f"{profile}: a message goes through")
+        cluster.wait("an answer of the MCP worker", cluster.calculates)
         for service in healthy:
             cluster.all_healthy(service, 1)
         docker("kill", "-s", "KILL", *cluster.containers(primary))
         began = time.monotonic()
         stored(cluster, f"{profile}: a message goes through after a primary was lost")
         say(f"     {time.monotonic() - began:.1f} s after it")
+        cluster.wait("an answer of the MCP worker", cluster.calculates)
+        say(f"ok   {profile}: the MCP worker answers after it too")
         cluster.all_healthy("node", 3)
 
 
 def main():
-    program("mosquitto_pub", "mosquitto-clients")
+    program("mosquitto_rr", "mosquitto-clients")
     for profile in PROFILES:
         try_out(profile)
     return 0
