@@ -55,7 +55,7 @@ fn ten_thousand_half_open_sockets() {
             socket
         })
         .collect();
-    // The first half stays; who came later had a second, or no place at all. (Where ten thousand come within that second, so do others not.)
+    // The first half stays; who came later had a second, or no place at all. (In that second, with all places taken, nobody else comes in.)
     until("those above the bound are closed", || {
         node.metric("sockets_connecting") == STAY
             && node.metric("sockets_refused_total") + node.metric("connects_late_total") == SOCKETS - STAY
