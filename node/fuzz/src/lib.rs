@@ -1,5 +1,5 @@
 //! What must hold for any bytes whatever, for each thing that reads what strangers send. The fuzzer looks for bytes for which it does not hold
-//! (`cargo +nightly fuzz run NAME fuzz/corpus/NAME fuzz/seeds/NAME -- -max_total_time=60` in `node/`); an ordinary run of the tests
+//! (`tests/run fuzz` at the root); an ordinary run of the tests
 //! looks at the seeds, and at what a die makes of them (`tests/it/fuzz.rs`).
 
 pub mod decode;

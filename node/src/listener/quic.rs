@@ -105,6 +105,7 @@ pub(super) async fn run(endpoint: Endpoint, settings: Arc<Settings>, house: Hous
             continue;
         };
         if !incoming.remote_address_validated() && incoming.may_retry() && ticket.number() > RETRY_ABOVE {
+            Metrics::add(&house.broker.metrics.quic_retries, 1);
             let _ = incoming.retry();
             continue;
         }
