@@ -35,7 +35,7 @@ pub(crate) fn measure(broker: &Broker, transport: Transport) -> Result<f64, Stri
         io::Result::Ok(clients)
     });
     let clients = clients.map_err(|error| format!("not all of {connections} clients connect: {error}"))?;
-    runtime.block_on(tokio::time::sleep(SETTLE));
+    runtime.block_on(async { tokio::time::sleep(SETTLE).await });
     let after = broker.resident_bytes()?;
     for mut client in clients {
         if let Some(came) = runtime.block_on(async { client.read(&mut [0]).now_or_never() }) {
