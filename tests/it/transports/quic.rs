@@ -195,10 +195,8 @@ fn early_data_is_not_taken() {
     (tls.alpn_protocols, tls.enable_early_data) = (vec![b"mqtt".to_vec()], true);
     let tls = quinn::crypto::rustls::QuicClientConfig::try_from(tls).expect("a client");
     let config = quinn::ClientConfig::new(std::sync::Arc::new(tls));
-    let endpoint = {
-        let _inside = runtime().enter();
-        Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port")
-    };
+    let _inside = runtime().enter();
+    let endpoint = Endpoint::client(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
     for round in 0..3 {
         let connecting = endpoint.connect_with(config.clone(), broker.address(), "localhost").expect("a try");
         let connecting = connecting.into_0rtt().err().unwrap_or_else(|| panic!("round {round}: early data is offered"));
