@@ -49,6 +49,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
         Framing { stream, batch: Bytes::new(), partial: BytesMut::new(), packet_bytes_max, counts: Counts::default() }
     }
 
+    /// From now on packets of so many bytes are taken.
+    pub fn take_up_to(&mut self, packet_bytes_max: u32) {
+        self.packet_bytes_max = packet_bytes_max;
+    }
+
     /// The next complete Control Packet among what was read. What is left of the last read is kept for the next one.
     pub fn frame(&mut self) -> Result<Option<Bytes>, DecodeError> {
         match crate::packet::frame(&self.batch, self.packet_bytes_max)? {
