@@ -79,9 +79,9 @@ pub struct Metrics {
     pub connections_total: AtomicU64,
     /// CONNECTs that were refused.
     pub connections_refused: AtomicU64,
-    /// CONNECTs that were refused because as many come from that address as may.
+    /// Connections that were refused because as many come from that address as may.
     pub connections_refused_address: AtomicU64,
-    /// CONNECTs that were refused because they come too fast, from that address or to that listener.
+    /// Connections that were refused because they come too fast, from that address or to that listener.
     pub connections_refused_rate: AtomicU64,
     /// How often a Client was read no further for a while, because it sent too fast.
     pub rate_delays: AtomicU64,
@@ -91,7 +91,7 @@ pub struct Metrics {
     pub subscriptions_over_rate: AtomicU64,
     /// Connections that ended because what the Client may do has changed.
     pub connections_revoked: AtomicU64,
-    /// Connections that ended because what the Client came in by, a token, has expired.
+    /// Connections that ended because what the Client came in by, a token or a certificate, has expired.
     pub connections_expired: AtomicU64,
     /// Wrong passwords, tokens and proofs.
     pub auth_failed: Arc<AtomicU64>,
@@ -111,7 +111,7 @@ pub struct Metrics {
     pub sockets_total: AtomicU64,
     /// Sockets on which no CONNECT has been accepted yet.
     pub sockets_connecting: AtomicUsize,
-    /// Closed at once, because too many were connecting.
+    /// Closed at once, because too many were connecting, of all or from their address.
     pub sockets_refused: AtomicU64,
     /// Sockets that had not said CONNECT in time.
     pub connects_late: AtomicU64,
@@ -119,7 +119,7 @@ pub struct Metrics {
     pub tls_failed: AtomicU64,
     /// WebSocket handshakes that were refused, and WebSockets that broke the rules.
     pub websockets_failed: AtomicU64,
-    /// Headers of the PROXY protocol that were wrong or missing.
+    /// Headers of the PROXY protocol that were wrong, missing, or from an address that may send none.
     pub proxy_headers_failed: AtomicU64,
     /// QUIC connections that came to nothing.
     pub quic_failed: AtomicU64,

@@ -162,14 +162,12 @@ impl House {
             transport: peer.transport.scheme(),
             certificate_name: peer.certificate_name.as_deref(),
         };
-        let place = hook.lanes.enter(peer.address.ip()).await.map_err(|Busy| self.busy())?;
+        let _place = hook.lanes.enter(peer.address.ip()).await.map_err(|Busy| self.busy())?;
         // Whoever waited while others of its address failed too often is held like them.
         if self.is_held(peer.address.ip()) {
             return Err(Reason::CONNECTION_RATE_EXCEEDED);
         }
-        let answer = hook.ask(&question).await;
-        drop(place);
-        match answer {
+        match hook.ask(&question).await {
             Ok(Verdict::Allow(user)) => {
                 let user = user.or_else(|| connect.user_name.as_ref().map(ToString::to_string));
                 Ok(Said::Yes { user, stamp: 0, until: None })

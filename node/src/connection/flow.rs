@@ -154,6 +154,8 @@ mod tests {
         assert_eq!(next, [Next::Take, Next::Take, Next::Take, Next::Wait]);
         streams[0].took(2000);
         assert_eq!(streams[1].next(PINGREQ, Version::V5, Time(0)), Next::Wait);
-        assert!(Flow::new(Some(&Arc::new(Allowance::new(&Rates::default(), Time(0)))), false).is_none() && Flow::new(None, false).is_none());
+        assert!(
+            Flow::new(Some(&Arc::new(Allowance::new(&Rates::default(), Time(0)))), false).is_none() && Flow::new(None, false).is_none()
+        );
     }
 }

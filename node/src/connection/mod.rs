@@ -282,7 +282,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let mut woken = open && more;
         woken |= self.member.subscriber.mailbox.poll_ready(self.member.lease.epoch, open && self.mail.is_empty(), context).is_ready();
         if (takes || reads && !self.framing.has_batch())
-            && let Poll::Ready(more) = self.framing.poll_fill(context).map_err(End::Io)? {
+            && let Poll::Ready(more) = self.framing.poll_fill(context).map_err(End::Io)?
+        {
             if !more {
                 return Poll::Ready(Err(End::Client("closed without DISCONNECT")));
             }

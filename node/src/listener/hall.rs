@@ -11,9 +11,11 @@ use crate::broker::addresses::{Beyond, site};
 use crate::connection::Patience;
 use crate::metrics::Metrics;
 
-/// The patience with newcomers while the hall is more than half full, and with those who are only told that they are not taken: who means it
-/// needs less, also over a slow line.
+/// The patience with newcomers while the hall is more than half full: who means it needs less, also over a slow line.
 const HURRY: Duration = Duration::from_secs(1);
+
+/// With those who are only told that they are not taken.
+const TOLD_WITHIN: Duration = Duration::from_secs(3);
 
 /// While the hall is more than half full, one address (of IPv6: one /48) has at most this part of it, so that the other half is for the others.
 const SHARE: usize = 16;
@@ -79,8 +81,8 @@ impl Ticket {
 
     /// What of `patience` this one has. `beyond`: it is more than is taken, and only told so.
     pub fn patience(&self, patience: &Patience, beyond: Option<Beyond>) -> Patience {
-        let hurry = self.crowded || beyond.is_some();
-        let connect = if hurry { patience.connect.min(HURRY) } else { patience.connect };
+        let bounds = [self.crowded.then_some(HURRY), beyond.map(|_| TOLD_WITHIN)];
+        let connect = bounds.into_iter().flatten().fold(patience.connect, Duration::min);
         Patience { connect, beyond, ..patience.clone() }
     }
 }

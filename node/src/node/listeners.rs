@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::at;
+use crate::auth::policy::Mechanism;
 use crate::config::listener::TlsVersion;
 use crate::config::{CertificateName, ClientCertificates, Config, ListenUrl, Listener, Scheme};
-use crate::auth::policy::Mechanism;
 use crate::connection::Patience;
 use crate::connection::places::Places;
 use crate::hook::client::{self, Transport};
