@@ -9,11 +9,22 @@ use crate::reply::Reply;
 /// The newest revision that begins with `initialize`, and all before it.
 pub(super) const WITH_INITIALIZE: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
 
+/// Where a notification of the stateless revision says to which `subscriptions/listen` it belongs.
+const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+
+/// The revision without `initialize`, and where its requests say that they are of it.
+const STATELESS: &str = "2026-07-28";
+const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+
 pub(super) mod code {
     pub(crate) const UNAVAILABLE: i64 = -32000;
     pub(crate) const PARSE: i64 = -32700;
     pub(crate) const INVALID_REQUEST: i64 = -32600;
+    pub(crate) const METHOD_NOT_FOUND: i64 = -32601;
 }
+
+/// What a server hears that asks something of its client.
+pub(super) const NO_WAY_BACK: &str = "a client behind a broker answers no requests";
 
 /// A message of a client.
 pub(super) enum Message {
@@ -57,6 +68,11 @@ pub(super) fn negotiated(asked: Option<&str>) -> &'static str {
     known.unwrap_or(WITH_INITIALIZE[0])
 }
 
+/// The revision that a request of the stateless era names.
+pub(super) fn revision(object: &Map<String, Value>) -> Option<&str> {
+    object.get("params")?.get("_meta")?.get(VERSION)?.as_str()
+}
+
 /// What is said to a server of the era of `initialize`, under the id 0.
 pub(super) fn initialize() -> Value {
     let info = json!({ "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION") });
@@ -64,7 +80,17 @@ pub(super) fn initialize() -> Value {
     json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params })
 }
 
-/// And then, when it has answered.
+/// The same for one of the stateless revision: whether it knows that.
+pub(super) fn discover() -> Value {
+    let meta = json!({
+        VERSION: STATELESS,
+        "io.modelcontextprotocol/clientCapabilities": {},
+        "io.modelcontextprotocol/clientInfo": { "name": env!("CARGO_PKG_NAME"), "version": env!("CARGO_PKG_VERSION") },
+    });
+    json!({ "jsonrpc": "2.0", "id": 0, "method": "server/discover", "params": { "_meta": meta } })
+}
+
+/// To one of the older era, when it has answered.
 pub(super) fn initialized() -> Value {
     json!({ "jsonrpc": "2.0", "method": "notifications/initialized" })
 }
@@ -89,6 +115,36 @@ pub(super) fn rename(object: &mut Map<String, Value>, id: u64) -> Option<Value> 
     object.insert("id".to_owned(), id.into());
     let meta = object.get_mut("params").and_then(|params| params.get_mut("_meta")).and_then(Value::as_object_mut);
     meta.and_then(|meta| meta.get_mut("progressToken")).map(|token| std::mem::replace(token, id.into()))
+}
+
+/// Gives a notification of the server the client's own names back: that of its progress token, and in `subscriptions/listen` that of the request.
+pub(super) fn rename_back(notification: &mut Map<String, Value>, own: u64, id: &Value, token: Option<&Value>) {
+    let Some(params) = notification.get_mut("params").and_then(Value::as_object_mut) else { return };
+    if let (Some(ours), Some(theirs)) = (params.get_mut("progressToken"), token)
+        && ours.as_u64() == Some(own)
+    {
+        *ours = theirs.clone();
+    }
+    if let Some(ours) = params.get_mut("_meta").and_then(|meta| meta.get_mut(SUBSCRIPTION))
+        && ours.as_u64() == Some(own)
+    {
+        *ours = id.clone();
+    }
+}
+
+/// Which of our requests a notification of the server belongs to, if it says so.
+pub(super) fn belongs_to(notification: &Map<String, Value>) -> Option<u64> {
+    let params = notification.get("params")?;
+    params.get("progressToken").or_else(|| params.get("_meta")?.get(SUBSCRIPTION))?.as_u64()
+}
+
+/// What a server hears when it asks something itself: that we are there (`ping`), or that nobody does it. `None`: it asks nothing.
+pub(super) fn answer_to_server(message: &Map<String, Value>) -> Option<Value> {
+    let (method, id) = (message.get("method")?, message.get("id")?);
+    Some(match method.as_str() {
+        Some("ping") => json!({ "jsonrpc": "2.0", "id": id, "result": {} }),
+        _ => json!({ "jsonrpc": "2.0", "id": id, "error": { "code": code::METHOD_NOT_FOUND, "message": NO_WAY_BACK } }),
+    })
 }
 
 /// `params._meta`, made if it is not there.

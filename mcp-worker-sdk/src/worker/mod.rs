@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 pub use builder::{Delivery, WorkerBuilder};
 
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use builder::Settings;
 use job::Running;
 use line::Line;
@@ -138,6 +138,7 @@ impl Worker {
                 tasks.spawn(stream::read(core.clone()));
                 tasks.spawn(stream::heartbeat(core.clone()));
                 tasks.spawn(stream::sweep(core.clone()));
+                tasks.spawn(stream::forget(core.clone()));
             }
             Delivery::Channel => {}
         }
@@ -230,10 +231,10 @@ impl WorkerHandle {
     /// Asks the worker to end, and waits until it has finished what it does.
     ///
     /// # Errors
-    /// As [`Worker::run`].
+    /// As [`Worker::run`], and that it has ended otherwise than it should.
     pub async fn shutdown(self) -> Result<(), Error> {
         self.core.stopping.send_replace(true);
-        self.task.await.unwrap_or(Ok(()))
+        self.task.await.unwrap_or_else(|end| Err(Kind::Ended(end.to_string()).into()))
     }
 
     /// Ends the worker in the middle of whatever it does, as a crash would: for tests of what happens then.

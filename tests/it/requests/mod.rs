@@ -1,5 +1,6 @@
 //! Requests: a PUBLISH with a Response Topic, workers behind Redis, and exactly one answer.
 
+mod calculator;
 mod contract;
 mod deployed;
 mod examples;
