@@ -161,3 +161,39 @@ pub(super) fn trace(object: &mut Map<String, Value>, traceparent: Option<&String
         meta.entry("traceparent").or_insert_with(|| Value::String(traceparent.clone()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(value: Value) -> Map<String, Value> {
+        value.as_object().cloned().expect("an object")
+    }
+
+    #[test]
+    fn a_request_goes_by_our_names_and_what_is_said_of_it_by_its_own() {
+        let mut asked = object(json!({ "method": "tools/call", "params": { "_meta": { "progressToken": "p" } } }));
+        let token = rename(&mut asked, 7);
+        assert_eq!((&asked["id"], &asked["params"]["_meta"]["progressToken"], &token), (&json!(7), &json!(7), &Some(json!("p"))));
+        let mut progress = object(json!({ "method": "notifications/progress", "params": { "progressToken": 7 } }));
+        let mut changed = object(json!({ "method": "notifications/tools/list_changed", "params": { "_meta": { SUBSCRIPTION: 7 } } }));
+        let mut of_another = object(json!({ "method": "notifications/progress", "params": { "progressToken": 8 } }));
+        assert_eq!([&progress, &changed, &of_another].map(belongs_to), [Some(7), Some(7), Some(8)]);
+        for notification in [&mut progress, &mut changed, &mut of_another] {
+            rename_back(notification, 7, &json!("id"), token.as_ref());
+        }
+        assert_eq!(progress["params"]["progressToken"], "p");
+        assert_eq!(changed["params"]["_meta"][SUBSCRIPTION], "id");
+        assert_eq!(of_another["params"]["progressToken"], 8);
+        assert_eq!(belongs_to(&object(json!({ "method": "notifications/message", "params": {} }))), None);
+    }
+
+    #[test]
+    fn a_server_that_asks_is_answered() {
+        let answer = |message: Value| answer_to_server(&object(message));
+        assert_eq!(answer(json!({ "id": "a", "method": "ping" })), Some(json!({ "jsonrpc": "2.0", "id": "a", "result": {} })));
+        assert_eq!(answer(json!({ "id": 1, "method": "roots/list" })).unwrap()["error"]["code"], code::METHOD_NOT_FOUND);
+        assert_eq!(answer(json!({ "method": "notifications/progress" })), None);
+        assert_eq!(answer(json!({ "id": 1, "result": {} })), None);
+    }
+}

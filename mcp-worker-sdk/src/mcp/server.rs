@@ -2,13 +2,13 @@
 
 use std::pin::pin;
 
+use rmcp::ServerHandler;
 use rmcp::model::{
     ClientCapabilities, ClientJsonRpcMessage, ClientRequest, ClientResult, ErrorCode, ErrorData, GetExtensions, GetMeta, Implementation,
     InitializeRequestParams, ProtocolVersion, RequestId, ServerJsonRpcMessage, ServerRequest, ServerResult,
 };
 use rmcp::service::{RequestContext, RoleServer, Service, serve_directly};
 use rmcp::transport::Transport;
-use rmcp::ServerHandler;
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 

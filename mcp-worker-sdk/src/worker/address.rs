@@ -8,8 +8,8 @@ use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
 use redis::io::AsyncDNSResolver;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline, ProtocolVersion, PushInfo, PushKind, RedisFuture, RedisResult, TlsCertificates,
-    Value,
+    AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline, ProtocolVersion, PushInfo, PushKind, RedisFuture, RedisResult,
+    TlsCertificates, Value,
 };
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -206,9 +206,9 @@ impl Address {
                 })
             }
             "redis+cluster" if !["", "0"].contains(&database) => Err(fault("a Redis Cluster has no databases but 0")),
-            "redis+cluster" if server.name.is_some() => {
-                Err(fault("the servers of a Cluster name each other: have them announce what is in their certificates (cluster-announce-hostname)"))
-            }
+            "redis+cluster" if server.name.is_some() => Err(fault(
+                "the servers of a Cluster name each other: have them announce what is in their certificates (cluster-announce-hostname)",
+            )),
             "redis+cluster" => {
                 let urls: Vec<_> = hosts.split(',').map(|host| server.url(&with_port(host, PORT))).collect();
                 let client = ClusterClientBuilder::new(urls).connection_timeout(CONNECT).response_timeout(CLUSTER_REPLY);
@@ -348,7 +348,10 @@ mod tests {
         assert!(Address::parse("redis://a", named()).is_err_and(|error| error.to_string().contains("rediss://")));
         assert!(Address::parse("rediss+cluster://a", named()).is_err_and(|error| error.to_string().contains("announce")));
         let Ok(Address::Direct(place)) = Address::parse("rediss://[::1]:7000", named()) else { panic!("an address") };
-        assert_eq!((place.client.get_connection_info().addr().to_string(), place.host.as_deref()), ("redis.example:7000".to_owned(), Some("::1")));
+        assert_eq!(
+            (place.client.get_connection_info().addr().to_string(), place.host.as_deref()),
+            ("redis.example:7000".to_owned(), Some("::1"))
+        );
     }
 
     #[test]

@@ -243,3 +243,31 @@ impl WorkerHandle {
         self.core.running.abort_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn worker(concurrency: usize) -> Worker {
+        Worker::builder().concurrency(concurrency).route("t", |_: crate::Request| async { "" }).build().expect("a worker")
+    }
+
+    #[tokio::test]
+    async fn a_task_that_breaks_is_no_good_end() {
+        let task = tokio::spawn(async { if true { panic!("on purpose") } else { Ok(()) } });
+        let ended = WorkerHandle { core: worker(1).core, task }.shutdown().await.unwrap_err();
+        assert!(ended.to_string().contains("panic"), "{ended}");
+        assert!(!ended.is_configuration() && !ended.is_redis());
+    }
+
+    /// At the end all hands are taken at once, by a number of 32 bits.
+    #[tokio::test]
+    async fn any_number_of_hands_can_be_waited_for() {
+        for concurrency in [0, 1, 1 << 32, usize::MAX] {
+            let core = worker(concurrency).core;
+            let all = core.permits.acquire_many(core.settings.concurrency as u32).await.expect("all of them");
+            assert!(core.permits.try_acquire().is_err() && core.settings.concurrency > 0);
+            drop(all);
+        }
+    }
+}

@@ -196,7 +196,13 @@ pub(crate) async fn heartbeat(core: Arc<Core>) {
 async fn keep(core: &Core, entries: &[String]) -> Result<(), Error> {
     for entries in entries.chunks(ENTRIES_MAX) {
         let mut claim = cmd("XCLAIM");
-        claim.arg(core.settings.names.requests_stream()).arg(&core.settings.group).arg(&core.settings.name).arg(0).arg(entries).arg("JUSTID");
+        claim
+            .arg(core.settings.names.requests_stream())
+            .arg(&core.settings.group)
+            .arg(&core.settings.name)
+            .arg(0)
+            .arg(entries)
+            .arg("JUSTID");
         core.line.ask::<Value>(claim).await?;
     }
     Ok(())

@@ -171,7 +171,12 @@ pub(super) struct Server {
 
 impl Server {
     /// At this port, or any with 0. Who does not bring `secret` is not let in.
-    pub(super) async fn start(port: u16, secret: Option<&'static str>, config: StreamableHttpServerConfig, calculator: Calculator) -> Server {
+    pub(super) async fn start(
+        port: u16,
+        secret: Option<&'static str>,
+        config: StreamableHttpServerConfig,
+        calculator: Calculator,
+    ) -> Server {
         let sessions = Arc::new(LocalSessionManager::default());
         let service = StreamableHttpService::new(move || Ok(calculator.clone()), sessions.clone(), config);
         let guard = axum::middleware::from_fn(move |request: axum::extract::Request, next: axum::middleware::Next| async move {

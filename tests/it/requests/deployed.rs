@@ -268,7 +268,8 @@ fn a_worker_shows_its_certificate_and_trusts_only_its_authorities() {
     // By an address that is not in its certificate: only if it is said whose that is.
     let elsewhere = format!("rediss://127.0.0.1:{port}");
     for delivery in DELIVERIES {
-        let unnamed = || worker(&elsewhere, delivery).redis_authorities(authority.pem.clone()).redis_certificate(own.pem.clone(), own.key.clone());
+        let unnamed =
+            || worker(&elsewhere, delivery).redis_authorities(authority.pem.clone()).redis_certificate(own.pem.clone(), own.key.clone());
         assert!(runtime.block_on(unnamed().build().unwrap().run()).unwrap_err().is_redis());
         let worker = start(&runtime, unnamed().redis_server_name("localhost"));
         until_answered(&broker, delivery);

@@ -7,6 +7,7 @@ mod examples;
 mod here;
 mod http;
 mod kit;
+mod leases;
 mod limits;
 mod mcp;
 mod nodes;
