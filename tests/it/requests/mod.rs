@@ -1,11 +1,13 @@
 //! Requests: a PUBLISH with a Response Topic, workers behind Redis, and exactly one answer.
 
+mod calculator;
 mod contract;
 mod deployed;
 mod examples;
 mod here;
 mod http;
 mod kit;
+mod leases;
 mod limits;
 mod mcp;
 mod nodes;
