@@ -123,6 +123,8 @@ pub struct Metrics {
     pub proxy_headers_failed: AtomicU64,
     /// QUIC connections that came to nothing.
     pub quic_failed: AtomicU64,
+    /// QUIC connections that had to show first that their address is theirs (Retry).
+    pub quic_retries: AtomicU64,
     /// Bytes that came from Clients.
     pub bytes_received: AtomicU64,
     /// Bytes that went to Clients.

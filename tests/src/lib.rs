@@ -23,6 +23,7 @@ pub mod http;
 pub mod redis;
 pub mod scram;
 pub mod trace;
+pub mod way;
 
 pub use broker::{Broker, client, open, pair, pass};
 pub use build::{Message, ack, message, options, puback, pubcomp, pubrec, pubrel, subscribe, subscribe_with_id, unsubscribe};

@@ -111,6 +111,7 @@ pub(super) async fn run(endpoint: Endpoint, settings: Arc<Settings>, house: Hous
         // Where addresses are counted nobody is to be counted for one that is made up.
         let must_show = ticket.number() > RETRY_ABOVE || house.broker.addresses.counts_them();
         if must_show && !incoming.remote_address_validated() && incoming.may_retry() {
+            Metrics::add(&house.broker.metrics.quic_retries, 1);
             let _ = incoming.retry();
             continue;
         }

@@ -7,10 +7,11 @@ use mqttd::config::user::{Secret, User};
 use mqttd::config::{CertificateName, ClientCertificates, Config, ListenUrl, Listener, Scheme};
 use mqttd::hook::client::Transport;
 use mqttd_tests::auth::Scratch;
-use mqttd_tests::bridge::{self, Way, Wire};
+use mqttd_tests::bridge::{self, Wire};
 use mqttd_tests::certificates::{Authority, Certificate, Folder};
 use mqttd_tests::client::Came;
 use mqttd_tests::connecting::Connecting;
+use mqttd_tests::way::Way;
 use mqttd_tests::*;
 
 use super::passwords::{line, scram};

@@ -5,11 +5,12 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use mqttd::hook::client::Transport;
-use mqttd_tests::bridge::{self, Way, Wire};
+use mqttd_tests::bridge::{self, Wire};
 use mqttd_tests::certificates::{Folder, localhost};
 use mqttd_tests::cluster::{Node, until};
 use mqttd_tests::connecting::Connecting;
 use mqttd_tests::redis::free_port;
+use mqttd_tests::way::Way;
 use mqttd_tests::*;
 
 const SOCKETS: usize = 10_000;
