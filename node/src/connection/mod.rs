@@ -27,6 +27,8 @@ use crate::broker::roster::Subscriber;
 use crate::broker::{Broker, Member};
 use crate::hook::Exchange;
 use crate::hook::client::{Client, Peer};
+use crate::hook::event::Publishing;
+use crate::hook::hooks::Judging;
 use crate::hook::welcoming::Greeting;
 use crate::metrics::{Metrics, SPANS};
 use crate::packet::Packet;
@@ -179,6 +181,8 @@ struct Connection<S> {
     flow: Option<Box<Flow>>,
     write_patience: Duration,
     authentication: Option<Box<handshake::Authentication>>,
+    /// User code that sees messages of the Client.
+    judging: Judging<Publishing>,
     /// A packet on which user code decides: nothing is read before it has.
     deciding: Option<Box<deciding::Deciding>>,
     /// For subscriptions of this turn, once they are granted.
@@ -191,7 +195,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let handshake::Entered { client, presence, session, member, authentication, counted } = entered;
         let timer = Box::pin(tokio::time::sleep_until(far(&broker)));
         let write_patience = patience.write;
-        let (mail, held, stalled, deciding, greetings) = Default::default();
+        let (mail, held, stalled, judging, deciding, greetings) = Default::default();
         let flow = Flow::new(broker.rates, broker.clock.now());
         Connection {
             framing,
@@ -209,6 +213,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             flow,
             write_patience,
             authentication,
+            judging,
             deciding,
             greetings,
             counted,
@@ -361,12 +366,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Metrics::add(&self.broker.metrics.rate_delays, 1);
                 break;
             }
-            let Some(frame) = self.framing.frame().map_err(Fault::from)? else { break };
+            let before = self.framing.batch_len();
+            let Some(packet) = self.framing.packet(version, self.session.topic_of_run()).map_err(Fault::from)? else { break };
             packets += 1;
             if let Some(flow) = &mut self.flow {
-                flow.took(frame.len());
+                flow.took(before - self.framing.batch_len());
             }
-            let packet = Packet::decode(version, frame).map_err(Fault::from)?;
             let is_over_rate = next == Next::Refuse;
             if is_over_rate {
                 self.session.end_run(); // what is refused is no part of it

@@ -79,12 +79,12 @@ impl Session {
     }
 
     /// What was decided on the last one. A message in its place is noted too.
-    pub(super) fn note_decided(&mut self, decision: &Result<(Message, bool), Reason>) {
+    pub(super) fn note_decided(&mut self, decision: &Result<Option<Message>, Reason>) {
         let Some((subject, packet_id)) = self.following.as_mut().and_then(|following| following.offered.take()) else { return };
         match decision {
             Err(reason) => self.note_in(Step::Refused(*reason), subject, packet_id, self.last_heard),
-            Ok((message, true)) => self.note_in(Step::Rewritten, of(message, message.qos), packet_id, self.last_heard),
-            Ok(_) => {}
+            Ok(Some(message)) => self.note_in(Step::Rewritten, of(message, message.qos), packet_id, self.last_heard),
+            Ok(None) => {}
         }
     }
 
