@@ -225,7 +225,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         loop {
             poll_fn(|context| self.poll_wake(context)).await?;
             let now = self.broker.clock.now();
-            self.session.follow(self.broker.fates.watches(now));
+            if self.broker.fates.is_on() || self.session.is_followed() {
+                self.session.follow(self.broker.fates.watches(now));
+            }
             let mut end = self.take_packets(now);
             if end.is_ok() {
                 end = self.take_mail(now).and_then(|()| Ok(self.session.handle_timeout(now)?)).and_then(|()| self.check_time(now));
@@ -448,10 +450,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             false => {
                 let span =
                     tracing::trace_span!(target: SPANS, parent: None, "turn", client_id = %self.client.id, commands = commands.len());
-                let begun = Instant::now();
-                let committed = Box::pin(self.broker.commit(&mut self.member, commands, now).instrument(span)).await?;
-                self.broker.metrics.commit_seconds.observe(begun.elapsed());
-                committed
+                let commit = Box::pin(self.broker.commit(&mut self.member, commands, now).instrument(span));
+                self.broker.metrics.commit_seconds.wait(commit).await?
             }
         };
         if let Some(crowded) = committed.crowded {
@@ -470,9 +470,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// What the Session noted, for those who follow it.
     fn tell_fates(&mut self) {
-        let notes = self.session.take_notes();
-        if !notes.is_empty() {
-            self.broker.fates.add(&notes);
+        if self.session.is_followed() {
+            self.broker.fates.add(&self.session.take_notes());
         }
     }
 
