@@ -31,11 +31,11 @@ use crate::hook::event::Publishing;
 use crate::hook::hooks::Judging;
 use crate::hook::welcoming::Greeting;
 use crate::metrics::{Metrics, SPANS};
-use crate::packet::Packet;
+use crate::packet::{Packet, QoS};
 use crate::packet::reason::Reason;
 use crate::session::connect::Request;
 use crate::session::outbound::Delivery;
-use crate::session::{Fault, Session, Step};
+use crate::session::{Command, Fault, Session, Step};
 use crate::store::StoreError;
 use crate::time::{Span, Time};
 use crate::topic::name::TopicName;
@@ -233,8 +233,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 end = self.take_mail(now).and_then(|()| Ok(self.session.handle_timeout(now)?)).and_then(|()| self.check_time(now));
             }
             // What came before a fault is committed and acknowledged like everything else.
-            self.commit(now).await?;
+            let is_lone = self.commit(now).await?;
             end?;
+            if is_lone {
+                // Its subscriber was woken and is to have it first: the acknowledgement is a system call, and nobody waits for it as much.
+                tokio::task::yield_now().await;
+            }
             if std::mem::take(&mut self.reconsider) {
                 Box::pin(self.broker.reconsider_member(&mut self.member)).await?.map_or(Ok(()), Err)?;
             }
@@ -441,10 +445,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// The one wait for the truth; nothing is asked when nothing happened.
-    async fn commit(&mut self, now: Time) -> Result<(), End> {
+    /// The one wait for the truth; nothing is asked when nothing happened. Says whether it was about one message that is acknowledged.
+    async fn commit(&mut self, now: Time) -> Result<bool, End> {
         self.tell_fates();
         let commands = self.session.commands();
+        let is_lone = match &commands[..] {
+            [Command::Publish { run, .. }] => run.messages().len() == 1 && run.highest_qos() > QoS::AtMostOnce,
+            _ => false,
+        };
         let committed = match commands.is_empty() {
             true => Committed::default(),
             false => {
@@ -457,7 +465,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if let Some(crowded) = committed.crowded {
             self.held = Some((crowded, now + HOLD));
         }
-        Ok(self.session.settle(committed.outcomes)?)
+        self.session.settle(committed.outcomes)?;
+        Ok(is_lone)
     }
 
     fn re_authenticate(&mut self, auth: &crate::packet::auth::Auth) -> Result<(), End> {
