@@ -171,9 +171,9 @@ pub struct Metrics {
     pub clients_sent_away: AtomicU64,
     /// Clients that were disconnected by the administration.
     pub clients_kicked: AtomicU64,
-    /// From the last packet of a turn to the moment at which its acknowledgements may leave.
+    /// How long a turn waits until its acknowledgements may leave; 0 where it does not wait.
     pub commit_seconds: Histogram,
-    /// One write to the Store, of all that a turn has for it.
+    /// How long one write to the Store is waited for, of all that a turn has for it; 0 where it is not.
     pub store_write_seconds: Histogram,
     /// Requests for workers, those that are refused included.
     pub mcp_requests: AtomicU64,

@@ -75,7 +75,9 @@ impl Broker {
             outcomes.push(outcome);
         }
         self.flush_of(member, &mut batch, &mut outcomes, now).await?;
-        self.strike(&member.lease, on_record, &outcomes, now).await?;
+        if !on_record.is_empty() {
+            self.strike(&member.lease, on_record, &outcomes, now).await?;
+        }
         if promises {
             self.promise().await?;
         }

@@ -29,13 +29,15 @@ use crate::broker::roster::Subscriber;
 use crate::broker::{Broker, Member};
 use crate::hook::Exchange;
 use crate::hook::client::{Client, Peer};
+use crate::hook::event::Publishing;
+use crate::hook::hooks::Judging;
 use crate::hook::welcoming::Greeting;
 use crate::metrics::{Metrics, SPANS};
-use crate::packet::Packet;
+use crate::packet::{Packet, QoS};
 use crate::packet::reason::Reason;
 use crate::session::connect::Request;
 use crate::session::outbound::Delivery;
-use crate::session::{Fault, Session, Step};
+use crate::session::{Command, Fault, Session, Step};
 use crate::store::StoreError;
 use crate::time::{Span, Time};
 use crate::topic::name::TopicName;
@@ -186,6 +188,8 @@ struct Connection<S> {
     flow: Option<Box<Flow>>,
     write_patience: Duration,
     authentication: Option<Box<handshake::Authentication>>,
+    /// User code that sees messages of the Client.
+    judging: Judging<Publishing>,
     /// A packet on which user code decides: nothing is read before it has.
     deciding: Option<Box<deciding::Deciding>>,
     /// For subscriptions of this turn, once they are granted.
@@ -197,7 +201,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn new(framing: Framing<S>, entered: handshake::Entered, broker: Arc<Broker>, write_patience: Duration) -> Connection<S> {
         let handshake::Entered { client, presence, session, member, authentication, counted } = entered;
         let timer = Box::pin(tokio::time::sleep_until(far(&broker)));
-        let (mail, held, stalled, deciding, greetings) = Default::default();
+        let (mail, held, stalled, judging, deciding, greetings) = Default::default();
         let flow = Flow::new(member.allowance.as_ref(), broker.rates.drops);
         Connection {
             framing,
@@ -215,6 +219,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             flow,
             write_patience,
             authentication,
+            judging,
             deciding,
             greetings,
             counted,
@@ -226,14 +231,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         loop {
             poll_fn(|context| self.poll_wake(context)).await?;
             let now = self.broker.clock.now();
-            self.session.follow(self.broker.fates.watches(now));
+            if self.broker.fates.is_on() || self.session.is_followed() {
+                self.session.follow(self.broker.fates.watches(now));
+            }
             let mut end = self.take_packets(now);
             if end.is_ok() {
                 end = self.take_mail(now).and_then(|()| Ok(self.session.handle_timeout(now)?)).and_then(|()| self.check_time(now));
             }
             // What came before a fault is committed and acknowledged like everything else.
-            self.commit(now).await?;
+            let is_lone = self.commit(now).await?;
             end?;
+            if is_lone {
+                // Its subscriber was woken and is to have it first: the acknowledgement is a system call, and nobody waits for it as much.
+                tokio::task::yield_now().await;
+            }
             if std::mem::take(&mut self.reconsider) {
                 Box::pin(self.broker.reconsider_member(&mut self.member)).await?.map_or(Ok(()), Err)?;
             }
@@ -371,12 +382,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Metrics::add(&self.broker.metrics.rate_delays, 1);
                 break;
             }
-            let Some(frame) = self.framing.frame().map_err(Fault::from)? else { break };
+            let before = self.framing.batch_len();
+            let Some(packet) = self.framing.packet(version, self.session.topic_of_run()).map_err(Fault::from)? else { break };
             packets += 1;
             if let Some(flow) = &mut self.flow {
-                flow.took(frame.len());
+                flow.took(before - self.framing.batch_len());
             }
-            let packet = Packet::decode(version, frame).map_err(Fault::from)?;
             let is_over_rate = next == Next::Refuse;
             if is_over_rate {
                 self.session.end_run(); // what is refused is no part of it
@@ -444,25 +455,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// The one wait for the truth; nothing is asked when nothing happened.
-    async fn commit(&mut self, now: Time) -> Result<(), End> {
+    /// The one wait for the truth; nothing is asked when nothing happened. Says whether it was about one message that is acknowledged.
+    async fn commit(&mut self, now: Time) -> Result<bool, End> {
         self.tell_fates();
         let commands = self.session.commands();
+        let is_lone = match &commands[..] {
+            [Command::Publish { run, .. }] => run.messages().len() == 1 && run.highest_qos() > QoS::AtMostOnce,
+            _ => false,
+        };
         let committed = match commands.is_empty() {
             true => Committed::default(),
             false => {
                 let span =
                     tracing::trace_span!(target: SPANS, parent: None, "turn", client_id = %self.client.id, commands = commands.len());
-                let begun = Instant::now();
-                let committed = Box::pin(self.broker.commit(&mut self.member, commands, now).instrument(span)).await?;
-                self.broker.metrics.commit_seconds.observe(begun.elapsed());
-                committed
+                let commit = Box::pin(self.broker.commit(&mut self.member, commands, now).instrument(span));
+                self.broker.metrics.commit_seconds.wait(commit).await?
             }
         };
         if let Some(crowded) = committed.crowded {
             self.held = Some((crowded, now + HOLD));
         }
-        Ok(self.session.settle(committed.outcomes)?)
+        self.session.settle(committed.outcomes)?;
+        Ok(is_lone)
     }
 
     fn re_authenticate(&mut self, auth: &crate::packet::auth::Auth) -> Result<(), End> {
@@ -475,9 +489,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// What the Session noted, for those who follow it.
     fn tell_fates(&mut self) {
-        let notes = self.session.take_notes();
-        if !notes.is_empty() {
-            self.broker.fates.add(&notes);
+        if self.session.is_followed() {
+            self.broker.fates.add(&self.session.take_notes());
         }
     }
 
