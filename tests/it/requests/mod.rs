@@ -1,8 +1,11 @@
 //! Requests: a PUBLISH with a Response Topic, workers behind Redis, and exactly one answer.
 
 mod contract;
+mod crowd;
+mod deaths;
 mod deployed;
 mod examples;
+mod full;
 mod here;
 mod http;
 mod kit;
