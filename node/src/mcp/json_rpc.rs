@@ -26,13 +26,7 @@ struct Frame {
 /// MCP's `notifications/cancelled`.
 #[derive(Deserialize)]
 struct Cancelled {
-    params: CancelledParams,
-}
-
-#[derive(Deserialize)]
-struct CancelledParams {
-    #[serde(rename = "requestId")]
-    request_id: Value,
+    params: serde_json::Map<String, Value>,
 }
 
 /// A longer notification is not looked into.
@@ -60,7 +54,7 @@ pub fn look(payload: &[u8]) -> (Rpc, Option<Value>) {
         Some(Frame { method, .. }) => {
             let is_cancel = method.as_deref() == Some("notifications/cancelled") && payload.len() <= CANCELLED_BYTES_MAX;
             let cancelled = is_cancel.then(|| serde_json::from_slice::<Cancelled>(payload).ok()).flatten();
-            (Rpc::Notification, cancelled.map(|cancelled| cancelled.params.request_id))
+            (Rpc::Notification, cancelled.and_then(|mut cancelled| cancelled.params.remove("requestId")))
         }
     }
 }

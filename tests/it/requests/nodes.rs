@@ -220,10 +220,19 @@ fn a_request_is_taken_back_by_way_of_another_node() {
     client.subscribe("replies", 1);
     client.ask(request("t", "1", "replies", "d"));
     let heard = worker.next();
+    client.ask(request("t", "2", "replies", "e"));
+    let other = worker.next();
     client.cut();
     let mut client = cluster.durable(1, V5, "mover");
-    client.ask(message("t", "").qos(1).user("mqttd-cancel", "1").with(|properties| properties.correlation_data = Some("d".into())));
+    let take_back = |data: &'static str| {
+        message("t", "").qos(1).user("mqttd-cancel", "1").with(|properties| properties.correlation_data = Some(data.into()))
+    };
+    // Nobody takes back what is another's.
+    cluster.client(1, V5).connect().ask(take_back("e"));
+    client.ask(take_back("d"));
     assert_eq!(cancelled.recv_timeout(PATIENCE).unwrap()["correlation_id"], heard["correlation_id"]);
     worker.answer(&heard, "nobody wants it");
+    worker.answer(&other, "wanted");
+    client.expect_within(PATIENCE, answer("replies", "wanted", "e"));
     client.expect_nothing();
 }
