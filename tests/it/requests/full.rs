@@ -22,7 +22,7 @@ fn what_a_full_redis_refuses_comes_when_there_is_room() {
     for lane in [Delivery::Stream, Delivery::Channel] {
         let Some(redis) = Redis::with(&["--maxmemory-policy", "noeviction"]) else { return };
         let (go, gone) = tokio::sync::watch::channel(false);
-        let builder = Node::builder().set("store.url", &redis.url()).set("store.prefix", "mqttd").on_request("here", move |_: Request| {
+        let builder = Node::builder().set("store.url", redis.url()).set("store.prefix", "mqttd").on_request("here", move |_: Request| {
             let mut gone = gone.clone();
             async move {
                 gone.wait_for(|gone| *gone).await.unwrap();
