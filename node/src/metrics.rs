@@ -191,8 +191,12 @@ pub struct Metrics {
     pub mcp_responses_unknown: AtomicU64,
     /// Answers that were not readable.
     pub mcp_responses_malformed: AtomicU64,
-    /// Answers that a node had begun to forward when it died: the requester may have them twice.
+    /// Answers, parts and error replies that the requester may have twice: a node had begun to forward them, and did not say that it ended.
     pub mcp_responses_repeated: AtomicU64,
+    /// Parts of answers that were not forwarded: the Store did not take them in time, or those behind them could not wait any longer.
+    pub mcp_parts_lost: AtomicU64,
+    /// Messages of workers and other nodes for which this node had no place: it was too slow.
+    pub mcp_messages_dropped: AtomicU64,
     /// Requests that were taken back.
     pub mcp_cancelled: AtomicU64,
     /// Error replies: no answer in time.

@@ -114,6 +114,7 @@ pub(super) fn requests(config: &Config) -> io::Result<mcp::Settings> {
         bounds: mcp::waiting::Bounds {
             in_flight_max: mcp.in_flight_max,
             in_flight_per_client_max: mcp.in_flight_per_client_max,
+            in_flight_bytes_max: mcp.in_flight_bytes_max,
             rate_per_client_max: mcp.rate_per_client_max,
         },
     })

@@ -2,8 +2,11 @@
 
 mod calculator;
 mod contract;
+mod crowd;
+mod deaths;
 mod deployed;
 mod examples;
+mod full;
 mod here;
 mod http;
 mod kit;
