@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use mqttd::config::keys::OverRate;
 use mqttd::config::{ListenUrl, Listener, Scheme};
 use mqttd::hook::client::Transport;
-use mqttd_tests::bridge::{Way, quic, runtime};
+use mqttd_tests::bridge::runtime;
+use mqttd_tests::way::Way;
 use mqttd_tests::client::Came;
 use mqttd_tests::cluster::until;
 use mqttd_tests::*;
@@ -55,7 +56,7 @@ fn who_has_not_said_connect_counts_for_its_address() {
         let address = broker.address();
         let silent = |_| -> Box<dyn std::any::Any> {
             match transport {
-                Transport::Quic => Box::new(runtime().block_on(quic(address, &Way::new(Transport::Quic))).expect("a handshake")),
+                Transport::Quic => Box::new(runtime().block_on(Way::new(Transport::Quic).quic(address)).expect("a handshake")),
                 _ => {
                     let mut socket = std::net::TcpStream::connect(address).expect("it listens");
                     let beginning: &[u8] = if transport == Transport::WebSocket { b"GET /mqtt" } else { b"\x16\x03\x01" };

@@ -4,7 +4,6 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use mqttd::config::{ListenUrl, Listener, Scheme};
 use mqttd::hook::client::Transport;

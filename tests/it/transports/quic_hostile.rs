@@ -21,7 +21,7 @@ const KIND: u8 = 0xf0;
 const INITIAL: u8 = 0xc0;
 const RETRY: u8 = 0xf0;
 
-fn start(connect_timeout_s: u64) -> Broker {
+fn start(connect_timeout_s: u32) -> Broker {
     Broker::over(&[Transport::Quic], |config| config.limits.connect_timeout_s = connect_timeout_s)
 }
 
