@@ -43,7 +43,10 @@ pub(super) mod id {
 
 /// Reads the Property Length and hands each identifier, with the bytes behind it, to `property`, which takes the value.
 /// A property that runs over the Property Length is malformed, as is a Property Length beyond the packet.
-pub(super) fn each(reader: &mut Reader<'_>, mut property: impl FnMut(u32, &mut Reader<'_>) -> Result<(), DecodeError>) -> Result<(), DecodeError> {
+pub(super) fn each(
+    reader: &mut Reader<'_>,
+    mut property: impl FnMut(u32, &mut Reader<'_>) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
     let length = reader.variable_byte_integer()?;
     let mut properties = reader.part(length as usize)?;
     while !properties.is_empty() {

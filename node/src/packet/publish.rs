@@ -190,12 +190,7 @@ impl Publish {
     /// `flags` are the lower four bits of the packet's first byte; `topic` is its Topic Name, as is most likely. One pass; nothing is copied,
     /// and nothing allocated without properties.
     #[inline]
-    pub(super) fn decode(
-        version: Version,
-        flags: u8,
-        mut reader: Reader<'_>,
-        topic: Option<&ByteString>,
-    ) -> Result<Publish, DecodeError> {
+    pub(super) fn decode(version: Version, flags: u8, mut reader: Reader<'_>, topic: Option<&ByteString>) -> Result<Publish, DecodeError> {
         // [MQTT-3.3.1-4]
         let qos = QoS::from_bits(flags >> 1 & 0x03).ok_or(DecodeError::malformed("the QoS is 3"))?;
         let dup = flags & 0x08 != 0;
