@@ -63,6 +63,7 @@ fn main() {
 
 /// The Redis round trips of a request whose requester is at the node that took it, or at another one.
 fn bare(redis: &Redis, delivery: Delivery, nodes: usize) -> Vec<f64> {
+    redis.query::<()>(&["FLUSHALL"]); // what the one before left
     let times = if delivery == Delivery::Stream { bare::stream(redis, nodes > 1) } else { bare::channel(redis, nodes > 1) };
     let (half, most) = (part(&times, 0.5), part(&times, 0.99));
     println!("| bare Redis: what is in the {delivery:?} lane of {} | {half:.0} | {most:.0} | 1 | | | | | | |", plural(nodes));
