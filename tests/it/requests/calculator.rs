@@ -9,7 +9,7 @@ use mcp_worker_sdk::{WorkerBuilder, mcp};
 use mqttd_tests::connecting::Connecting;
 use mqttd_tests::*;
 use rmcp::handler::server::wrapper::Parameters;
-use rmcp::model::{CallToolRequestParams, ListRootsRequest, PingRequest, ProgressNotificationParam, ProtocolVersion, ServerRequest};
+use rmcp::model::{CallToolRequestParams, PingRequest, ProgressNotificationParam, ProtocolVersion, ServerRequest};
 use rmcp::service::RequestContext;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
@@ -111,7 +111,7 @@ impl Calculator {
     #[tool(description = "Asks its client whether it is there, and for its roots")]
     async fn ask_back(&self, asked: RequestContext<RoleServer>) -> String {
         let ping = asked.peer.send_request(ServerRequest::PingRequest(PingRequest::default())).await;
-        let roots = asked.peer.send_request(ServerRequest::ListRootsRequest(ListRootsRequest::default())).await;
+        let roots = asked.peer.send_request(ServerRequest::ListRootsRequest(rmcp::model::ListRootsRequest::default())).await;
         format!("ping {}, roots {}", ping.is_ok(), roots.is_ok())
     }
 }
