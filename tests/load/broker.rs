@@ -147,7 +147,7 @@ fn spawn(kind: Kind, transport: Transport, port: u16, folder: &PathBuf, argument
             }
             let (certificate, key) = certificates::localhost(folder);
             command.args(["--tls-certificate", &certificate, "--tls-key", &key]).env_remove("MQTTD_TEST_TRANSPORT").env_remove("MQTTD");
-            // For node/examples/noop.rs, which has no command line.
+            // For `hooked`, which has no command line.
             command.env("MQTTD_LISTEN", format!("tcp://127.0.0.1:{port}")).env("MQTTD_ADMIN", "off");
             command
         }

@@ -15,6 +15,7 @@ pub mod cluster;
 pub mod connecting;
 mod container;
 pub mod deployment;
+pub mod elsewhere;
 pub mod expect;
 pub mod flow;
 pub mod hex;

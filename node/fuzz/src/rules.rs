@@ -18,9 +18,10 @@ pub fn hold(input: &[u8]) {
             // Neither name can stand for a level: what such a line alone would allow is not allowed.
             if id != "c" && matches!(user, KnownUser::Yes(name) if name.is_none_or(|name| name == id)) {
                 let lines = decisions.iter().filter(|decision| decision.allowed).filter_map(|decision| decision.line);
-                lines.for_each(|line| {
-                    assert!(!is_for_names_alone(text.lines().nth(line - 1).unwrap_or_default()), "line {line} for {id:?}")
-                });
+                for line in lines {
+                    let rule = text.lines().nth(line - 1).unwrap_or_default();
+                    assert!(!is_for_names_alone(rule), "line {line} for {id:?}");
+                }
             }
         }
     }

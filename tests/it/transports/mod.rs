@@ -7,6 +7,7 @@ mod listeners;
 mod proxy_protocol;
 mod quic;
 mod quic_hostile;
+mod streams;
 mod tls;
 mod websocket;
 

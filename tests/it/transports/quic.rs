@@ -13,26 +13,26 @@ use quinn::{Connection, Endpoint, RecvStream, SendStream};
 use super::{count, eventually};
 
 /// One stream, speaking MQTT 5.0.
-struct Stream {
+pub(super) struct Stream {
     send: SendStream,
     receive: RecvStream,
     input: BytesMut,
 }
 
 impl Stream {
-    fn open(connection: &Connection) -> Stream {
+    pub(super) fn open(connection: &Connection) -> Stream {
         let (send, receive) = runtime().block_on(connection.open_bi()).expect("a stream");
         Stream { send, receive, input: BytesMut::new() }
     }
 
-    fn send(&mut self, packet: impl Into<Packet>) {
+    pub(super) fn send(&mut self, packet: impl Into<Packet>) {
         let mut bytes = BytesMut::new();
         packet.into().encode(V5, &mut bytes);
         runtime().block_on(self.send.write_all(&bytes)).expect("it is taken");
     }
 
     /// The next packet; `None` is the end of the stream.
-    fn next(&mut self) -> Option<Packet> {
+    pub(super) fn next(&mut self) -> Option<Packet> {
         loop {
             if let Ok(Some((_, total))) = mqttd::packet::frame(&self.input, u32::MAX) {
                 return Some(Packet::decode(V5, self.input.split_to(total).freeze()).expect("well formed"));
@@ -67,7 +67,7 @@ fn connect(broker: &Broker) -> (Endpoint, Connection) {
 }
 
 /// A connection whose Client is in, with its control stream.
-fn enter(broker: &Broker) -> (Endpoint, Connection, Stream) {
+pub(super) fn enter(broker: &Broker) -> (Endpoint, Connection, Stream) {
     let (endpoint, connection) = connect(broker);
     let mut control = Stream::open(&connection);
     control.send(broker.client(V5).packet());
