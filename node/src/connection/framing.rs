@@ -51,6 +51,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
         Framing { stream, batch: Bytes::new(), partial: BytesMut::new(), packet_bytes_max, counts: Counts::default() }
     }
 
+    /// From now on packets of so many bytes are taken.
+    pub fn take_up_to(&mut self, packet_bytes_max: u32) {
+        self.packet_bytes_max = packet_bytes_max;
+    }
+
     /// The next complete Control Packet among what was read; `topic` is the Topic Name that a PUBLISH most likely has.
     #[inline]
     pub fn packet(&mut self, version: Version, topic: Option<&ByteString>) -> Result<Option<Packet>, DecodeError> {

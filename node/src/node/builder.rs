@@ -117,6 +117,7 @@ impl Builder {
 
     /// For messages with a Response Topic: answers as a worker of `mcp-worker-sdk` would, with the same handlers, so that code can move from one
     /// process to many. `filter` is a Topic Filter; the most specific one answers. Deadlines and limits are those of the section `mcp`.
+    /// A request is in no Store while its handler is at it: when the node dies, nobody tells the requester.
     pub fn on_request(mut self, filter: &str, handler: impl mcp_worker_sdk::Handler) -> Builder {
         if !self.routes.add(filter, handler) {
             self.faults.push(format!("on_request: {filter:?} is no Topic Filter"));
