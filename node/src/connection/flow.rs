@@ -11,7 +11,7 @@ use crate::packet::{QoS, Version};
 use crate::time::Time;
 
 /// The packet type of PUBLISH, as it stands in the first byte.
-const PUBLISH: u8 = 3;
+pub(super) const PUBLISH: u8 = 3;
 
 #[derive(Debug)]
 pub(super) struct Flow {

@@ -42,16 +42,13 @@ use crate::store::StoreError;
 use crate::time::{Span, Time};
 use crate::topic::name::TopicName;
 
-use flow::{Flow, Next};
+use flow::{Flow, Next, PUBLISH};
 use framing::Framing;
 pub use handshake::count_turned;
 use places::Places;
 
 /// Packets handled in one turn, so that a fast publisher leaves room for its own deliveries and for other tasks.
 const TURN_PACKETS_MAX: usize = 2048;
-
-/// The packet type of PUBLISH, as it stands in the first byte.
-const PUBLISH: u8 = 3;
 
 /// Silence after which a Client is no longer busy.
 const REST: Span = Span(10);

@@ -47,9 +47,9 @@ fn the_window_is_never_exceeded_and_opens_with_each_acknowledgement() {
     window(2, false).check(
         "
         ~ 2 a 1@1 2@2 3@1 4@1 5@0
-        < PUBLISH 0 0 a 5
         < PUBLISH 1 1 a 1
         < PUBLISH 2 2 a 2
+        < PUBLISH 0 0 a 5
         > PUBREC 2
         < PUBREL 2
         > PUBCOMP 2
@@ -208,8 +208,8 @@ fn what_has_expired_is_not_sent_and_what_has_not_says_what_is_left() {
     let mut dialogue = window(1, false).check(
         "
         ~ 1 a 1@1 2@1 3@0 expiry=2
-        < PUBLISH 0 0 a 3 expiry=2
         < PUBLISH 1 1 a 1 expiry=2
+        < PUBLISH 0 0 a 3 expiry=2
         ~ 1 a 4@1 expiry=10
         .
         t 2000
@@ -253,8 +253,8 @@ fn the_first_topic_names_get_the_aliases() {
         < PUBLISH 0 0 aaa x alias=1
         < PUBLISH 1 1 bbb y alias=2
         < PUBLISH 0 0 ccc z
-        < PUBLISH 0 0 - y alias=1
-        < PUBLISH 1 2 - x alias=1",
+        < PUBLISH 1 2 - x alias=1
+        < PUBLISH 0 0 - y alias=1",
     );
 }
 
