@@ -7,9 +7,9 @@ use mqttd::config::keys::OverRate;
 use mqttd::config::{ListenUrl, Listener, Scheme};
 use mqttd::hook::client::Transport;
 use mqttd_tests::bridge::runtime;
-use mqttd_tests::way::Way;
 use mqttd_tests::client::Came;
 use mqttd_tests::cluster::until;
+use mqttd_tests::way::Way;
 use mqttd_tests::*;
 
 /// v5 0x9F, v3 0x03 (`max_connections_per_ip`); a place that is left can be taken again, a thousand times over.
