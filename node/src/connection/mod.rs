@@ -42,16 +42,13 @@ use crate::store::StoreError;
 use crate::time::{Span, Time};
 use crate::topic::name::TopicName;
 
-use flow::{Flow, Next, PUBLISH};
+use flow::{Flow, Next};
 use framing::Framing;
 pub use handshake::count_turned;
 use places::Places;
 
 /// Packets handled in one turn, so that a fast publisher leaves room for its own deliveries and for other tasks.
 const TURN_PACKETS_MAX: usize = 2048;
-
-/// Silence after which a Client is no longer busy.
-const REST: Span = Span(10);
 
 /// How long a publisher is held back for a subscriber that does not keep up. Then it reads on: others wait for its messages too.
 const HOLD: Span = Span(50);
@@ -304,13 +301,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         woken |= self.poll_deadline(written.is_pending(), context);
         self.rested = !woken;
         if woken { Poll::Ready(Ok(())) } else { Poll::Pending }
-    }
-
-    /// The runtime runs the task first that it woke last. A Client that publishes after a rest lets those go first that were woken before
-    /// it: one of them may be the subscription that the Client already knows of. A busy one does not: it costs a third of its speed.
-    fn begins_to_publish(&self) -> bool {
-        let publishes = self.framing.first_byte().is_some_and(|byte| byte >> 4 == PUBLISH);
-        publishes && self.broker.clock.now().since(self.session.last_heard()) >= REST
     }
 
     fn is_held(&mut self, context: &mut Context<'_>) -> bool {
