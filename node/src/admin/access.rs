@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
 
 use super::Desk;
+use crate::config::user::Secret;
 use super::door::From;
 use super::reply::Problem;
 
@@ -25,7 +26,8 @@ pub(super) async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
-    match refusal(desk.settings.token.as_deref(), caller, request.headers()) {
+    let token = desk.settings.token.borrow().clone();
+    match refusal(token.as_ref().map(Secret::reveal), caller, request.headers()) {
         None => next.run(request).await,
         Some(problem) => {
             let asks = (problem.status == StatusCode::UNAUTHORIZED).then_some([(header::WWW_AUTHENTICATE, "Bearer")]);

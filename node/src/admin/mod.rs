@@ -20,11 +20,14 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::auth::doors::Doors;
 use crate::broker::Broker;
+use crate::config::user::Secret;
 use crate::time::Time;
 use door::{Door, From};
+pub use probes::{Health, health_of};
 pub use questions::{Kicked, kick};
 use reply::Problem;
 
@@ -34,7 +37,7 @@ pub struct Settings {
     /// The configured name of this node.
     pub node: String,
     /// Whoever shows this one may ask for everything. Without one only programs on this machine may.
-    pub token: Option<String>,
+    pub token: watch::Receiver<Option<Secret>>,
     /// 0: no limit.
     pub connections_max: usize,
     pub limits: Limits,

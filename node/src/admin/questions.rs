@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::MissedTickBehavior;
 
 use super::Desk;
-use super::reply::date;
+use super::reply::{Problem, date};
 use super::trace::Wanted;
 use crate::broker::Broker;
 use crate::broker::presence::Seen;
@@ -20,6 +20,7 @@ use crate::metrics::Metrics;
 use crate::packet::Version;
 use crate::packet::connect::ClientId;
 use crate::store::cluster::NodeId;
+use crate::store::redis::cluster::Cluster;
 use crate::subscription::Subscription;
 
 /// How often a node looks whether it is another member by now.
@@ -165,15 +166,19 @@ impl Desk {
         Said { answers, missing }
     }
 
-    /// Asks the node of this name. `None`: there is none, or it does not answer.
-    pub(super) async fn ask_node(&self, name: &str, question: &Question) -> Option<Value> {
+    /// Asks the node of this name.
+    pub(super) async fn ask_node(&self, name: &str, question: &Question) -> Result<Value, Problem> {
         if name == self.settings.node {
-            return Some(self.answer(question));
+            return Ok(self.answer(question));
         }
-        let cluster = self.broker.store().cluster()?;
-        let node = cluster.live().into_iter().find(|node| name_of(node) == name && node != cluster.node())?;
+        let cluster = self.broker.store().cluster();
+        let is_it = |cluster: &Cluster| cluster.live().into_iter().find(|node| name_of(node) == name && node != cluster.node());
+        let Some((cluster, node)) = cluster.and_then(|cluster| is_it(&cluster).map(|node| (cluster, node))) else {
+            return Err(Problem::not_found(format!("there is no node {name:?}; GET nodes lists them")));
+        };
         let said = cluster.ask(Some(&node), json!(question).to_string().as_bytes()).await;
-        said.answers.first().and_then(|(_, answer)| understood(answer))
+        let said = said.answers.first().and_then(|(_, answer)| understood(answer));
+        said.ok_or_else(|| Problem::unavailable(format!("node {name:?} does not answer")))
     }
 
     pub(super) fn answer(&self, question: &Question) -> Value {
@@ -202,8 +207,11 @@ impl Desk {
                 self.node()
             }
             Question::Drain { off: false } => {
-                let broker = self.broker.clone();
-                tokio::spawn(async move { broker.drain().await });
+                // Begun when it is answered: whoever calls it off next comes after it.
+                if self.broker.begin_drain() {
+                    let broker = self.broker.clone();
+                    tokio::spawn(async move { broker.drain().await });
+                }
                 self.node()
             }
             Question::Trace { id, wanted } => self.noted(id, wanted),
@@ -214,11 +222,13 @@ impl Desk {
         let broker = &self.broker;
         let (metrics, now) = (&broker.metrics, broker.clock.now());
         let (cluster, health) = (broker.store().cluster(), broker.health());
-        let (mut messages, mut bytes, mut slow) = (0, 0, 0);
+        let (mut messages, mut bytes, mut slow, mut subscriptions, mut live) = (0, 0, 0, 0, 0);
         for seen in broker.present() {
             messages += seen.mailbox_messages;
             bytes += seen.mailbox_bytes;
             slow += usize::from(is_slow(&seen));
+            subscriptions += seen.subscriptions;
+            live += if seen.durable { 0 } else { seen.subscriptions };
         }
         let faults: Vec<String> =
             self.checks().iter().filter_map(|check| Some(format!("{}: {}", check.name, check.fault.as_ref()?))).collect();
@@ -229,13 +239,14 @@ impl Desk {
             "ready": faults.is_empty(),
             "errors": faults,
             "version": env!("CARGO_PKG_VERSION"),
-            "store": if broker.store().is_shared() { "redis" } else { "memory" },
+            "store": broker.store().kind(),
             "store_reachable": health.store.is_reachable(),
             "uptime": now.since(self.started).0,
             "started_at": date(self.started),
             "connections": metrics.connections.load(Relaxed),
-            "max_connections": self.settings.connections_max,
-            "subscriptions": broker.subscriptions(),
+            "max_connections": (self.settings.connections_max > 0).then_some(self.settings.connections_max),
+            "subscriptions": subscriptions,
+            "subscriptions_live": live,
             "mailbox_messages": messages,
             "mailbox_bytes": bytes,
             "slow_clients": slow,
@@ -344,17 +355,22 @@ pub(super) fn is_slow(seen: &Seen) -> bool {
     seen.mailbox_messages > 0 && seen.presence.traffic.outgoing_bytes.load(Relaxed) > 0
 }
 
-/// Every counter by its name in the code. For the sums over all nodes.
+/// Every counter by its name in the code; of what takes time how often it was, and how many seconds in all.
 fn counters(metrics: &Metrics) -> Value {
     use crate::metrics::Value as Reading;
-    let number = |reading: &Reading<'_>| match reading {
-        Reading::Counter(count) | Reading::Gauge(count) => json!(count),
-        Reading::Histogram(histogram) => {
-            let seen = histogram.seen();
-            json!({ "count": seen.count, "sum_s": seen.sum_s })
+    let mut counters = serde_json::Map::new();
+    for metric in metrics.all() {
+        let field = metric.field;
+        match metric.value {
+            Reading::Counter(count) | Reading::Gauge(count) => drop(counters.insert(field.to_owned(), count.into())),
+            Reading::Histogram(histogram) => {
+                let seen = histogram.seen();
+                counters.insert(format!("{field}_count"), seen.count.into());
+                counters.insert(format!("{field}_sum"), seen.sum_s.into());
+            }
         }
-    };
-    metrics.all().iter().map(|metric| (metric.field.to_owned(), number(&metric.value))).collect::<serde_json::Map<_, _>>().into()
+    }
+    counters.into()
 }
 
 /// The configured name of an incarnation.

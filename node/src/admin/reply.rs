@@ -37,6 +37,10 @@ impl Problem {
         Problem::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", message)
     }
 
+    pub(super) fn unavailable(message: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", message)
+    }
+
     pub(super) fn not_found(message: impl Into<String>) -> Problem {
         Problem::new(StatusCode::NOT_FOUND, "NOT_FOUND", message)
     }
@@ -45,7 +49,7 @@ impl Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Problem {
         match error {
-            StoreError::Unavailable => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", "the Store does not answer"),
+            StoreError::Unavailable => Problem::unavailable("the Store does not answer"),
             StoreError::Full => Problem::new(StatusCode::INSUFFICIENT_STORAGE, "QUOTA_EXCEEDED", "the Store is full"),
         }
     }

@@ -4,6 +4,7 @@ pub mod addresses;
 mod batch;
 pub mod census;
 pub mod commit;
+mod conduct;
 mod debts;
 pub mod fates;
 pub mod give;
@@ -95,6 +96,7 @@ pub struct Broker {
     pub requests: OnceLock<Arc<dyn Requests>>,
     /// What else is told of messages that are published here, if anybody is; set once, when the node is put together.
     pub outward: OnceLock<Arc<outward::Outward>>,
+    conduct: conduct::Conduct,
     /// Wakes the reaper when something may be due earlier than it thought.
     due: Notify,
     pub life: life::Life,
@@ -161,6 +163,7 @@ impl Broker {
             addresses: Arc::new(addresses::Addresses::new(limits.addresses)),
             requests: OnceLock::new(),
             outward: OnceLock::new(),
+            conduct: conduct::Conduct::default(),
             due: Notify::new(),
             life: life::Life::new(limits.drain),
         }

@@ -71,6 +71,8 @@ pub struct Subscriptions {
 pub struct Seen {
     pub presence: Arc<Presence>,
     pub subscriptions: usize,
+    /// The Session outlives the connection.
+    pub durable: bool,
     pub mailbox_messages: usize,
     pub mailbox_bytes: usize,
 }
@@ -110,7 +112,7 @@ impl Broker {
     }
 
     /// How many subscriptions the Sessions have that this node knows itself. A walk over all of them.
-    pub(super) fn kinds_of_subscriptions(&self) -> Subscriptions {
+    pub fn kinds_of_subscriptions(&self) -> Subscriptions {
         let mut counted = Subscriptions::default();
         for subscriber in self.roster.all().iter().filter(|subscriber| subscriber.place == Place::Here) {
             let Count { ordinary, shared } = self.table.count_of(subscriber);
@@ -135,6 +137,6 @@ impl Broker {
     fn seen(&self, subscriber: &Subscriber) -> Option<Seen> {
         let (presence, mailbox_messages, mailbox_bytes) = subscriber.mailbox.presence()?;
         let count = self.table.count_of(subscriber);
-        Some(Seen { presence, subscriptions: count.ordinary + count.shared, mailbox_messages, mailbox_bytes })
+        Some(Seen { presence, subscriptions: count.ordinary + count.shared, durable: subscriber.is_durable(), mailbox_messages, mailbox_bytes })
     }
 }

@@ -379,6 +379,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Step::Authenticate(auth) => self.re_authenticate(&auth)?,
             }
         }
+        if asks {
+            self.broker.note_block(&self.client, "on_publish or on_subscribe", now);
+        }
         Ok(())
     }
 

@@ -242,6 +242,11 @@ impl Store {
         matches!(self, Store::Redis(_))
     }
 
+    /// `redis` or `memory`.
+    pub fn kind(&self) -> &'static str {
+        if self.is_shared() { "redis" } else { "memory" }
+    }
+
     /// What joins this node with others; a store of one process has none, nor has one that is not joined now.
     pub fn cluster(&self) -> Option<redis::cluster::Cluster> {
         match self {
@@ -302,6 +307,14 @@ impl Store {
         match self {
             Store::Memory(_) => Ok(None),
             Store::Redis(store) => store.now()?.owned_by(client_id, node).await,
+        }
+    }
+
+    /// The node of a cluster that has the connection of this Client, if any has; `None`: there is no such Session.
+    pub async fn owner(&self, client_id: &ClientId) -> Result<Option<Option<cluster::NodeId>>, StoreError> {
+        match self {
+            Store::Memory(_) => Ok(None),
+            Store::Redis(store) => store.now()?.owner(client_id).await,
         }
     }
 

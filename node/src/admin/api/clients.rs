@@ -63,7 +63,7 @@ async fn kick(State(desk): Shared, Named(id): Named<String>) -> Result<StatusCod
         Kicked::Absent => Err(Problem::not_found(format!("no client {id:?} is connected"))),
         Kicked::Unknown(nodes) => {
             let text = format!("it is not connected to any node that answers; these did not: {}", nodes.join(", "));
-            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", text))
+            Err(Problem::unavailable(text))
         }
     }
 }

@@ -251,7 +251,7 @@ mod tests {
         }
     }
 
-    /// A connection counts from its CONNECT on, a moment before it has a Session: no number goes below zero.
+    /// The numbers are not of the same moment: none goes below zero.
     #[test]
     fn nobody_is_counted_twice() {
         let numbers = Numbers { connected: 2, sessions: 1, ..Numbers::default() };

@@ -116,6 +116,16 @@ impl Redis {
         Ok(epoch.map(|epoch| Lease { client_id: client_id.clone(), epoch }))
     }
 
+    /// The node that has the connection of this Client, if any has; `None`: there is no such Session.
+    pub(in crate::store) async fn owner(&self, client_id: &ClientId) -> Result<Option<Option<NodeId>>, StoreError> {
+        let mut fields = redis::cmd("HMGET");
+        fields.arg(self.keys.session(client_id).session()).arg(&["n", "e"]);
+        let mut reply = Reply::new(self.command(fields).await?)?;
+        let (owner, epoch) = (reply.optional_bytes()?, reply.optional_number()?);
+        let owner = owner.as_deref().and_then(|owner| std::str::from_utf8(owner).ok()).filter(|owner| !owner.is_empty());
+        Ok(epoch.map(|_| owner.map(NodeId::new)))
+    }
+
     /// The newest epochs of Sessions; `None`: there is no such Session.
     pub(in crate::store) async fn epochs(&self, clients: &[ClientId]) -> Result<Vec<Option<Epoch>>, StoreError> {
         let ask = |client_id| redis::cmd("HGET").arg(self.keys.session(client_id).session()).arg("e").take();
