@@ -4,6 +4,7 @@
 //! What concerns all nodes is asked of all of them, by way of Redis ([`questions`]): any node answers for the cluster, and says who did not.
 
 mod access;
+mod answers;
 mod api;
 mod door;
 mod events;
@@ -58,6 +59,7 @@ struct Desk {
     auth: Doors,
     settings: Settings,
     started: Time,
+    latest: events::Latest,
 }
 
 type Shared = State<Arc<Desk>>;
@@ -66,7 +68,7 @@ type Shared = State<Arc<Desk>>;
 pub async fn run(listeners: Vec<TcpListener>, auth: Doors, settings: Settings) {
     let broker = auth.broker().clone();
     let started = broker.clock.now();
-    let desk = Arc::new(Desk { broker, auth, settings, started });
+    let desk = Arc::new(Desk { broker, auth, settings, started, latest: events::Latest::default() });
     let mut doors = tokio::task::JoinSet::new();
     for listener in listeners {
         let service = router(desk.clone()).into_make_service_with_connect_info::<From>();

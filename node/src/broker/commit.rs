@@ -226,7 +226,7 @@ impl Broker {
         self.store.retain(run.topic(), kept, now).await
     }
 
-    async fn subscribe(&self, member: &mut Member, requests: Vec<Result<Subscription, Reason>>) -> Result<Outcome, StoreError> {
+    pub(super) async fn subscribe(&self, member: &mut Member, requests: Vec<Result<Subscription, Reason>>) -> Result<Outcome, StoreError> {
         let count = self.table.count_of(&member.subscriber);
         let mut room = self.subscriptions_per_client_max.saturating_sub(count.ordinary + count.shared);
         let (now, mut subscribing) = (self.clock.now(), member.subscribing);

@@ -35,7 +35,7 @@ impl Seldom {
 
 /// When it was last told.
 #[derive(Debug, Default)]
-pub struct Conduct {
+pub(super) struct Conduct {
     failures: Seldom,
     blocks: Seldom,
     payloads: Seldom,

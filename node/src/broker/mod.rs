@@ -15,6 +15,7 @@ pub mod life;
 pub mod mailbox;
 pub mod membership;
 mod once;
+pub mod order;
 mod outbox;
 pub mod outward;
 pub mod presence;

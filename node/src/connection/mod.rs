@@ -230,6 +230,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             end?;
             if std::mem::take(&mut self.reconsider) {
                 Box::pin(self.broker.reconsider_member(&mut self.member)).await?.map_or(Ok(()), Err)?;
+                Box::pin(self.broker.follow_orders(&mut self.member, &mut self.session)).await?;
             }
             if !self.greetings.is_empty() {
                 Box::pin(self.greet(now)).await?;
@@ -477,7 +478,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Once a turn, when what it wrote has left.
     fn count(&mut self) {
         let counts = self.session.take_counts();
-        self.presence.traffic.add(&counts, self.session.outgoing().len());
+        self.presence.traffic.add(&counts, self.session.outgoing().len(), self.session.in_flight());
         self.broker.metrics.add_counts(counts);
         self.framing.count(&self.broker.metrics);
     }

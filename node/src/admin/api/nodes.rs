@@ -23,7 +23,7 @@ pub(super) fn routes() -> Router<Arc<Desk>> {
 }
 
 /// Every node, and those that did not answer as not reachable.
-pub(in crate::admin) async fn all_nodes(desk: &Desk) -> Vec<Value> {
+pub(in crate::admin) async fn all_nodes(desk: &Arc<Desk>) -> Vec<Value> {
     let Said { mut answers, missing } = desk.ask_all(&Question::Node).await;
     answers.extend(missing.iter().map(|node| json!({ "node": node, "node_status": "unreachable", "ready": false })));
     answers.sort_by(|a, b| a["node"].as_str().cmp(&b["node"].as_str()));
@@ -51,7 +51,7 @@ async fn call_off(State(desk): Shared, Named(id): Named<String>) -> Reply {
     ask(&desk, &id, &Question::Drain { off: true }).await
 }
 
-async fn ask(desk: &Desk, id: &str, question: &Question) -> Reply {
+async fn ask(desk: &Arc<Desk>, id: &str, question: &Question) -> Reply {
     // Whoever talks to a node knows it without its name.
     let id = if id == "self" { &desk.settings.node } else { id };
     desk.ask_node(id, question).await.map(Json)
