@@ -180,7 +180,8 @@ impl Node {
     /// What is wrong with which file.
     pub fn check(config: &Config) -> io::Result<()> {
         listeners::check(config)?;
-        (bridge::settings(config)?, settings::requests(config)?);
+        bridge::settings(config)?;
+        settings::requests(config)?;
         Opener::check(config)?;
         if let Some(redis) = settings::redis(config) {
             let address = Address::parse(&redis.url).and_then(|address| address.with(redis.access));

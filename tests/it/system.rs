@@ -60,7 +60,8 @@ fn the_numbers_are_right() {
     for name in ["heap/current", "heap/maximum", "bytes/received", "bytes/sent", "load/connections/1min", "load/publish/received/15min"] {
         let topic = format!("$SYS/broker/{name}");
         watcher.subscribe(&topic, 0);
-        let is_it = |packet: &Packet| matches!(packet, Packet::Publish(publish) if publish.topic == topic && number(&publish.payload) > 0.0);
+        let is_it =
+            |packet: &Packet| matches!(packet, Packet::Publish(publish) if publish.topic == topic && number(&publish.payload) > 0.0);
         watcher.wait_for(&format!("{topic}, above zero"), is_it);
     }
     drop(publisher);

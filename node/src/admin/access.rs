@@ -13,9 +13,9 @@ use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
 
 use super::Desk;
-use crate::config::user::Secret;
 use super::door::From;
 use super::reply::Problem;
+use crate::config::user::Secret;
 
 /// A proxy tells with these that the caller is somebody else.
 const FORWARDED: [HeaderName; 2] = [header::FORWARDED, HeaderName::from_static("x-forwarded-for")];

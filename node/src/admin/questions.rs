@@ -236,7 +236,11 @@ impl Desk {
     /// What concerns everybody is looked up on a thread that may take its time.
     pub(super) async fn answer(self: &Arc<Desk>, question: &Question) -> Value {
         match question {
-            Question::Node | Question::Clients { .. } | Question::Subscriptions { .. } | Question::Requests { .. } | Question::Addresses => {
+            Question::Node
+            | Question::Clients { .. }
+            | Question::Subscriptions { .. }
+            | Question::Requests { .. }
+            | Question::Addresses => {
                 let (desk, question) = (self.clone(), question.clone());
                 aside(move || desk.walk(&question)).await
             }
@@ -246,7 +250,9 @@ impl Desk {
             }
             Question::Mailbox { id, limit } => self.mailbox(&ClientId::new(id), *limit),
             Question::Kick { id } => json!(self.broker.kick_here(&ClientId::new(id))),
-            Question::Subscribe { id, wanted } => self.order(id, Order::Subscribe(wanted.iter().map(NewSubscription::read).collect())).await,
+            Question::Subscribe { id, wanted } => {
+                self.order(id, Order::Subscribe(wanted.iter().map(NewSubscription::read).collect())).await
+            }
             Question::Unsubscribe { id, topics } => {
                 self.order(id, Order::Unsubscribe(topics.iter().filter_map(|topic| Selector::parse(topic)).collect())).await
             }
@@ -290,4 +296,3 @@ pub(super) fn name_of(node: &NodeId) -> &str {
 fn understood(answer: &[u8]) -> Option<Value> {
     serde_json::from_slice(answer).ok().filter(|answer: &Value| !answer.is_null())
 }
-

@@ -253,16 +253,18 @@ impl Mailbox {
         state.deliveries.iter().flat_map(messages).take(limit).collect()
     }
 
-    /// Ends the connection that has the mailbox.
+    /// Ends the connection that has the mailbox. The first reason is the one that it is told.
     pub fn kick(&self, fault: Fault) {
-        self.tell(|state| state.kicked = Some(fault));
+        self.tell(|state| {
+            state.kicked.get_or_insert(fault);
+        });
     }
 
     /// Ends the connection that has the mailbox if its epoch is older than this.
     pub fn kick_before(&self, epoch: Epoch) {
         self.tell(|state| {
             if state.epoch < epoch {
-                state.kicked = Some(TAKEN_OVER);
+                state.kicked.get_or_insert(TAKEN_OVER);
             }
         });
     }
@@ -271,7 +273,7 @@ impl Mailbox {
     pub fn kick_at(&self, epoch: Epoch, fault: Fault) {
         self.tell(|state| {
             if state.epoch == epoch {
-                state.kicked = Some(fault);
+                state.kicked.get_or_insert(fault);
             }
         });
     }

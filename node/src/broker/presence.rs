@@ -148,6 +148,12 @@ impl Broker {
     fn seen(&self, subscriber: &Subscriber) -> Option<Seen> {
         let (presence, mailbox_messages, mailbox_bytes) = subscriber.mailbox.presence()?;
         let count = self.table.count_of(subscriber);
-        Some(Seen { presence, subscriptions: count.ordinary + count.shared, durable: subscriber.is_durable(), mailbox_messages, mailbox_bytes })
+        Some(Seen {
+            presence,
+            subscriptions: count.ordinary + count.shared,
+            durable: subscriber.is_durable(),
+            mailbox_messages,
+            mailbox_bytes,
+        })
     }
 }

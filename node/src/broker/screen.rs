@@ -47,7 +47,9 @@ impl Broker {
                 Poll::Ready(passed) => passed,
                 Poll::Pending => {
                     let answer = std::future::poll_fn(|context| judging.poll(&self.hooks, client, context));
-                    tokio::time::timeout(self.hooks.deadline, self.watched(client, "on_deliver", answer)).await.unwrap_or(Err(Refused::DEADLINE))
+                    tokio::time::timeout(self.hooks.deadline, self.watched(client, "on_deliver", answer))
+                        .await
+                        .unwrap_or(Err(Refused::DEADLINE))
                 }
             };
             take(match passed {

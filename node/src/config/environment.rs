@@ -10,12 +10,8 @@ use super::suggest::{key_like, name_like};
 use super::user::read_secret;
 
 /// Short names for what is set most often.
-pub const SHORT_NAMES: [(&str, &str); 4] = [
-    ("MQTTD_LOG", "log.filter"),
-    ("MQTTD_LOG_FORMAT", "log.format"),
-    ("MQTTD_NODE_ID", "node.id"),
-    ("MQTTD_REDIS_URL", "store.url"),
-];
+pub const SHORT_NAMES: [(&str, &str); 4] =
+    [("MQTTD_LOG", "log.filter"), ("MQTTD_LOG_FORMAT", "log.format"), ("MQTTD_NODE_ID", "node.id"), ("MQTTD_REDIS_URL", "store.url")];
 
 /// Names that other programs have too, with what is added to their values. Ours win over them, and the first of two.
 const COMMON_NAMES: [(&str, &str, &str); 3] = [

@@ -12,9 +12,10 @@ fn a_log_is_one_line_of_json_for_each_event() {
     let mut client = node.client(V5).id("a client").connect();
     client.publish(message("t", "the payload").qos(1));
     client.disconnect();
-    node.client(V5).with(|connect| connect.client_id = "\u{1}".into()).refused(Reason::CLIENT_IDENTIFIER_NOT_VALID);
+    node.client(V3_1_1).id("").with(|connect| connect.clean_start = false).refused(Reason::CLIENT_IDENTIFIER_NOT_VALID);
     until("all of it is logged", || node.has_said("\"disconnected\"") && node.has_said("\"refused\""));
-    let lines: Vec<Value> = node.said().iter().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"))).collect();
+    let lines: Vec<Value> =
+        node.said().iter().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"))).collect();
     for line in &lines {
         assert_eq!(line["node"], "alone", "{line}");
         for field in ["timestamp", "level", "target", "message"] {

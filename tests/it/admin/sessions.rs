@@ -26,7 +26,10 @@ fn sessions_are_listed_shown_and_ended(admin: &Admin, connecting: &dyn Fn(&str) 
     assert_eq!((ids(&all), &all["meta"]["hasnext"]), (vec!["away", "here"], &json!(false)));
     assert_eq!(ids(&admin.get("/api/v1/sessions?state=away").json(200)), ["away"]);
     assert_eq!(ids(&admin.get("/api/v1/sessions?state=connected&like_clientid=er").json(200)), ["here"]);
-    assert_eq!(admin.get("/api/v1/sessions?after=%3A%3A").code, if admin.get("/api/v1/nodes/self").json(200)["store"] == "redis" { 400 } else { 200 });
+    assert_eq!(
+        admin.get("/api/v1/sessions?after=%3A%3A").code,
+        if admin.get("/api/v1/nodes/self").json(200)["store"] == "redis" { 400 } else { 200 }
+    );
     let shown = admin.get("/api/v1/sessions/away").json(200);
     let rows = [
         ("state", json!("away")),
@@ -45,7 +48,10 @@ fn sessions_are_listed_shown_and_ended(admin: &Admin, connecting: &dyn Fn(&str) 
     assert_eq!(admin.get("/api/v1/sessions/here").json(200)["node"], node);
     // The queue, a page at a time, with payloads for who asks for them.
     let page = admin.get("/api/v1/clients/away/mqueue_messages?limit=1&payload=base64").json(200);
-    assert_eq!((&page["data"][0]["topic"], &page["data"][0]["payload"], &page["data"][0]["qos"]), (&json!("t/a"), &json!("MQ=="), &json!(1)));
+    assert_eq!(
+        (&page["data"][0]["topic"], &page["data"][0]["payload"], &page["data"][0]["qos"]),
+        (&json!("t/a"), &json!("MQ=="), &json!(1))
+    );
     assert_eq!((&page["meta"]["hasnext"], &page["memory"]["count"]), (&json!(true), &json!(0)));
     let rest = admin.get(&format!("/api/v1/clients/away/mqueue_messages?after={}", page["meta"]["next"])).json(200);
     assert_eq!((rest["data"].as_array().map(Vec::len), &rest["data"][0]["payload_bytes"]), (Some(1), &json!(2)));

@@ -28,8 +28,7 @@ pub(super) fn routes() -> Router<Arc<Desk>> {
 }
 
 /// What `GET clients` can be narrowed by.
-const NAMES: &[&str] =
-    &["clientid", "like_clientid", "username", "like_username", "ip_address", "proto_ver", "slow", "node"];
+const NAMES: &[&str] = &["clientid", "like_clientid", "username", "like_username", "ip_address", "proto_ver", "slow", "node"];
 
 async fn list(State(desk): Shared, asked: Asked) -> Reply {
     let (filter, page): (Filter, Page) = asked.paged(NAMES)?;
@@ -191,7 +190,8 @@ async fn ordered(desk: &Arc<Desk>, id: &str, question: Question) -> Result<(Valu
             false => Problem::unavailable(format!("no node that answers has client {id:?}; these did not: {}", said.missing.join(", "))),
         });
     };
-    let reasons: Vec<u8> = answer["reasons"].as_array().into_iter().flatten().filter_map(|code| code.as_u64()).map(|code| code as u8).collect();
+    let reasons: Vec<u8> =
+        answer["reasons"].as_array().into_iter().flatten().filter_map(|code| code.as_u64()).map(|code| code as u8).collect();
     match reasons.is_empty() {
         true => Err(Problem::unavailable(format!("the connection of {id:?} ended before it had done it"))),
         false => Ok((answer["node"].clone(), reasons)),

@@ -74,7 +74,8 @@ async fn list(State(desk): Shared, asked: Asked) -> Reply {
 
 fn shown(desk: &Desk, row: &Row) -> Value {
     // An incarnation by the name of its node; a Store of one process names none.
-    let node = row.owner.as_deref().map(|owner| if owner.is_empty() { desk.settings.node.clone() } else { NodeId::new(owner).name().to_owned() });
+    let node =
+        row.owner.as_deref().map(|owner| if owner.is_empty() { desk.settings.node.clone() } else { NodeId::new(owner).name().to_owned() });
     json!({
         "clientid": row.client_id.as_str(),
         "state": if row.owner.is_some() { "connected" } else { "away" },
