@@ -15,10 +15,19 @@ use subtle::ConstantTimeEq;
 use super::Desk;
 use super::door::From;
 use super::reply::Problem;
-use crate::config::user::Secret;
 
 /// A proxy tells with these that the caller is somebody else.
 const FORWARDED: [HeaderName; 2] = [header::FORWARDED, HeaderName::from_static("x-forwarded-for")];
+
+/// What opens the API to other machines. Nothing shows it.
+#[derive(Clone)]
+pub struct Token(pub String);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(not shown)")
+    }
+}
 
 pub(super) async fn guard(
     State(desk): State<Arc<Desk>>,
@@ -27,7 +36,7 @@ pub(super) async fn guard(
     next: Next,
 ) -> Response {
     let token = desk.settings.token.borrow().clone();
-    match refusal(token.as_ref().map(Secret::reveal), caller, request.headers()) {
+    match refusal(token.as_ref().map(|Token(token)| token.as_str()), caller, request.headers()) {
         None => next.run(request).await,
         Some(problem) => {
             let asks = (problem.status == StatusCode::UNAUTHORIZED).then_some([(header::WWW_AUTHENTICATE, "Bearer")]);

@@ -249,7 +249,8 @@ function fill(place, ...children) {
 
 function table(heads, rows, numbers = 2) {
   const kind = (at) => (at >= numbers ? "number" : null);
-  return make("div", { class: "scroll", tabindex: "0" }, make("table", {},
+  const name = heads.join(", "); // for who cannot see the first row
+  return make("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": name }, make("table", { "aria-label": name },
     make("thead", {}, make("tr", {}, ...heads.map((head, at) => make("th", { scope: "col", class: kind(at) }, head)))),
     make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map((cell, at) => make("td", { class: kind(at) }, cell)))))));
 }

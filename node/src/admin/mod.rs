@@ -25,9 +25,9 @@ use tokio::sync::watch;
 
 use crate::auth::doors::Doors;
 use crate::broker::Broker;
-use crate::config::user::Secret;
 use crate::time::Time;
 use door::{Door, From};
+pub use access::Token;
 pub use probes::{Health, health_of};
 pub use questions::{Kicked, kick};
 use reply::Problem;
@@ -38,7 +38,7 @@ pub struct Settings {
     /// The configured name of this node.
     pub node: String,
     /// Whoever shows this one may ask for everything. Without one only programs on this machine may.
-    pub token: watch::Receiver<Option<Secret>>,
+    pub token: watch::Receiver<Option<Token>>,
     /// 0: no limit.
     pub connections_max: usize,
     pub limits: Limits,

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::admin::Token;
 use crate::config::Config;
-use crate::config::user::{Secret, read_secret};
+use crate::config::user::read_secret;
 
 /// Tells the API of a node which token holds.
 #[derive(Clone, Debug)]
-pub struct Opener(Arc<watch::Sender<Option<Secret>>>);
+pub struct Opener(Arc<watch::Sender<Option<Token>>>);
 
 impl Opener {
     /// # Errors
@@ -20,7 +21,7 @@ impl Opener {
         Ok(Opener(Arc::new(watch::Sender::new(token(config)?))))
     }
 
-    pub(super) fn watch(&self) -> watch::Receiver<Option<Secret>> {
+    pub(super) fn watch(&self) -> watch::Receiver<Option<Token>> {
         self.0.subscribe()
     }
 
@@ -40,15 +41,15 @@ impl Opener {
     }
 }
 
-fn token(config: &Config) -> io::Result<Option<Secret>> {
+fn token(config: &Config) -> io::Result<Option<Token>> {
     let token = match (&config.api.token, &config.api.token_file) {
         (Some(_), Some(_)) => return Err(io::Error::other("both api.token and api.token_file are set; keep one")),
-        (Some(token), None) => Some(token.clone()),
-        (None, Some(file)) => Some(Secret::new(&read_secret(Path::new(file)).map_err(io::Error::other)?)),
+        (Some(token), None) => Some(token.reveal().to_owned()),
+        (None, Some(file)) => Some(read_secret(Path::new(file)).map_err(io::Error::other)?),
         (None, None) => None,
     };
     match token {
-        Some(token) if token.reveal().trim().is_empty() => Err(io::Error::other("the token of the API is empty")),
-        token => Ok(token),
+        Some(token) if token.trim().is_empty() => Err(io::Error::other("the token of the API is empty")),
+        token => Ok(token.map(Token)),
     }
 }
