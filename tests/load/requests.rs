@@ -27,12 +27,9 @@ fn main() {
     );
     println!("|---|---|---|---|---|---|---|---|---|");
     let Some(redis) = Redis::start() else { return };
-    let bare = [(Delivery::Stream, bare::stream(&redis)), (Delivery::Channel, bare::channel(&redis))];
-    for (delivery, times) in &bare {
-        println!("| bare Redis: what is in the {delivery:?} lane | {:.0} | {:.0} | 1 | | | | | |", part(times, 0.5), part(times, 0.99));
-    }
+    let bare = [Delivery::Stream, Delivery::Channel].map(|delivery| (delivery, [1, 3].map(|nodes| bare(&redis, delivery, nodes))));
     drop(redis);
-    for (delivery, bare) in &bare {
+    for (delivery, [within, between]) in &bare {
         // The SDK's workers on the channel need nothing of the stream, and the others nothing of the channel; by default both are served.
         for (nodes, lanes) in [(1, "both"), (1, only(*delivery)), (3, "both")] {
             let Some(mut cluster) = Cluster::with(nodes, &[("MQTTD_MCP__DELIVERY", lanes)]) else { return };
@@ -41,6 +38,7 @@ fn main() {
             let (from, to) = (cluster.address(0), cluster.address(nodes - 1));
             let processes: Vec<_> = (0..nodes).map(|node| cluster.node(node).process_id()).collect();
             let measured = measure(&cluster.redis, &processes, from, to, AMOUNT);
+            let bare = if nodes == 1 { within } else { between };
             row(&format!("mqttd, {} {delivery:?}{}", plural(nodes), if lanes == "both" { "" } else { " only" }), &measured, Some(bare));
         }
     }
@@ -51,8 +49,16 @@ fn main() {
         let (_runtime, _worker) = work(&redis, Delivery::Channel);
         let processes: Vec<_> = nodes.iter().map(Seed::process_id).collect();
         let measured = measure(&redis, &processes, nodes[0].address, nodes[nodes.len() - 1].address, OF_THE_SEED);
-        row(&format!("the seed (Python 0.5.3), {} Channel", plural(nodes.len())), &measured, Some(&bare[1].1));
+        row(&format!("the seed (Python 0.5.3), {} Channel", plural(nodes.len())), &measured, None);
     }
+}
+
+/// The Redis round trips of a request whose requester is at the node that took it, or at another one.
+fn bare(redis: &Redis, delivery: Delivery, nodes: usize) -> Vec<f64> {
+    let times = if delivery == Delivery::Stream { bare::stream(redis, nodes > 1) } else { bare::channel(redis, nodes > 1) };
+    let (half, most) = (part(&times, 0.5), part(&times, 0.99));
+    println!("| bare Redis: what is in the {delivery:?} lane of {} | {half:.0} | {most:.0} | 1 | | | | | |", plural(nodes));
+    times
 }
 
 fn only(delivery: Delivery) -> &'static str {

@@ -2,26 +2,30 @@
 //!
 //! What is received with nothing pending is written after the messages of its batch; what is pending comes in a batch before them.
 
+mod group;
+mod replies;
+mod wave;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::BytesMut;
 use futures_util::future::join_all;
-use redis::{Cmd, RedisError, Value, cmd};
+use redis::{Cmd, cmd};
 
+use self::group::{Group, group};
+use self::replies::Reading;
+use self::wave::{Meaning, Wave, add_acknowledgements, add_received};
 use super::functions::{self, Function};
 use super::keys::SessionKeys;
-use super::library;
 use super::link::error::LinkError;
-use super::reply::{Reply, number};
 use super::sequences::Generation;
-use super::{Redis, encoding, failed};
-use crate::message::{Message, Number, Run};
+use super::{Redis, encoding, failed, library};
+use crate::message::{Message, Run};
+use crate::packet::QoS;
 use crate::packet::connect::ClientId;
-use crate::packet::{PacketId, QoS};
-use crate::session::state::Sequence;
-use crate::store::{Lease, Pending, StoreError, Write, Written};
+use crate::store::{StoreError, Write, Written};
 use crate::subscription::Grant;
 use crate::time::Time;
 
@@ -34,24 +38,6 @@ const RENEWALS_MAX: usize = 3;
 /// Sessions of whose queues it is known how much room there is. More are forgotten all at once, and looked at again by their next write.
 const ROOMS_MAX: usize = 100_000;
 
-/// All writes of a turn to one Session; a place is that of the write in the turn.
-struct Group<'a> {
-    client_id: &'a ClientId,
-    appends: Vec<(usize, &'a Arc<Run>, &'a Grant)>,
-    acknowledged: Vec<Sequence>,
-    released: Vec<Sequence>,
-    completed: Vec<Sequence>,
-    received: Vec<(usize, &'a Lease, PacketId, Mark<'a>)>,
-    settled: Vec<(PacketId, Number)>,
-}
-
-/// What is said of a Packet Identifier.
-#[derive(Clone, Copy)]
-enum Mark<'a> {
-    Received(Option<&'a Pending>),
-    Forgotten,
-}
-
 /// How messages are added to a queue.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
@@ -61,44 +47,6 @@ enum Way {
     Look,
     /// As many as fit.
     Function,
-}
-
-/// What a reply means.
-enum Meaning {
-    /// Nothing but that it was done.
-    Done,
-    /// The sequence of a message of the write at `place`.
-    Added { place: usize },
-    /// The sequences of a queue are where they should be.
-    Moved { group: usize },
-    /// How long a queue is.
-    Length { group: usize },
-    /// How many messages of the write at `place` were not there yet, and how many of them fitted in.
-    Once { place: usize },
-    /// How many messages of the write at `place` fitted in.
-    Fitted { place: usize, wanted: u64 },
-    /// Whether the Session took the Packet Identifiers of the writes at these places.
-    Received { places: Vec<usize> },
-}
-
-/// Commands on their way, by their shards.
-#[derive(Default)]
-struct Wave {
-    shards: HashMap<u16, (Vec<Cmd>, Vec<Meaning>)>,
-    bytes: usize,
-    /// Something is added to queues: what is done depends on which Redis does it.
-    has_appends: bool,
-}
-
-/// The messages of a run that can be in a queue: the field that says when they expire, and the message.
-type Encoded = Vec<(String, BytesMut)>;
-
-impl Wave {
-    fn add(&mut self, keys: &SessionKeys, command: Cmd, meaning: Meaning) {
-        let (commands, meanings) = self.shards.entry(keys.write_shard()).or_default();
-        commands.push(command);
-        meanings.push(meaning);
-    }
 }
 
 impl Redis {
@@ -310,178 +258,8 @@ impl From<StoreError> for NotWritten {
     }
 }
 
-/// The replies of one shard as they are read.
-struct Reading<'a, 'b> {
-    store: &'a Redis,
-    groups: &'a [Group<'b>],
-    generation: Generation,
-    written: &'a mut [Written],
-}
-
-impl Reading<'_, '_> {
-    fn note(&mut self, reply: Result<Value, RedisError>, meaning: Meaning) -> Result<(), StoreError> {
-        let reply = match reply.map_err(LinkError::from) {
-            Ok(reply) => reply,
-            Err(LinkError::Full) => return self.note_full(meaning),
-            Err(error) => return Err(failed(error)),
-        };
-        match meaning {
-            Meaning::Done => {}
-            Meaning::Added { place } if reply == Value::Nil => self.written[place] = Written::NoSession,
-            Meaning::Added { .. } => {}
-            Meaning::Moved { group } => self.store.sequences.note_moved(self.groups[group].client_id, self.generation),
-            Meaning::Length { group } => self.store.note_length(self.groups[group].client_id, number(&reply)?),
-            Meaning::Fitted { place, wanted } => match Reply::optional(reply)? {
-                None => self.written[place] = Written::NoSession,
-                Some(mut reply) => self.note_fitted(place, wanted, &mut reply)?,
-            },
-            Meaning::Once { place } => match Reply::optional(reply)? {
-                None => self.written[place] = Written::NoSession,
-                Some(mut reply) => {
-                    let wanted = reply.number()?;
-                    self.note_fitted(place, wanted, &mut reply)?;
-                }
-            },
-            Meaning::Received { places } if number(&reply)? == 0 => self.say(&places, Written::NoSession),
-            Meaning::Received { .. } => {}
-        }
-        Ok(())
-    }
-
-    /// How many fitted, and how many expired ones made room.
-    fn note_fitted(&mut self, place: usize, wanted: u64, reply: &mut Reply) -> Result<(), StoreError> {
-        let fitted = reply.number()?;
-        self.store.expired.fetch_add(reply.number()?, Relaxed);
-        if fitted < wanted {
-            self.written[place] = Written::QueueFull;
-            self.store.dropped_full.fetch_add(wanted - fitted, Relaxed);
-        }
-        Ok(())
-    }
-
-    /// Redis had no memory for it. What frees memory is never refused for that.
-    fn note_full(&mut self, meaning: Meaning) -> Result<(), StoreError> {
-        match meaning {
-            Meaning::Added { place } | Meaning::Once { place } => self.drop_messages(place, 1),
-            Meaning::Fitted { place, wanted } => self.drop_messages(place, wanted),
-            Meaning::Received { places } => self.say(&places, Written::StoreFull),
-            Meaning::Done | Meaning::Moved { .. } | Meaning::Length { .. } => return Err(StoreError::Full),
-        }
-        Ok(())
-    }
-
-    fn drop_messages(&mut self, place: usize, count: u64) {
-        self.written[place] = Written::StoreFull;
-        self.store.dropped_full.fetch_add(count, Relaxed);
-    }
-
-    fn say(&mut self, places: &[usize], answer: Written) {
-        places.iter().for_each(|place| self.written[*place] = answer);
-    }
-}
-
-/// The writes by the Sessions that they are for, in the order of their first.
-fn group(writes: &[Write]) -> Vec<Group<'_>> {
-    let mut groups: Vec<Group<'_>> = Vec::new();
-    let mut places: HashMap<&str, usize> = HashMap::new();
-    for (place, write) in writes.iter().enumerate() {
-        let client_id = write.client_id();
-        let at = *places.entry(client_id.as_str()).or_insert_with(|| {
-            groups.push(Group::new(client_id));
-            groups.len() - 1
-        });
-        groups[at].add(place, write);
-    }
-    groups
-}
-
-impl<'a> Mark<'a> {
-    fn is_received(self) -> bool {
-        matches!(self, Mark::Received(_))
-    }
-
-    fn pending(self) -> Option<&'a Pending> {
-        if let Mark::Received(pending) = self { pending } else { None }
-    }
-}
-
-impl<'a> Group<'a> {
-    fn new(client_id: &'a ClientId) -> Group<'a> {
-        Group {
-            client_id,
-            appends: Vec::new(),
-            acknowledged: Vec::new(),
-            released: Vec::new(),
-            completed: Vec::new(),
-            received: Vec::new(),
-            settled: Vec::new(),
-        }
-    }
-
-    fn add(&mut self, place: usize, write: &'a Write) {
-        match write {
-            Write::Append { grant, .. } if grant.qos == QoS::AtMostOnce => {}
-            Write::Append { run, grant, .. } => self.appends.push((place, run, grant)),
-            Write::Acknowledge { sequence, .. } => self.acknowledged.push(*sequence),
-            Write::Release { sequence, .. } => self.released.push(*sequence),
-            Write::Complete { sequence, .. } => self.completed.push(*sequence),
-            Write::Receive { of, packet_id, pending } => self.received.push((place, of, *packet_id, Mark::Received(pending.as_deref()))),
-            Write::Forget { of, packet_id } => self.received.push((place, of, *packet_id, Mark::Forgotten)),
-            Write::Settle { packet_id, number, .. } => self.settled.push((*packet_id, *number)),
-        }
-    }
-}
-
-/// What leaves the queue: it also makes room for what is added after it.
-fn add_acknowledgements(wave: &mut Wave, keys: &SessionKeys, group: &Group<'_>) {
-    if !group.acknowledged.is_empty() {
-        let mut delete = cmd("XDEL");
-        delete.arg(keys.queue());
-        for sequence in &group.acknowledged {
-            delete.arg(format!("0-{sequence}"));
-        }
-        wave.add(keys, delete, Meaning::Done);
-    }
-    if !group.released.is_empty() {
-        let mut release = Function::Release.on(&[keys.queue(), keys.released()]);
-        release.arg(&group.released);
-        wave.add(keys, release, Meaning::Done);
-    }
-    if !group.completed.is_empty() {
-        let mut complete = cmd("ZREM");
-        complete.arg(keys.released()).arg(&group.completed);
-        wave.add(keys, complete, Meaning::Done);
-    }
-}
-
-/// Packet Identifiers in their order: one may be forgotten and received again in one turn.
-fn add_received(wave: &mut Wave, keys: &SessionKeys, group: &Group<'_>) {
-    if !group.settled.is_empty() {
-        let mut settle = Function::Settle.on(&[keys.received()]);
-        for (packet_id, number) in &group.settled {
-            settle.arg(packet_id.get()).arg(&number.to_be_bytes()[..]);
-        }
-        wave.add(keys, settle, Meaning::Done);
-    }
-    for part in group.received.chunk_by(|one, next| one.1.epoch == next.1.epoch && one.3.is_received() == next.3.is_received()) {
-        let (_, lease, _, mark) = part[0];
-        let is_received = mark.is_received();
-        let function = if is_received { Function::Receive } else { Function::Forget };
-        let mut call = function.on(&[keys.session(), keys.received()]);
-        call.arg(lease.epoch);
-        if is_received {
-            call.arg(part.iter().filter_map(|(_, _, _, mark)| mark.pending()).map(Pending::number).max().unwrap_or(0));
-        }
-        for (_, _, packet_id, mark) in part {
-            call.arg(packet_id.get());
-            if is_received {
-                call.arg(mark.pending().map(encoding::pending).as_deref().unwrap_or_default());
-            }
-        }
-        let meaning = if is_received { Meaning::Received { places: part.iter().map(|one| one.0).collect() } } else { Meaning::Done };
-        wave.add(keys, call, meaning);
-    }
-}
+/// The messages of a run that can be in a queue: the field that says when they expire, and the message.
+type Encoded = Vec<(String, BytesMut)>;
 
 /// What an entry of a queue holds.
 fn entry(head: &[u8], message: &[u8]) -> Vec<u8> {
