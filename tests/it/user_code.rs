@@ -153,7 +153,7 @@ fn a_flood_from_a_handler_is_bounded() {
         let dropped = handle.metrics().messages_dropped_slow.load(Relaxed);
         let waits = broker.admin().get("/api/v1/clients/slow").json(200)["mailbox_messages"].as_u64().unwrap_or_default() as usize;
         assert!(waits <= MESSAGES_MAX, "{waits} wait");
-        dropped > 500 && waits > 0
+        dropped > 500
     });
     publisher.expect_ack(Kind::Puback, 1, Reason::NO_MATCHING_SUBSCRIBERS);
 }
