@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     Timeout,
     NoPrimary,
     Io(std::io::Error),
+    /// The task of a worker, with what was said of it.
+    Ended(String),
 }
 
 impl Error {
@@ -78,6 +80,7 @@ impl fmt::Display for Error {
             Kind::Timeout => f.write_str("Redis does not answer in time: is it there, and is nothing between that swallows packets?"),
             Kind::NoPrimary => f.write_str("no Sentinel that answers knows the primary: are its name and their addresses right?"),
             Kind::Io(error) => error.fmt(f),
+            Kind::Ended(how) => write!(f, "the worker has ended in the middle of its work: {how}"),
         }
     }
 }

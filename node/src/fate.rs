@@ -45,9 +45,7 @@ pub struct Subject {
 impl Subject {
     pub fn new(topic: &TopicName, qos: QoS, payload: &[u8], expires_at: Option<Time>) -> Subject {
         let print = FixedState::with_seed(0).hash_one((topic.as_str(), payload));
-        // A copy of its own: a note outlives the read that the Topic Name is a slice of.
-        let topic = TopicName::new(topic.as_str().to_owned().into()).unwrap_or_else(|| topic.clone());
-        Subject { topic, qos, payload_bytes: payload.len(), expires_at, print }
+        Subject { topic: topic.compact(), qos, payload_bytes: payload.len(), expires_at, print }
     }
 
     /// Tells a message from another within one trace. Who does not know the seed learns nothing of the payload from it.

@@ -92,9 +92,12 @@ impl Run {
     /// `messages` must not be empty, and all must have the Topic Name of the first.
     pub fn new(messages: Vec<Message>) -> Run {
         debug_assert!(messages.windows(2).all(|pair| pair[0].topic == pair[1].topic) && !messages.is_empty());
-        let highest_qos = messages.iter().map(|message| message.qos).max().unwrap_or_default();
-        let any_retain = messages.iter().any(|message| message.retain);
-        let bytes = messages.iter().map(|message| message.topic.as_str().len() + message.payload.len()).sum();
+        let (mut highest_qos, mut any_retain, mut bytes) = (QoS::AtMostOnce, false, 0);
+        for message in &messages {
+            highest_qos = highest_qos.max(message.qos);
+            any_retain |= message.retain;
+            bytes += message.topic.as_str().len() + message.payload.len();
+        }
         Run { messages, highest_qos, any_retain, bytes, numbers: None, frames: Default::default() }
     }
 
@@ -162,21 +165,27 @@ impl Run {
         if self.messages.iter().any(|message| message.expires_at.is_some()) {
             return None;
         }
-        let size = self.messages.iter().map(|m| m.topic.as_str().len() + m.payload.len() + 16).sum();
-        let mut bytes = bytes::BytesMut::with_capacity(size);
+        let head = publish::Head { version, qos: QoS::AtMostOnce, packet_id: None, dup: false, retain: false };
+        let mut bytes = bytes::BytesMut::with_capacity(self.bytes + 16 * self.messages.len());
         let mut largest = 0;
+        // What stands before the payload of the last message, and the size of that payload.
+        let mut last: Option<(std::ops::Range<usize>, usize)> = None;
         for message in &self.messages {
-            let before = bytes.len();
-            let head = publish::Head { version, qos: QoS::AtMostOnce, packet_id: None, dup: false, retain: false };
-            publish::encode_parts(
-                &mut bytes,
-                head,
-                message.topic.as_str(),
-                message.properties.as_deref(),
-                &publish::OwnProperties::default(),
-                &message.payload,
-            );
-            largest = largest.max(bytes.len() - before);
+            let (topic, properties) = (message.topic.as_str(), message.properties.as_deref());
+            match &last {
+                // Messages of one size in a row differ in their payloads alone.
+                Some((front, size)) if *size == message.payload.len() && properties.is_none() => {
+                    bytes.extend_from_within(front.clone());
+                    bytes.extend_from_slice(&message.payload);
+                }
+                _ => {
+                    let begin = bytes.len();
+                    publish::encode_parts(&mut bytes, head, topic, properties, &publish::OwnProperties::default(), &message.payload);
+                    largest = largest.max(bytes.len() - begin);
+                    let is_alike = properties.is_none() && bytes.len() > begin;
+                    last = is_alike.then(|| (begin..bytes.len() - message.payload.len(), message.payload.len()));
+                }
+            }
         }
         Some(Frames { bytes: bytes.freeze(), largest })
     }

@@ -81,9 +81,9 @@ pub struct Metrics {
     pub connections_total: AtomicU64,
     /// CONNECTs that were refused.
     pub connections_refused: AtomicU64,
-    /// CONNECTs that were refused because as many come from that address as may.
+    /// Connections that were refused because as many come from that address as may.
     pub connections_refused_address: AtomicU64,
-    /// CONNECTs that were refused because they come too fast, from that address or to that listener.
+    /// Connections that were refused because they come too fast, from that address or to that listener.
     pub connections_refused_rate: AtomicU64,
     /// How often a Client was read no further for a while, because it sent too fast.
     pub rate_delays: AtomicU64,
@@ -93,7 +93,7 @@ pub struct Metrics {
     pub subscriptions_over_rate: AtomicU64,
     /// Connections that ended because what the Client may do has changed.
     pub connections_revoked: AtomicU64,
-    /// Connections that ended because what the Client came in by, a token, has expired.
+    /// Connections that ended because what the Client came in by, a token or a certificate, has expired.
     pub connections_expired: AtomicU64,
     /// Wrong passwords, tokens and proofs.
     pub auth_failed: Arc<AtomicU64>,
@@ -113,7 +113,7 @@ pub struct Metrics {
     pub sockets_total: AtomicU64,
     /// Sockets on which no CONNECT has been accepted yet.
     pub sockets_connecting: AtomicUsize,
-    /// Closed at once, because too many were connecting.
+    /// Closed at once, because too many were connecting, of all or from their address.
     pub sockets_refused: AtomicU64,
     /// Sockets that had not said CONNECT in time.
     pub connects_late: AtomicU64,
@@ -121,10 +121,12 @@ pub struct Metrics {
     pub tls_failed: AtomicU64,
     /// WebSocket handshakes that were refused, and WebSockets that broke the rules.
     pub websockets_failed: AtomicU64,
-    /// Headers of the PROXY protocol that were wrong or missing.
+    /// Headers of the PROXY protocol that were wrong, missing, or from an address that may send none.
     pub proxy_headers_failed: AtomicU64,
     /// QUIC connections that came to nothing.
     pub quic_failed: AtomicU64,
+    /// QUIC connections that had to show first that their address is theirs (Retry).
+    pub quic_retries: AtomicU64,
     /// Bytes that came from Clients.
     pub bytes_received: AtomicU64,
     /// Bytes that went to Clients.
@@ -173,9 +175,9 @@ pub struct Metrics {
     pub clients_sent_away: AtomicU64,
     /// Clients that were disconnected by the administration.
     pub clients_kicked: AtomicU64,
-    /// From the last packet of a turn to the moment at which its acknowledgements may leave.
+    /// How long a turn waits until its acknowledgements may leave; 0 where it does not wait.
     pub commit_seconds: Histogram,
-    /// One write to the Store, of all that a turn has for it.
+    /// How long one write to the Store is waited for, of all that a turn has for it; 0 where it is not.
     pub store_write_seconds: Histogram,
     /// Requests for workers, those that are refused included.
     pub mcp_requests: AtomicU64,
@@ -193,8 +195,12 @@ pub struct Metrics {
     pub mcp_responses_unknown: AtomicU64,
     /// Answers that were not readable.
     pub mcp_responses_malformed: AtomicU64,
-    /// Answers that a node had begun to forward when it died: the requester may have them twice.
+    /// Answers, parts and error replies that the requester may have twice: a node had begun to forward them, and did not say that it ended.
     pub mcp_responses_repeated: AtomicU64,
+    /// Parts of answers that were not forwarded: the Store did not take them in time, or those behind them could not wait any longer.
+    pub mcp_parts_lost: AtomicU64,
+    /// Messages of workers and other nodes for which this node had no place: it was too slow.
+    pub mcp_messages_dropped: AtomicU64,
     /// Requests that were taken back.
     pub mcp_cancelled: AtomicU64,
     /// Error replies: no answer in time.

@@ -153,6 +153,11 @@ impl Node {
         &self.addresses
     }
 
+    /// Its listeners, in the same order.
+    pub fn listeners(&self) -> impl Iterator<Item = &listener::Settings> {
+        self.listeners.iter().map(Bound::settings)
+    }
+
     /// Who may come in, and what they may do, while it runs.
     pub fn auth(&self) -> &Doors {
         &self.auth

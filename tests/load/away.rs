@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::crew::Crew;
 use crate::gate::Gate;
-use crate::publisher::{Published, Publisher};
+use crate::publisher::Published;
 use crate::scenario::Traffic;
 use crate::site::Site;
 use crate::subscriber::{Received, Subscriber};
-use crate::traffic::{self, Moment, Outcome, together};
+use crate::traffic::{self, Moment, Outcome};
 use crate::wire;
 
 /// After this a broker has done what it does for clients that leave.
@@ -36,11 +37,11 @@ pub(crate) fn measure(traffic: &Traffic, site: Site, measured: Duration) -> Resu
 
 /// Sessions that last, with nobody there.
 fn leave_sessions(traffic: &Traffic, site: &Site) -> io::Result<()> {
-    for index in 0..traffic.subscribers {
-        let mut stream = wire::connect(site.subscribe_at(), &name(index), true)?;
-        wire::subscribe(&mut stream, &traffic.topic(index), traffic.qos)?;
-        wire::disconnect(stream)?;
-    }
+    Crew::gather(traffic.subscribers, async |index| {
+        let mut stream = wire::connect(site.subscribe_at(), &name(index), true).await?;
+        wire::subscribe(&mut stream, &traffic.topic(index), traffic.qos).await?;
+        wire::disconnect(stream).await
+    })?;
     thread::sleep(SETTLE);
     Ok(())
 }
@@ -49,7 +50,7 @@ fn store(traffic: &Traffic, site: &Site, measured: Duration) -> io::Result<Vec<P
     let gate = Arc::new(Gate::default());
     let publishers = traffic::publishers(traffic, site, &gate, Instant::now())?;
     gate.raise(u64::MAX, 1);
-    let running = thread::spawn(|| together(publishers.into_iter().map(Publisher::run)));
+    let running = publishers.run(|(publisher, stream)| publisher.run(stream));
     thread::sleep(measured);
     gate.stop();
     Ok(running.join().expect("no publisher panics"))
@@ -58,19 +59,20 @@ fn store(traffic: &Traffic, site: &Site, measured: Duration) -> io::Result<Vec<P
 fn drain(traffic: &Traffic, site: Site, sent: u64) -> io::Result<(Outcome, Vec<Received>)> {
     let (gate, delivered, clock) = (Arc::new(Gate::default()), Arc::new(AtomicU64::new(0)), Instant::now());
     let begin = Moment::now(&site, 0);
-    let subscribers = (0..traffic.subscribers).map(|index| {
-        let stream = Some(wire::connect(site.subscribe_at(), &name(index), true)?);
+    let subscribers = Crew::gather(traffic.subscribers, async |index| {
+        let stream = wire::connect(site.subscribe_at(), &name(index), true).await?;
         let (delivered, gate) = (delivered.clone(), gate.clone());
-        Ok(Subscriber { stream, traffic: *traffic, delivered, gate, clock, received: Received::default() })
-    });
-    let subscribers = subscribers.collect::<io::Result<Vec<_>>>()?;
-    let running = thread::spawn(|| together(subscribers.into_iter().map(Subscriber::run)));
+        Ok((Subscriber { traffic: *traffic, delivered, gate, clock, received: Received::default() }, stream))
+    })?;
+    let running = subscribers.run(|(subscriber, stream)| subscriber.run(stream));
     while delivered.load(Ordering::Relaxed) < sent && clock.elapsed() < DRAIN {
         thread::sleep(Duration::from_millis(1));
     }
     let drained = Moment::now(&site, delivered.load(Ordering::Relaxed)).since(&begin);
     thread::sleep(LINGER);
+    gate.stop();
     drop(site);
+    gate.end();
     Ok((drained, running.join().expect("no subscriber panics")))
 }
 

@@ -8,8 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mqttd::hook::client::Transport;
-use mqttd_tests::bridge::{self, Way};
 use mqttd_tests::certificates;
+use mqttd_tests::way::{Duplex, Way};
 
 const START: Duration = Duration::from_secs(10);
 
@@ -59,6 +59,7 @@ impl fmt::Display for Kind {
 /// A broker that runs; it ends with this value.
 pub(crate) struct Broker {
     address: SocketAddr,
+    way: Way,
     process: Child,
     folder: PathBuf,
 }
@@ -79,10 +80,9 @@ impl Broker {
         let address = listener.local_addr().map_err(|error| error.to_string())?;
         drop(listener);
         let folder = std::env::temp_dir().join(format!("mqttd-load-{}-{}", std::process::id(), address.port()));
-        bridge::lead(address, Way::new(transport));
         let process = spawn(kind, transport, address.port(), &folder, arguments);
         let process = process.map_err(|error| format!("{kind} does not start: {error}"))?;
-        let mut broker = Broker { address, process, folder };
+        let mut broker = Broker { address, way: Way::new(transport), process, folder };
         broker.wait_until_it_listens()?;
         Ok(broker)
     }
@@ -100,8 +100,9 @@ impl Broker {
         Ok(())
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+    /// A byte stream to it, ready for CONNECT.
+    pub(crate) async fn open(&self) -> std::io::Result<Box<dyn Duplex>> {
+        self.way.open(self.address).await
     }
 
     pub(crate) fn cpu_s(&self) -> f64 {
@@ -146,7 +147,7 @@ fn spawn(kind: Kind, transport: Transport, port: u16, folder: &PathBuf, argument
             }
             let (certificate, key) = certificates::localhost(folder);
             command.args(["--tls-certificate", &certificate, "--tls-key", &key]).env_remove("MQTTD_TEST_TRANSPORT").env_remove("MQTTD");
-            // For node/examples/noop.rs, which has no command line.
+            // For `hooked`, which has no command line.
             command.env("MQTTD_LISTEN", format!("tcp://127.0.0.1:{port}")).env("MQTTD_ADMIN", "off");
             command
         }

@@ -1,11 +1,10 @@
 //! What it costs to come in: connects, with all that the transport asks for before CONNECT, for each CPU second of the broker.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::broker::Broker;
+use crate::crew;
 use crate::wire;
 
 /// Clients that come one after the other, side by side.
@@ -13,19 +12,17 @@ const AT_ONCE: usize = 8;
 
 /// Whole handshakes, for nobody has been here before: connects for each CPU second.
 pub(crate) fn measure(broker: &Broker, measured: Duration) -> Result<f64, String> {
-    let (connects, clock, before) = (AtomicU64::new(0), Instant::now(), broker.cpu_s());
-    let come_and_go = &|client: usize| {
+    let (clock, before) = (Instant::now(), broker.cpu_s());
+    let come_and_go = async |client: usize| {
+        let mut connects = 0;
         while clock.elapsed() < measured {
-            drop(wire::connect(broker.address(), &format!("connect{client}"), false)?);
-            connects.fetch_add(1, Ordering::Relaxed);
+            drop(wire::connect(broker, &format!("connect{client}"), false).await?);
+            connects += 1;
         }
-        Ok(())
+        io::Result::Ok(connects)
     };
-    let ended = thread::scope(|scope| {
-        let clients: Vec<_> = (0..AT_ONCE).map(|client| scope.spawn(move || come_and_go(client))).collect();
-        clients.into_iter().try_for_each(|client| client.join().expect("no client panics"))
-    });
-    ended.map_err(|error: io::Error| format!("a client cannot connect: {error}"))?;
+    let ended = crew::runtime().block_on(futures_util::future::try_join_all((0..AT_ONCE).map(come_and_go)));
+    let connects: u64 = ended.map_err(|error| format!("a client cannot connect: {error}"))?.into_iter().sum();
     let spent = broker.cpu_s() - before;
-    if spent > 0.0 { Ok(connects.load(Ordering::Relaxed) as f64 / spent) } else { Err("too short to measure".to_owned()) }
+    if spent > 0.0 { Ok(connects as f64 / spent) } else { Err("too short to measure".to_owned()) }
 }

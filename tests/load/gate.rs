@@ -11,6 +11,8 @@ pub(crate) struct Gate {
     limit: AtomicU64,
     stopped: AtomicBool,
     changed: Notify,
+    over: AtomicBool,
+    ended: Notify,
 }
 
 impl Gate {
@@ -35,6 +37,20 @@ impl Gate {
 
     pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::SeqCst)
+    }
+
+    /// Whoever still waits for a broker waits no longer: not every transport tells that the broker is gone.
+    pub(crate) fn end(&self) {
+        self.over.store(true, Ordering::SeqCst);
+        self.ended.notify_waiters();
+    }
+
+    /// Waits for [`Gate::end`].
+    pub(crate) async fn over(&self) {
+        let ended = self.ended.notified();
+        if !self.over.load(Ordering::SeqCst) {
+            ended.await;
+        }
     }
 
     /// Ends at the next change after this call. To be called before the gate is looked at.

@@ -1,49 +1,62 @@
 //! What a connection costs that does nothing: memory of the broker's process.
 
 use std::fs;
-use std::io::{self, Read};
-use std::thread;
-use std::time::Duration;
+use std::io;
+use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use mqttd::hook::client::Transport;
+use tokio::io::AsyncReadExt;
 
 use crate::broker::Broker;
+use crate::crew;
 use crate::wire;
 
 /// Descriptors that a broker has open besides its connections, and some more.
 const SPARE: usize = 200;
 
+/// So long they have to come in: mosquitto takes a fifth of a second for each that comes over WebSocket. The memory is shared among those that came.
+const COMING: Duration = Duration::from_secs(40);
+
 /// After this a broker has done what it does for new connections.
 const SETTLE: Duration = Duration::from_millis(300);
 
-/// Connections, of which one over TCP is one descriptor here, and any other is three.
 fn connections(transport: Transport) -> usize {
     if transport == Transport::Tcp { 10_000 } else { 2000 }
 }
 
 /// Bytes for each connection.
-pub(crate) fn measure(broker: Broker, transport: Transport) -> Result<f64, String> {
+pub(crate) fn measure(broker: &Broker, transport: Transport) -> Result<f64, String> {
     let connections = connections(transport);
     let before = broker.resident_bytes()?;
-    let connect = |index| wire::connect(broker.address(), &format!("idle{index}"), false);
-    let clients: io::Result<Vec<_>> = (0..connections).map(connect).collect();
+    let runtime = crew::runtime();
+    let clients = runtime.block_on(async {
+        let mut clients = Vec::with_capacity(connections);
+        let begun = Instant::now();
+        while clients.len() < connections && begun.elapsed() < COMING {
+            clients.push(wire::connect(broker, &format!("idle{}", clients.len()), false).await?);
+        }
+        io::Result::Ok(clients)
+    });
     let clients = clients.map_err(|error| format!("not all of {connections} clients connect: {error}"))?;
-    thread::sleep(SETTLE);
+    if clients.len() < connections {
+        eprintln!("only {} of {connections} came within {COMING:?}", clients.len());
+    }
+    runtime.block_on(async { tokio::time::sleep(SETTLE).await });
     let after = broker.resident_bytes()?;
+    let came = clients.len();
     for mut client in clients {
-        client.set_nonblocking().map_err(|error| error.to_string())?;
-        match client.read(&mut [0]) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            other => return Err(format!("an idle connection did not stay: {other:?}")),
+        if let Some(came) = runtime.block_on(async { client.read(&mut [0]).now_or_never() }) {
+            return Err(format!("an idle connection did not stay: {came:?}"));
         }
     }
-    Ok((after - before) / connections as f64)
+    Ok((after - before) / came as f64)
 }
 
 /// Why so many connections cannot be had here.
 pub(crate) fn lacking_descriptors(transport: Transport) -> Option<String> {
     let connections = connections(transport);
-    let needed = SPARE + if transport == Transport::Tcp { connections } else { 3 * connections };
+    let needed = SPARE + connections;
     let limits = fs::read_to_string("/proc/self/limits").ok()?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     let soft: usize = line.split_whitespace().next()?.parse().ok()?;

@@ -13,6 +13,7 @@
 mod away;
 mod broker;
 mod connects;
+mod crew;
 mod gate;
 mod idle;
 mod options;
@@ -103,7 +104,7 @@ fn measure(scenario: &Scenario, kind: Kind, transport: Transport, seconds: f64, 
         Load::Across(traffic) => vec![traffic::measure(traffic, Site::cluster()?, measured)?],
         Load::Away(traffic) => away::measure(traffic, Site::cluster()?, measured)?,
         Load::Idle => {
-            one(Metric::Memory, idle::measure(Broker::start(kind, transport)?, transport)?);
+            one(Metric::Memory, idle::measure(&Broker::start(kind, transport)?, transport)?);
             Vec::new()
         }
         Load::Connects => {

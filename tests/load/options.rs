@@ -1,7 +1,7 @@
 //! The command line.
 
 use mqttd::hook::client::Transport;
-use mqttd_tests::bridge;
+use mqttd_tests::{bridge, way};
 
 use crate::scenario::{self, Scenario};
 
@@ -45,9 +45,9 @@ fn named(list: &str) -> Result<Vec<Scenario>, String> {
 }
 
 fn transports(list: &str) -> Result<Vec<Transport>, String> {
-    let find = |name: &str| bridge::ALL.into_iter().find(|transport| transport.scheme() == name);
+    let find = |name: &str| way::ALL.into_iter().find(|transport| transport.scheme() == name);
     let find = |name: &str| find(name).ok_or_else(|| format!("there is no transport {name}: tcp, tls, ws, wss, quic"));
-    if list == "all" { Ok(bridge::ALL.to_vec()) } else { list.split(',').map(|name| find(name.trim())).collect() }
+    if list == "all" { Ok(way::ALL.to_vec()) } else { list.split(',').map(|name| find(name.trim())).collect() }
 }
 
 fn number(name: &str, value: &str, min: f64, max: f64) -> Result<f64, String> {

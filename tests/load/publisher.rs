@@ -4,20 +4,16 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-use mqttd_tests::bridge::Wire;
+use tokio::io::AsyncReadExt;
 
 use crate::gate::Gate;
-use crate::wire::{self, Came, Input, Stamp, Template};
+use crate::wire::{self, Came, Input, Stamp, Template, Wire};
 
 /// Messages of one write.
 const BATCH_MAX: u64 = 512;
 
 pub(crate) struct Publisher {
     pub(crate) index: u32,
-    /// Until it runs.
-    pub(crate) stream: Option<Wire>,
     pub(crate) template: Template,
     pub(crate) qos: u8,
     /// Messages without their last acknowledgement.
@@ -37,22 +33,24 @@ pub(crate) struct Published {
 
 impl Publisher {
     /// Publishes until the gate stops it and everything is acknowledged, or the connection ends.
-    pub(crate) async fn run(mut self) -> Published {
+    pub(crate) async fn run(self, stream: Wire) -> Published {
         let mut published = Published::default();
-        if let Err(error) = self.publish(&mut published).await {
-            published.fault = Some(format!("publisher {}: {error}", self.index));
-        }
+        let ended = tokio::select! {
+            biased;
+            ended = self.publish(stream, &mut published) => ended,
+            () = self.gate.over() => Err(io::Error::other("it still waited for acknowledgements at the end")),
+        };
+        published.fault = ended.err().map(|error| format!("publisher {}: {error}", self.index));
         published
     }
 
-    async fn publish(&mut self, published: &mut Published) -> io::Result<()> {
-        let mut stream = self.stream.take().ok_or(io::ErrorKind::NotConnected)?.into_tokio()?;
+    async fn publish(&self, mut stream: Wire, published: &mut Published) -> io::Result<()> {
         let (mut input, mut out) = (Input::new(), Vec::new());
         loop {
             let changed = self.gate.changed();
             let more = self.encode(published, &mut out);
             if !out.is_empty() {
-                stream.write_all(&out).await?;
+                wire::write(&mut stream, &out).await?;
                 out.clear();
             }
             if more {

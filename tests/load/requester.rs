@@ -31,6 +31,8 @@ pub(crate) struct Measured {
     /// Answers in a second.
     pub(crate) rate: f64,
     pub(crate) lost: u32,
+    /// Answers beyond the first to a request.
+    pub(crate) repeated: u32,
     /// For each request of the rate.
     pub(crate) commands: f64,
     pub(crate) nodes_us: f64,
@@ -39,12 +41,12 @@ pub(crate) struct Measured {
 
 pub(crate) fn measure(redis: &Redis, processes: &[u32], from: SocketAddr, to: SocketAddr, amount: Amount) -> Measured {
     let mut requester = Requester::connect(from, to);
-    let (mut times, mut answered) = (Vec::new(), vec![false; (amount.round_trips + amount.requests) as usize]);
+    let (mut times, mut answered) = (Vec::new(), vec![0; (amount.round_trips + amount.requests) as usize]);
     for number in 0..amount.round_trips {
         let started = Instant::now();
         requester.ask(number);
         while let Some(heard) = requester.hear(PATIENCE) {
-            answered[heard as usize] = true;
+            answered[heard as usize] += 1;
             if heard == number {
                 times.push(started.elapsed().as_secs_f64() * 1e6);
                 break;
@@ -65,8 +67,8 @@ pub(crate) fn measure(redis: &Redis, processes: &[u32], from: SocketAddr, to: So
         }
         match requester.hear(SILENCE) {
             Some(heard) => {
-                heard_of += u32::from(heard >= amount.round_trips && !answered[heard as usize]);
-                answered[heard as usize] = true;
+                heard_of += u32::from(heard >= amount.round_trips && answered[heard as usize] == 0);
+                answered[heard as usize] += 1;
                 highest = highest.max(heard);
                 last = Instant::now();
             }
@@ -75,20 +77,36 @@ pub(crate) fn measure(redis: &Redis, processes: &[u32], from: SocketAddr, to: So
         }
         // What was answered makes room; so does what many later ones have overtaken, which is lost, or it would slow down the rest.
         let overtaken = highest.saturating_sub(amount.window as u32 / 2);
-        while out.front().is_some_and(|number| answered[*number as usize] || *number < overtaken) {
+        while out.front().is_some_and(|number| answered[*number as usize] > 0 || *number < overtaken) {
             out.pop_front();
         }
     }
     let each = f64::from(amount.requests);
     let cost = Cost::now(redis, processes).since(&before);
+    while let Some(late) = requester.hear(SILENCE) {
+        answered[late as usize] += 1;
+    }
     Measured {
         times,
         rate: f64::from(heard_of) / (last - started).as_secs_f64(),
-        lost: answered[..next as usize].iter().filter(|answered| !**answered).count() as u32,
+        lost: answered[..next as usize].iter().filter(|answers| **answers == 0).count() as u32,
+        repeated: answered.iter().map(|answers| u32::saturating_sub(*answers, 1)).sum(),
         commands: cost.commands / each,
         nodes_us: cost.nodes_us / each,
         redis_us: cost.redis_us / each,
     }
+}
+
+/// How long each of so many requests takes to be answered when nobody works, in µs.
+pub(crate) fn nobody_works(from: SocketAddr, to: SocketAddr, count: u32) -> Vec<f64> {
+    let mut requester = Requester::connect(from, to);
+    let said = (0..count).map(|number| {
+        let started = Instant::now();
+        requester.ask(number);
+        requester.message(10 * PATIENCE).expect("a word that there is no worker");
+        started.elapsed().as_secs_f64() * 1e6
+    });
+    said.collect()
 }
 
 /// What was spent since the beginning.
@@ -156,11 +174,16 @@ impl Requester {
 
     /// The number of the next answer.
     fn hear(&mut self, patience: Duration) -> Option<u32> {
+        self.message(patience).map(|packet| u32::from_be_bytes(*packet.last_chunk().expect("a payload")))
+    }
+
+    /// The next PUBLISH.
+    fn message(&mut self, patience: Duration) -> Option<Vec<u8>> {
         self.hears.set_read_timeout(Some(patience)).expect("a timeout");
         loop {
             let packet = packet(&mut self.hears, &mut self.input)?;
             if packet[0] >> 4 == 3 {
-                return Some(u32::from_be_bytes(*packet.last_chunk().expect("a payload")));
+                return Some(packet);
             }
         }
     }

@@ -1,5 +1,5 @@
 //! Requests and their answers: how long each takes, and how many there are in a second, by either lane, with one node and three, beside the bare
-//! Redis round trips that they contain, and beside the Python package of the same name if `$SEED_PYTHON` has it. What is not answered is counted.
+//! Redis round trips that they contain, and beside the Python package of the same name if `$SEED_PYTHON` has it. What is not answered is counted, and what is answered twice. How soon is it said that nobody works?
 //! `tests/load/requests` starts it.
 
 #![allow(clippy::disallowed_methods, reason = "the generator lives outside the broker and has the clock of everybody")]
@@ -11,21 +11,24 @@ mod seed;
 use mcp_worker_sdk::{Delivery, Request, Worker, WorkerHandle};
 use mqttd_tests::cluster::Cluster;
 use mqttd_tests::redis::Redis;
-use requester::{Amount, Measured, measure};
+use requester::{Amount, Measured, measure, nobody_works};
 use seed::Seed;
 use tokio::runtime::Runtime;
 
 /// One at a time for the time that each takes, then many for a rate.
 const AMOUNT: Amount = Amount { round_trips: 2000, requests: 20_000, window: 200 };
 
+/// By then it is said that no worker is there, in the middle of many times; in µs.
+const NO_WORKER_MAX: f64 = 100_000.0;
+
 /// The seed takes longer, and what it loses costs patience.
 const OF_THE_SEED: Amount = Amount { round_trips: 200, requests: 3000, window: 200 };
 
 fn main() {
     println!(
-        "| what | round trip p50 µs | p99 µs | of bare Redis | requests/s | lost | Redis commands each | CPU µs each: nodes | Redis |"
+        "| what | round trip p50 µs | p99 µs | of bare Redis | requests/s | lost | twice | Redis commands each | CPU µs each: nodes | Redis |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|");
     let Some(redis) = Redis::start() else { return };
     let bare = [Delivery::Stream, Delivery::Channel].map(|delivery| (delivery, [1, 3].map(|nodes| bare(&redis, delivery, nodes))));
     drop(redis);
@@ -42,7 +45,12 @@ fn main() {
             row(&format!("mqttd, {} {delivery:?}{}", plural(nodes), if lanes == "both" { "" } else { " only" }), &measured, Some(bare));
         }
     }
-    let Some(python) = std::env::var_os("SEED_PYTHON") else { return };
+    let Some(cluster) = Cluster::start(3) else { return };
+    let times = nobody_works(cluster.address(0), cluster.address(2), 500);
+    println!("| mqttd, 3 nodes: that no worker is there | {:.0} | {:.0} | | | | | | | |", part(&times, 0.5), part(&times, 0.99));
+    assert!(part(&times, 0.5) < NO_WORKER_MAX, "that no worker is there is said too late");
+    drop(cluster);
+    let Some(python) = std::env::var_os("SEED_PYTHON").filter(|python| python != "none") else { return };
     for nodes in [1, 2, 3] {
         let Some(redis) = Redis::start() else { return };
         let nodes: Vec<_> = (0..nodes).map(|_| Seed::start(&python, &redis)).collect();
@@ -55,9 +63,10 @@ fn main() {
 
 /// The Redis round trips of a request whose requester is at the node that took it, or at another one.
 fn bare(redis: &Redis, delivery: Delivery, nodes: usize) -> Vec<f64> {
+    redis.query::<()>(&["FLUSHALL"]); // what the one before left
     let times = if delivery == Delivery::Stream { bare::stream(redis, nodes > 1) } else { bare::channel(redis, nodes > 1) };
     let (half, most) = (part(&times, 0.5), part(&times, 0.99));
-    println!("| bare Redis: what is in the {delivery:?} lane of {} | {half:.0} | {most:.0} | 1 | | | | | |", plural(nodes));
+    println!("| bare Redis: what is in the {delivery:?} lane of {} | {half:.0} | {most:.0} | 1 | | | | | | |", plural(nodes));
     times
 }
 
@@ -80,11 +89,11 @@ fn work(redis: &Redis, delivery: Delivery) -> (Runtime, WorkerHandle) {
 }
 
 fn row(name: &str, measured: &Measured, bare: Option<&Vec<f64>>) {
-    let Measured { times, rate, lost, commands, nodes_us, redis_us } = measured;
+    let Measured { times, rate, lost, repeated, commands, nodes_us, redis_us } = measured;
     let half = part(times, 0.5);
     let ratio = bare.map_or(String::new(), |bare| format!("{:.2}x", half / part(bare, 0.5)));
     println!(
-        "| {name} | {half:.0} | {:.0} | {ratio} | {rate:.0} | {lost} | {commands:.1} | {nodes_us:.0} | {redis_us:.0} |",
+        "| {name} | {half:.0} | {:.0} | {ratio} | {rate:.0} | {lost} | {repeated} | {commands:.1} | {nodes_us:.0} | {redis_us:.0} |",
         part(times, 0.99)
     );
 }

@@ -1,6 +1,5 @@
 //! Where a scenario takes place: at one broker, or at two nodes of ours on a Redis of their own.
 
-use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
@@ -32,13 +31,13 @@ impl Site {
         Ok(Site { brokers, redis: Some(redis) })
     }
 
-    pub(crate) fn publish_at(&self) -> SocketAddr {
-        self.brokers[0].address()
+    pub(crate) fn publish_at(&self) -> &Broker {
+        &self.brokers[0]
     }
 
     /// In a cluster this is the other node.
-    pub(crate) fn subscribe_at(&self) -> SocketAddr {
-        self.brokers[self.brokers.len() - 1].address()
+    pub(crate) fn subscribe_at(&self) -> &Broker {
+        &self.brokers[self.brokers.len() - 1]
     }
 
     /// Of all brokers together.

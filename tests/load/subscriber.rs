@@ -5,18 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-use mqttd_tests::bridge::Wire;
+use tokio::io::AsyncReadExt;
 
 use crate::gate::Gate;
 use crate::scenario::{Pace, Traffic};
 use crate::sequence::Sequence;
-use crate::wire::{self, Came, Input};
+use crate::wire::{self, Came, Input, Wire};
 
 pub(crate) struct Subscriber {
-    /// Until it runs.
-    pub(crate) stream: Option<Wire>,
     pub(crate) traffic: Traffic,
     /// Of all subscribers together, each message once for each of them.
     pub(crate) delivered: Arc<AtomicU64>,
@@ -32,22 +28,30 @@ pub(crate) struct Received {
     pub(crate) sequences: Vec<Sequence>,
     /// When each message was published, and how long it took; of paced traffic only.
     pub(crate) delays_ns: Vec<(u64, u64)>,
+    /// Why it ended before it was told to.
+    pub(crate) fault: Option<String>,
 }
 
 impl Subscriber {
-    /// Receives until the connection ends. Why it ended is seen by what did not come.
-    pub(crate) async fn run(mut self) -> Received {
+    /// Receives until all is over.
+    pub(crate) async fn run(mut self, stream: Wire) -> Received {
         self.received.sequences.resize_with(self.traffic.publishers, Sequence::default);
-        let _ = self.receive().await;
+        let gate = self.gate.clone();
+        let ended = tokio::select! {
+            biased;
+            ended = self.receive(stream) => ended,
+            () = gate.over() => Ok(()),
+        };
+        // The broker ends before those who are told so.
+        self.received.fault = ended.err().filter(|_| !gate.is_stopped()).map(|error| format!("subscriber: {error}"));
         self.received
     }
 
-    async fn receive(&mut self) -> io::Result<()> {
-        let mut stream = self.stream.take().ok_or(io::ErrorKind::NotConnected)?.into_tokio()?;
+    async fn receive(&mut self, mut stream: Wire) -> io::Result<()> {
         let (mut input, mut out) = (Input::new(), Vec::new());
         loop {
             match stream.read(input.room()).await? {
-                0 => return Ok(()),
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                 bytes => input.filled(bytes),
             }
             let fresh = self.take(&mut input, &mut out)?;
@@ -56,7 +60,7 @@ impl Subscriber {
                 self.gate.raise(delivered / self.traffic.copies() + messages, messages.div_ceil(4));
             }
             if !out.is_empty() {
-                stream.write_all(&out).await?;
+                wire::write(&mut stream, &out).await?;
                 out.clear();
             }
         }

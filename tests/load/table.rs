@@ -76,6 +76,7 @@ pub(crate) struct Results {
 impl Results {
     pub(crate) fn traffic(&mut self, row: Row, kind: Kind, outcome: Outcome) {
         eprintln!("{row} {kind}: {outcome}");
+        outcome.fault.iter().for_each(|fault| eprintln!("{row} {kind}: {fault}"));
         let mut add = |metric, value| self.figures.push(Figure { row, kind, metric, value });
         match &outcome.delays_us {
             Some(delays) => {

@@ -1,6 +1,5 @@
 //! Publishers and subscribers on one broker: what is delivered in a stretch of time, and what the broker spends on it.
-//!
-//! All publishers share one thread, and so do all subscribers: more would take the processors from the broker.
+//! All publishers share one thread, and so do all subscribers.
 
 use std::fmt;
 use std::io;
@@ -10,13 +9,14 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::broker;
+use crate::crew::Crew;
 use crate::gate::Gate;
 use crate::publisher::{Published, Publisher};
 use crate::scenario::{Pace, Traffic};
 use crate::sequence::Faults;
 use crate::site::Site;
 use crate::subscriber::{Received, Subscriber};
-use crate::wire::{self, Template};
+use crate::wire::{self, Template, Wire};
 
 /// Before it is measured: connections grow their buffers, processors their clocks.
 const WARM_UP: Duration = Duration::from_millis(400);
@@ -44,7 +44,7 @@ pub(crate) struct Outcome {
     pub(crate) faults: Faults,
     /// Second copies, where QoS 1 allows them.
     pub(crate) allowed_duplicates: u64,
-    /// Why a publisher ended before its time.
+    /// Why a client ended before its time.
     pub(crate) fault: Option<String>,
 }
 
@@ -127,7 +127,9 @@ impl Outcome {
         let mut faults = faults(traffic, &published, received);
         let allowed_duplicates = if traffic.qos == 1 { std::mem::take(&mut faults.duplicated) } else { 0 };
         let sent = published.iter().map(|published| published.sent).sum();
-        Outcome { sent, faults, allowed_duplicates, fault: published.into_iter().find_map(|published| published.fault), ..self }
+        let fault = published.into_iter().find_map(|published| published.fault);
+        let fault = fault.or_else(|| received.iter().find_map(|received| received.fault.clone()));
+        Outcome { sent, faults, allowed_duplicates, fault, ..self }
     }
 }
 
@@ -135,17 +137,15 @@ impl Field {
     /// Everybody is connected and subscribed before the first message.
     fn open(traffic: &Traffic, site: Site) -> io::Result<Field> {
         let (gate, delivered, clock) = (Arc::new(Gate::default()), Arc::new(AtomicU64::new(0)), Instant::now());
-        let subscribers: io::Result<Vec<_>> = (0..traffic.subscribers)
-            .map(|index| {
-                let mut stream = wire::connect(site.subscribe_at(), &format!("sub{index}"), traffic.durable)?;
-                wire::subscribe(&mut stream, &traffic.topic(index), traffic.qos)?;
-                let (delivered, gate) = (delivered.clone(), gate.clone());
-                Ok(Subscriber { stream: Some(stream), traffic: *traffic, delivered, gate, clock, received: Received::default() })
-            })
-            .collect();
-        let (publishers, subscribers) = (publishers(traffic, &site, &gate, clock)?, subscribers?);
-        let subscribers = thread::spawn(|| together(subscribers.into_iter().map(Subscriber::run)));
-        let publishers = thread::spawn(|| together(publishers.into_iter().map(Publisher::run)));
+        let subscribers = Crew::gather(traffic.subscribers, async |index| {
+            let mut stream = wire::connect(site.subscribe_at(), &format!("sub{index}"), traffic.durable).await?;
+            wire::subscribe(&mut stream, &traffic.topic(index), traffic.qos).await?;
+            let (delivered, gate) = (delivered.clone(), gate.clone());
+            Ok((Subscriber { traffic: *traffic, delivered, gate, clock, received: Received::default() }, stream))
+        })?;
+        let publishers = publishers(traffic, &site, &gate, clock)?;
+        let subscribers = subscribers.run(|(subscriber, stream)| subscriber.run(stream));
+        let publishers = publishers.run(|(publisher, stream)| publisher.run(stream));
         match traffic.pace {
             Pace::Undelivered(messages) => gate.raise(messages, 1),
             Pace::Window(_) => gate.raise(u64::MAX, 1),
@@ -180,7 +180,8 @@ impl Field {
         };
         let mut site = Some(self.site);
         if !wait(&|| self.publishers.is_finished()) {
-            site = None; // acknowledgements are owed: the end of the connection is what ends these publishers
+            site = None;
+            self.gate.end(); // acknowledgements are owed that nobody sees any more
         }
         let published = self.publishers.join().expect("no publisher panics");
         let expected = published.iter().map(|published| published.sent).sum::<u64>() * traffic.copies();
@@ -188,31 +189,18 @@ impl Field {
             thread::sleep(LINGER);
         }
         drop(site);
+        self.gate.end();
         (published, self.subscribers.join().expect("no subscriber panics"))
     }
 }
 
 /// Everybody who publishes, connected.
-pub(crate) fn publishers(traffic: &Traffic, site: &Site, gate: &Arc<Gate>, clock: Instant) -> io::Result<Vec<Publisher>> {
-    let publishers = (0..traffic.publishers).map(|index| {
-        let stream = Some(wire::connect(site.publish_at(), &format!("pub{index}"), false)?);
+pub(crate) fn publishers(traffic: &Traffic, site: &Site, gate: &Arc<Gate>, clock: Instant) -> io::Result<Crew<(Publisher, Wire)>> {
+    Crew::gather(traffic.publishers, async |index| {
+        let stream = wire::connect(site.publish_at(), &format!("pub{index}"), false).await?;
         let template = Template::new(&traffic.topic(index), traffic.qos, traffic.payload_bytes);
         let window = if let Pace::Window(messages) = traffic.pace { messages } else { u64::from(u16::MAX) };
-        Ok(Publisher { index: index as u32, stream, template, qos: traffic.qos, window, gate: gate.clone(), clock })
-    });
-    publishers.collect()
-}
-
-/// Runs clients on this thread until all of them have ended.
-pub(crate) fn together<F: Future<Output: Send> + Send + 'static>(clients: impl Iterator<Item = F>) -> Vec<F::Output> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime starts");
-    runtime.block_on(async {
-        let mut outputs = Vec::new();
-        let running: Vec<_> = clients.map(tokio::spawn).collect();
-        for client in running {
-            outputs.push(client.await.expect("no client panics"));
-        }
-        outputs
+        Ok((Publisher { index: index as u32, template, qos: traffic.qos, window, gate: gate.clone(), clock }, stream))
     })
 }
 

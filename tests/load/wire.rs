@@ -1,10 +1,12 @@
 //! The little of MQTT 3.1.1 that a generator needs: packets encoded beforehand, and a buffer that finds the packets in what came.
 
-use std::io::{self, Error, Read, Write};
-use std::net::SocketAddr;
+use std::io::{self, Error, ErrorKind};
 use std::time::Duration;
 
-use mqttd_tests::bridge::Wire;
+use mqttd_tests::way::Duplex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::broker::Broker;
 
 pub(crate) const PUBLISH: u8 = 0x30;
 pub(crate) const PUBACK: u8 = 0x40;
@@ -17,18 +19,26 @@ const CLEAN_SESSION: u8 = 2;
 /// One read takes up to so much.
 const READ_BYTES: usize = 64 * 1024;
 
+/// From the first byte to CONNACK, with all that the transport asks for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// A connection to a broker. What is written may wait for a flush.
+pub(crate) type Wire = Box<dyn Duplex>;
+
 /// A client that is connected, without Keep Alive. `durable`: its Session lasts, and is taken up if it is there.
-pub(crate) fn connect(address: SocketAddr, client_id: &str, durable: bool) -> io::Result<Wire> {
-    let mut stream = Wire::connect(address)?;
-    stream.set_read_timeout(PATIENCE)?;
+pub(crate) async fn connect(broker: &Broker, client_id: &str, durable: bool) -> io::Result<Wire> {
+    let connected = tokio::time::timeout(PATIENCE, enter(broker, client_id, durable)).await;
+    connected.unwrap_or_else(|_| Err(Error::new(ErrorKind::TimedOut, format!("{client_id} was not let in within {PATIENCE:?}"))))
+}
+
+async fn enter(broker: &Broker, client_id: &str, durable: bool) -> io::Result<Wire> {
+    let mut stream = broker.open().await?;
     let flags = if durable { 0 } else { CLEAN_SESSION };
     let mut packet = vec![0x10, 12 + client_id.len() as u8, 0, 4, b'M', b'Q', b'T', b'T', 4, flags, 0, 0];
     text(&mut packet, client_id);
-    stream.write_all(&packet)?;
+    write(&mut stream, &packet).await?;
     let mut connack = [0; 4];
-    stream.read_exact(&mut connack)?;
+    stream.read_exact(&mut connack).await?;
     let [.., session_present, _] = connack;
     if connack == [0x20, 2, session_present, 0] && (durable || session_present == 0) {
         Ok(stream)
@@ -38,19 +48,26 @@ pub(crate) fn connect(address: SocketAddr, client_id: &str, durable: bool) -> io
 }
 
 /// Subscribes the client, and waits until that holds.
-pub(crate) fn subscribe(stream: &mut Wire, filter: &str, qos: u8) -> io::Result<()> {
+pub(crate) async fn subscribe(stream: &mut Wire, filter: &str, qos: u8) -> io::Result<()> {
     let mut packet = vec![0x82, 5 + filter.len() as u8, 0, 1];
     text(&mut packet, filter);
     packet.push(qos);
-    stream.write_all(&packet)?;
+    write(stream, &packet).await?;
     let mut suback = [0; 5];
-    stream.read_exact(&mut suback)?;
+    stream.read_exact(&mut suback).await?;
     if suback == [0x90, 3, 0, 1, qos] { Ok(()) } else { Err(Error::other(format!("SUBSCRIBE was answered with {suback:?}"))) }
 }
 
 /// Says goodbye. The Session lasts if it is a durable one.
-pub(crate) fn disconnect(mut stream: Wire) -> io::Result<()> {
-    stream.write_all(&[0xe0, 0])
+pub(crate) async fn disconnect(mut stream: Wire) -> io::Result<()> {
+    write(&mut stream, &[0xe0, 0]).await?;
+    stream.shutdown().await
+}
+
+/// All of it, as far as the system takes it.
+pub(crate) async fn write(stream: &mut Wire, bytes: &[u8]) -> io::Result<()> {
+    stream.write_all(bytes).await?;
+    stream.flush().await
 }
 
 fn text(packet: &mut Vec<u8>, text: &str) {

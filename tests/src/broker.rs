@@ -14,7 +14,7 @@ use mqttd::{Builder, Handle};
 use tokio::sync::oneshot;
 
 use crate::auth::Auth;
-use crate::bridge::{self, Way};
+use crate::bridge;
 use crate::build::message;
 use crate::certificates::{self, Folder};
 use crate::client::Client;
@@ -22,6 +22,7 @@ use crate::connecting::Connecting;
 use crate::http::Admin;
 use crate::redis::Redis;
 use crate::unique;
+use crate::way::Way;
 
 pub struct Broker {
     address: SocketAddr,

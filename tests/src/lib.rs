@@ -15,6 +15,7 @@ pub mod cluster;
 pub mod connecting;
 mod container;
 pub mod deployment;
+pub mod elsewhere;
 pub mod expect;
 pub mod flow;
 pub mod hex;
@@ -22,6 +23,7 @@ pub mod http;
 pub mod redis;
 pub mod scram;
 pub mod trace;
+pub mod way;
 
 pub use broker::{Broker, client, open, pair, pass};
 pub use build::{Message, ack, message, options, puback, pubcomp, pubrec, pubrel, subscribe, subscribe_with_id, unsubscribe};

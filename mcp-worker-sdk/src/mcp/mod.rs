@@ -6,8 +6,6 @@
 #[cfg(feature = "rmcp-child-process")]
 mod child_process;
 #[cfg(feature = "rmcp-http")]
-mod events;
-#[cfg(feature = "rmcp-http")]
 mod http;
 mod json_rpc;
 #[cfg(feature = "rmcp")]
@@ -20,6 +18,6 @@ pub use http::{Http, http};
 #[cfg(feature = "rmcp")]
 pub use server::{Server, server};
 
-/// Where a request of the stateless revision says which it is.
-#[cfg(any(feature = "rmcp", feature = "rmcp-http"))]
-const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+/// A message of a server that is another program; a longer one is a failure.
+#[cfg(any(feature = "rmcp-child-process", feature = "rmcp-http"))]
+const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;

@@ -1,11 +1,17 @@
 //! Where Redis is, and connections to it.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use redis::aio::{MultiplexedConnection, PubSub};
+use redis::aio::MultiplexedConnection;
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline, RedisResult, TlsCertificates};
+use redis::io::AsyncDNSResolver;
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline, ProtocolVersion, PushInfo, PushKind, RedisFuture, RedisResult,
+    TlsCertificates, Value,
+};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::error::{Error, Kind};
@@ -31,23 +37,101 @@ pub(crate) struct Access {
     pub(crate) sentinel: Option<(String, String)>,
     /// Whom to trust, and what to show; `None`: the authorities of this machine.
     pub(crate) certificates: Option<TlsCertificates>,
+    /// Whose certificate it is, if not that of the host.
+    pub(crate) server_name: Option<String>,
 }
 
 /// As the nodes take it: `redis://[user:password@]host[:port][/db]`, `redis+sentinel://[…@]host[:port],…/master[/db]` or
 /// `redis+cluster://[…@]host[:port],…`, each with `rediss` for TLS.
 #[derive(Clone)]
 pub(crate) enum Address {
-    Direct(Client),
+    Direct(Place),
     Sentinel {
-        sentinels: Vec<Client>,
+        sentinels: Vec<Place>,
         master: String,
         primary: Server,
     },
     Cluster {
         client: Box<ClusterClient>,
         /// Any of them hears what is published at one.
-        servers: Vec<Client>,
+        servers: Vec<Place>,
     },
+}
+
+/// A server, as it is connected to.
+#[derive(Clone)]
+pub(crate) struct Place {
+    client: Client,
+    /// The host, when the client knows the server by the name of its certificate.
+    host: Option<String>,
+}
+
+impl Place {
+    fn config(&self) -> AsyncConnectionConfig {
+        let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(Some(CONNECT));
+        match &self.host {
+            Some(host) => config.set_dns_resolver(At(host.clone())),
+            None => config,
+        }
+    }
+
+    async fn connect(&self) -> RedisResult<MultiplexedConnection> {
+        self.client.get_multiplexed_async_connection_with_config(&self.config()).await
+    }
+
+    /// What is published comes beside replies in RESP3.
+    async fn subscriber(&self) -> RedisResult<Subscriber> {
+        let about = self.client.get_connection_info().clone();
+        let redis = about.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+        let (sender, published) = mpsc::unbounded_channel();
+        let config = self.config().set_push_sender(sender);
+        let connection = Client::open(about.set_redis_settings(redis))?.get_multiplexed_async_connection_with_config(&config).await?;
+        Ok(Subscriber { connection, published })
+    }
+}
+
+/// Whatever the name, the server is at this host.
+struct At(String);
+
+impl AsyncDNSResolver for At {
+    fn resolve<'a, 'b: 'a>(&'a self, _name: &'b str, port: u16) -> RedisFuture<'a, Box<dyn Iterator<Item = SocketAddr> + Send + 'a>> {
+        Box::pin(async move {
+            let found: Vec<_> = tokio::net::lookup_host((self.0.as_str(), port)).await?.collect();
+            Ok(Box::new(found.into_iter()) as Box<dyn Iterator<Item = SocketAddr> + Send>)
+        })
+    }
+}
+
+/// A connection for what is published. It is read always: Redis closes on those that do not.
+pub(crate) struct Subscriber {
+    connection: MultiplexedConnection,
+    published: mpsc::UnboundedReceiver<PushInfo>,
+}
+
+impl Subscriber {
+    pub(crate) async fn subscribe(&mut self, channels: &[String]) -> RedisResult<()> {
+        self.connection.subscribe(channels).await
+    }
+
+    /// Whether it can be heard.
+    pub(crate) async fn ping(&mut self) -> RedisResult<()> {
+        redis::cmd("PING").exec_async(&mut self.connection).await
+    }
+
+    /// The next channel and what was said there; `None`: the connection is lost.
+    pub(crate) async fn next(&mut self) -> Option<(Vec<u8>, Vec<u8>)> {
+        loop {
+            match self.published.recv().await? {
+                PushInfo { kind: PushKind::Message, data } => {
+                    if let Ok([Value::BulkString(channel), Value::BulkString(message)]) = <[Value; 2]>::try_from(data) {
+                        return Some((channel, message));
+                    }
+                }
+                PushInfo { kind: PushKind::Disconnection, .. } => return None,
+                _ => {}
+            }
+        }
+    }
 }
 
 /// How to come in at a server.
@@ -58,6 +142,8 @@ pub(crate) struct Server {
     login: String,
     database: String,
     certificates: Option<TlsCertificates>,
+    /// As in [`Access`].
+    name: Option<String>,
 }
 
 impl Server {
@@ -65,11 +151,16 @@ impl Server {
         format!("{}://{}{host}/{}", self.scheme, self.login, self.database)
     }
 
-    fn at(&self, host: &str) -> RedisResult<Client> {
-        match &self.certificates {
-            Some(certificates) => Client::build_with_tls(self.url(host), certificates.clone()),
-            None => Client::open(self.url(host)),
-        }
+    /// `host` has a port.
+    fn at(&self, host: &str) -> RedisResult<Place> {
+        let (bare, port) = host.rsplit_once(':').unwrap_or((host, ""));
+        let bare = bare.trim_start_matches('[').trim_end_matches(']');
+        let url = self.name.as_ref().map_or_else(|| self.url(host), |name| self.url(&format!("{name}:{port}")));
+        let client = match &self.certificates {
+            Some(certificates) => Client::build_with_tls(url, certificates.clone()),
+            None => Client::open(url),
+        };
+        Ok(Place { client: client?, host: self.name.is_some().then(|| bare.to_owned()) })
     }
 }
 
@@ -86,7 +177,7 @@ impl Address {
         if is_tls {
             // Somebody may have chosen another one for this process: theirs is as good.
             let _ = rustls::crypto::ring::default_provider().install_default();
-        } else if access.certificates.is_some() {
+        } else if access.certificates.is_some() || access.server_name.is_some() {
             return Err(fault("there are certificates, but it says nothing of TLS: write rediss://"));
         }
         let kind = scheme.replacen("rediss", "redis", 1);
@@ -95,7 +186,7 @@ impl Address {
             _ => ("", path),
         };
         let scheme = if is_tls { "rediss" } else { "redis" };
-        let server = Server { scheme, login, database: database.to_owned(), certificates: access.certificates };
+        let server = Server { scheme, login, database: database.to_owned(), certificates: access.certificates, name: access.server_name };
         let servers =
             |server: &Server, port| hosts.split(',').map(|host| server.at(&with_port(host, port))).collect::<RedisResult<Vec<_>>>();
         match kind.as_str() {
@@ -107,7 +198,7 @@ impl Address {
             "redis+sentinel" => {
                 let login = access.sentinel.map_or_else(String::new, |(user, password)| with_password(&user, &password) + "@");
                 let sentinel = Server { login, database: String::new(), ..server.clone() };
-                server.at("localhost").map_err(refused)?; // what is wrong with it is said now
+                server.at("localhost:1").map_err(refused)?; // what is wrong with it is said now
                 Ok(Address::Sentinel {
                     sentinels: servers(&sentinel, SENTINEL_PORT).map_err(refused)?,
                     master: master.to_owned(),
@@ -115,6 +206,9 @@ impl Address {
                 })
             }
             "redis+cluster" if !["", "0"].contains(&database) => Err(fault("a Redis Cluster has no databases but 0")),
+            "redis+cluster" if server.name.is_some() => Err(fault(
+                "the servers of a Cluster name each other: have them announce what is in their certificates (cluster-announce-hostname)",
+            )),
             "redis+cluster" => {
                 let urls: Vec<_> = hosts.split(',').map(|host| server.url(&with_port(host, PORT))).collect();
                 let client = ClusterClientBuilder::new(urls).connection_timeout(CONNECT).response_timeout(CLUSTER_REPLY);
@@ -138,15 +232,14 @@ impl Address {
             if let Address::Cluster { client, .. } = self {
                 return Ok(Connection::Cluster(client.get_async_connection().await?));
             }
-            let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(Some(CONNECT));
-            Ok(Connection::Server(self.server(0).await?.get_multiplexed_async_connection_with_config(&config).await?))
+            Ok(Connection::Server(self.server(0).await?.connect().await?))
         };
         timeout(2 * CONNECT, connecting).await.unwrap_or_else(|_| Err(Kind::Timeout.into()))
     }
 
     /// `attempt` counts: of a Cluster each is made at another server.
-    pub(crate) async fn subscriber(&self, attempt: usize) -> Result<PubSub, Error> {
-        let connecting = async { Ok(self.server(attempt).await?.get_async_pubsub().await?) };
+    pub(crate) async fn subscriber(&self, attempt: usize) -> Result<Subscriber, Error> {
+        let connecting = async { Ok(self.server(attempt).await?.subscriber().await?) };
         timeout(2 * CONNECT, connecting).await.unwrap_or_else(|_| Err(Kind::Timeout.into()))
     }
 
@@ -156,9 +249,9 @@ impl Address {
     }
 
     /// The primary, as it is now; of a Cluster any server.
-    async fn server(&self, attempt: usize) -> Result<Client, Error> {
+    async fn server(&self, attempt: usize) -> Result<Place, Error> {
         match self {
-            Address::Direct(client) => Ok(client.clone()),
+            Address::Direct(place) => Ok(place.clone()),
             Address::Cluster { servers, .. } => Ok(servers[attempt % servers.len()].clone()),
             Address::Sentinel { sentinels, master, primary } => {
                 for sentinel in sentinels {
@@ -174,8 +267,8 @@ impl Address {
 
 const SCHEMES: &str = "it begins with redis://, redis+sentinel:// or redis+cluster://, or with rediss for TLS";
 
-async fn ask(sentinel: &Client, master: &str) -> RedisResult<Option<(String, u16)>> {
-    let mut connection = sentinel.get_multiplexed_async_connection().await?;
+async fn ask(sentinel: &Place, master: &str) -> RedisResult<Option<(String, u16)>> {
+    let mut connection = sentinel.connect().await?;
     redis::cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master).query_async(&mut connection).await
 }
 
@@ -251,6 +344,14 @@ mod tests {
         }
         let access = Access { certificates: Some(TlsCertificates { client_tls: None, root_cert: None }), ..Access::default() };
         assert!(Address::parse("redis://a", access).is_err_and(|error| error.to_string().contains("rediss://")));
+        let named = || Access { server_name: Some("redis.example".to_owned()), ..Access::default() };
+        assert!(Address::parse("redis://a", named()).is_err_and(|error| error.to_string().contains("rediss://")));
+        assert!(Address::parse("rediss+cluster://a", named()).is_err_and(|error| error.to_string().contains("announce")));
+        let Ok(Address::Direct(place)) = Address::parse("rediss://[::1]:7000", named()) else { panic!("an address") };
+        assert_eq!(
+            (place.client.get_connection_info().addr().to_string(), place.host.as_deref()),
+            ("redis.example:7000".to_owned(), Some("::1"))
+        );
     }
 
     #[test]
@@ -262,8 +363,8 @@ mod tests {
         for url in ["redis://host/2", "redis+sentinel://user:other@a,b/main", "redis+cluster://user@a,b"] {
             assert!(Address::parse(url, access()).is_ok(), "{url}");
         }
-        let Ok(Address::Direct(client)) = Address::parse("redis://host", access()) else { panic!("an address") };
-        assert_eq!(client.get_connection_info().redis_settings().password(), Some("p@/sé"));
+        let Ok(Address::Direct(place)) = Address::parse("redis://host", access()) else { panic!("an address") };
+        assert_eq!(place.client.get_connection_info().redis_settings().password(), Some("p@/sé"));
     }
 
     #[test]

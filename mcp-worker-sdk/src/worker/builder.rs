@@ -26,6 +26,9 @@ pub enum Delivery {
     Channel,
 }
 
+/// All hands are taken at the end by a number of 32 bits.
+const CONCURRENCY_MAX: usize = u32::MAX as usize;
+
 pub(crate) type OnError = Arc<dyn Fn(&str, &Failure) + Send + Sync>;
 
 #[derive(Clone)]
@@ -127,6 +130,13 @@ impl WorkerBuilder {
         self
     }
 
+    /// The name that the certificate of Redis is for (`rediss://`), where that is not the host of the address, as behind a tunnel or by an IP address.
+    /// With Sentinels it is that of all of them and of all primaries. Not for a Cluster, whose servers name each other.
+    pub fn redis_server_name(mut self, name: impl Into<String>) -> WorkerBuilder {
+        self.access.server_name = Some(name.into());
+        self
+    }
+
     fn certificates(&mut self) -> &mut TlsCertificates {
         self.access.certificates.get_or_insert(TlsCertificates { client_tls: None, root_cert: None })
     }
@@ -152,7 +162,7 @@ impl WorkerBuilder {
 
     /// How many requests are worked on at once. Default: 32.
     pub fn concurrency(mut self, concurrency: usize) -> WorkerBuilder {
-        self.concurrency = concurrency.clamp(1, tokio::sync::Semaphore::MAX_PERMITS);
+        self.concurrency = concurrency.clamp(1, tokio::sync::Semaphore::MAX_PERMITS.min(CONCURRENCY_MAX));
         self
     }
 

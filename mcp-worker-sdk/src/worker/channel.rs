@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use redis::aio::PubSub;
 use redis::{Value, cmd};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::error::{Error, Kind};
 use crate::wire::RequestMessage;
+use crate::worker::address::Subscriber;
 use crate::worker::line::{Backoff, REPLY, is_passing};
 use crate::worker::{Core, Delivery, job};
 
@@ -24,7 +23,13 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// How long a claim holds when the request has no deadline.
 const CLAIM_MS: u64 = 300_000;
 
-pub(crate) async fn subscribe(core: &Core) -> Result<PubSub, Error> {
+/// How long a claim holds after the answer: for those who have heard the request and have not got to it yet.
+const ANSWERED_MS: u64 = 10_000;
+
+/// Who has waited longer than this for a hand looks whether somebody still waits for the answer: the claim of the one who gave it may be over soon.
+const FRESH: Duration = Duration::from_secs(3);
+
+pub(crate) async fn subscribe(core: &Core) -> Result<Subscriber, Error> {
     let mut last = Err(Kind::NoPrimary.into());
     for attempt in 0..core.settings.address.servers() {
         last = subscribe_at(core, attempt).await;
@@ -35,7 +40,7 @@ pub(crate) async fn subscribe(core: &Core) -> Result<PubSub, Error> {
     last
 }
 
-async fn subscribe_at(core: &Core, attempt: usize) -> Result<PubSub, Error> {
+async fn subscribe_at(core: &Core, attempt: usize) -> Result<Subscriber, Error> {
     let mut subscriber = core.settings.address.subscriber(attempt).await?;
     let mut channels = vec![core.settings.names.cancelled()];
     if core.settings.delivery == Delivery::Channel {
@@ -45,19 +50,17 @@ async fn subscribe_at(core: &Core, attempt: usize) -> Result<PubSub, Error> {
     Ok(subscriber)
 }
 
-/// Reads the socket always: Redis closes on those that do not.
-pub(crate) async fn hear(core: Arc<Core>, mut subscriber: PubSub) {
+pub(crate) async fn hear(core: Arc<Core>, mut subscriber: Subscriber) {
     let cancelled = core.settings.names.cancelled();
     let waiting = Arc::new(Semaphore::new(WAITING_MAX));
     loop {
-        let (mut redis, mut messages) = subscriber.split();
         loop {
-            match timeout(SILENCE, messages.next()).await {
-                Ok(Some(message)) if message.get_channel_name() == cancelled => call_off(&core, message.get_payload_bytes()),
-                Ok(Some(message)) => consider(&core, &waiting, message.get_payload_bytes()),
+            match timeout(SILENCE, subscriber.next()).await {
+                Ok(Some((channel, message))) if channel == cancelled.as_bytes() => call_off(&core, &message),
+                Ok(Some((_, message))) => consider(&core, &waiting, &message),
                 Ok(None) => break,
                 // A server that has vanished without a word says nothing either.
-                Err(_) if timeout(REPLY, redis.ping::<Value>()).await.is_ok_and(|pong| pong.is_ok()) => {}
+                Err(_) if timeout(REPLY, subscriber.ping()).await.is_ok_and(|pong| pong.is_ok()) => {}
                 Err(_) => break,
             }
         }
@@ -99,12 +102,26 @@ fn consider(core: &Arc<Core>, waiting: &Arc<Semaphore>, json: &[u8]) {
 }
 
 async fn wait(core: Arc<Core>, wire: RequestMessage, place: OwnedSemaphorePermit) {
+    let heard = Instant::now();
     let Ok(permit) = core.permits.clone().acquire_owned().await else { return };
     drop(place);
     let is_stopping = *core.stopping.borrow();
-    if !is_stopping {
-        claim(core, wire, permit).await;
+    if is_stopping || (heard.elapsed() > FRESH && is_over(&core, &wire.correlation_id).await) {
+        return;
     }
+    claim(core, wire, permit).await;
+}
+
+/// Nobody waits for an answer any more.
+async fn is_over(core: &Core, correlation_id: &str) -> bool {
+    let exists = cmd("EXISTS").arg(core.settings.names.request(correlation_id)).take();
+    core.line.ask::<u64>(exists).await.is_ok_and(|exists| exists == 0)
+}
+
+/// The answer is given, so the claim need not hold until the deadline.
+pub(crate) async fn let_go(core: &Core, correlation_id: &str) {
+    let expire = cmd("PEXPIRE").arg(core.settings.names.claim(correlation_id)).arg(ANSWERED_MS).arg("LT").take();
+    let _ = core.line.ask::<Value>(expire).await; // it ends by itself
 }
 
 async fn claim(core: Arc<Core>, wire: RequestMessage, permit: OwnedSemaphorePermit) {

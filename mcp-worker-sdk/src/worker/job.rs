@@ -1,6 +1,7 @@
 //! One request on its way through a handler.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry as Place;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -30,7 +31,6 @@ pub(crate) struct Running {
 struct Job {
     /// The entry of the stream that it came from.
     entry: Option<String>,
-    attempt: u32,
     cancel: watch::Sender<bool>,
     task: Option<AbortHandle>,
 }
@@ -44,9 +44,9 @@ impl Running {
         self.jobs().len()
     }
 
-    /// The entries of what runs, with their attempts.
-    pub(crate) fn entries(&self) -> Vec<(String, u32)> {
-        self.jobs().values().filter_map(|job| Some((job.entry.clone()?, job.attempt))).collect()
+    /// The entries of what runs.
+    pub(crate) fn entries(&self) -> Vec<String> {
+        self.jobs().values().filter_map(|job| job.entry.clone()).collect()
     }
 
     /// False: nothing of it runs here.
@@ -146,15 +146,15 @@ pub(crate) struct Entry {
     pub(crate) attempt: u32,
 }
 
-/// Has a request answered in a task of its own, and sends the answer.
+/// Has a request answered in a task of its own, and sends the answer. One that is worked on already is handed out again when its worker was not
+/// heard of for a while, and handing it out has renewed its lease: the one that runs answers.
 pub(crate) fn start(core: &Arc<Core>, wire: RequestMessage, entry: Option<Entry>, permit: OwnedSemaphorePermit) {
     let (cancel, cancelled) = watch::channel(false);
     let correlation_id = wire.correlation_id.clone();
-    let attempt = entry.as_ref().map_or(1, |entry| entry.attempt);
-    let job = Job { entry: entry.as_ref().map(|entry| entry.id.clone()), attempt, cancel, task: None };
-    // The same request twice: the one that runs answers.
-    if core.running.jobs().insert(correlation_id.clone(), job).is_some() {
-        tracing::debug!(correlation_id, "handed out again while it is worked on");
+    let job = Job { entry: entry.as_ref().map(|entry| entry.id.clone()), cancel, task: None };
+    match core.running.jobs().entry(correlation_id.clone()) {
+        Place::Vacant(place) => _ = place.insert(job),
+        Place::Occupied(_) => return,
     }
     let task = tokio::spawn(work(core.clone(), wire, entry, cancelled, permit));
     if let Some(job) = core.running.jobs().get_mut(&correlation_id) {
@@ -279,10 +279,17 @@ async fn finish(core: &Core, sender: &Sender, topic: &str, ended: Ended, entry: 
         }
     }
     sender.add(&mut pipeline, &response);
+    let claim = async {
+        if entry.is_none() {
+            super::channel::let_go(core, &sender.correlation_id).await;
+        }
+    };
     if let Some(entry) = &entry {
         super::stream::done(core, &mut pipeline, &entry.id);
     }
-    if let Err(error) = core.line.insist(&pipeline).await {
+    // Beside each other: in a Cluster they may be in two places.
+    let (sent, ()) = tokio::join!(core.line.insist(&pipeline), claim);
+    if let Err(error) = sent {
         tracing::warn!(%error, topic, "an answer was refused");
     }
 }

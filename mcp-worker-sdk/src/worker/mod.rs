@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 pub use builder::{Delivery, WorkerBuilder};
 
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use builder::Settings;
 use job::Running;
 use line::Line;
@@ -138,6 +138,7 @@ impl Worker {
                 tasks.spawn(stream::read(core.clone()));
                 tasks.spawn(stream::heartbeat(core.clone()));
                 tasks.spawn(stream::sweep(core.clone()));
+                tasks.spawn(stream::forget(core.clone()));
             }
             Delivery::Channel => {}
         }
@@ -230,15 +231,43 @@ impl WorkerHandle {
     /// Asks the worker to end, and waits until it has finished what it does.
     ///
     /// # Errors
-    /// As [`Worker::run`].
+    /// As [`Worker::run`], and that it has ended otherwise than it should.
     pub async fn shutdown(self) -> Result<(), Error> {
         self.core.stopping.send_replace(true);
-        self.task.await.unwrap_or(Ok(()))
+        self.task.await.unwrap_or_else(|end| Err(Kind::Ended(end.to_string()).into()))
     }
 
     /// Ends the worker in the middle of whatever it does, as a crash would: for tests of what happens then.
     pub fn abort(self) {
         self.task.abort();
         self.core.running.abort_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn worker(concurrency: usize) -> Worker {
+        Worker::builder().concurrency(concurrency).route("t", |_: crate::Request| async { "" }).build().expect("a worker")
+    }
+
+    #[tokio::test]
+    async fn a_task_that_breaks_is_no_good_end() {
+        let task = tokio::spawn(async { if true { panic!("on purpose") } else { Ok(()) } });
+        let ended = WorkerHandle { core: worker(1).core, task }.shutdown().await.unwrap_err();
+        assert!(ended.to_string().contains("panic"), "{ended}");
+        assert!(!ended.is_configuration() && !ended.is_redis());
+    }
+
+    /// At the end all hands are taken at once, by a number of 32 bits.
+    #[tokio::test]
+    async fn any_number_of_hands_can_be_waited_for() {
+        for concurrency in [0, 1, 1 << 32, usize::MAX] {
+            let core = worker(concurrency).core;
+            let all = core.permits.acquire_many(core.settings.concurrency as u32).await.expect("all of them");
+            assert!(core.permits.try_acquire().is_err() && core.settings.concurrency > 0);
+            drop(all);
+        }
     }
 }

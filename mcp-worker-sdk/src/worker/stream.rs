@@ -1,11 +1,11 @@
 //! The stream lane: a consumer group reads, a lease that others watch is kept while a handler works, what a dead worker left is taken over.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use redis::streams::{StreamClaimReply, StreamId, StreamPendingCountReply, StreamReadReply};
+use redis::streams::{StreamClaimReply, StreamId, StreamInfoConsumersReply, StreamPendingCountReply, StreamPendingId, StreamReadReply};
 use redis::{Pipeline, Value, cmd};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
@@ -32,6 +32,9 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// Whatever the lease of the others, it is over.
 const LONG_AGO: Duration = Duration::from_secs(24 * 3600);
+
+/// So many leases after it was last heard of, the name of a worker that has left nothing is forgotten: 10 minutes, with the usual one.
+const FORGOTTEN_LEASES: u32 = 40;
 
 /// An entry that is older than this may have been answered by others meanwhile: looked up before it is worked on.
 const FRESH_MS: u64 = 3000;
@@ -184,19 +187,25 @@ pub(crate) async fn heartbeat(core: Arc<Core>) {
         if core.running.is_handing_back() {
             return; // or what was handed back would look as though it were worked on
         }
-        let entries = core.running.entries();
-        for entries in entries.chunks(ENTRIES_MAX) {
-            let mut claim = cmd("XCLAIM");
-            claim.arg(core.settings.names.requests_stream()).arg(&core.settings.group).arg(&core.settings.name).arg(0);
-            for (id, _) in entries {
-                claim.arg(id);
-            }
-            claim.arg("JUSTID");
-            if let Err(error) = core.line.ask::<Value>(claim).await {
-                tracing::debug!(%error, "leases are not kept");
-            }
+        if let Err(error) = keep(&core, &core.running.entries()).await {
+            tracing::debug!(%error, "leases are not kept");
         }
     }
+}
+
+async fn keep(core: &Core, entries: &[String]) -> Result<(), Error> {
+    for entries in entries.chunks(ENTRIES_MAX) {
+        let mut claim = cmd("XCLAIM");
+        claim
+            .arg(core.settings.names.requests_stream())
+            .arg(&core.settings.group)
+            .arg(&core.settings.name)
+            .arg(0)
+            .arg(entries)
+            .arg("JUSTID");
+        core.line.ask::<Value>(claim).await?;
+    }
+    Ok(())
 }
 
 /// Takes over what other workers have left.
@@ -222,18 +231,46 @@ async fn take_over(core: &Arc<Core>, permit: OwnedSemaphorePermit) -> Result<(),
     let mut pending = cmd("XPENDING");
     pending.arg(&stream).arg(group).arg("IDLE").arg(lease).arg("-").arg("+").arg(ENTRIES_MAX);
     let left: StreamPendingCountReply = core.line.ask(pending).await?;
-    let attempts: HashMap<String, u32> = left.ids.into_iter().map(|left| (left.id, left.times_delivered as u32)).collect();
-    for (id, attempt) in attempts {
-        let last = attempt >= core.settings.max_attempts;
+    // What runs here was not left: Redis was away for longer than the lease.
+    let running: HashSet<String> = core.running.entries().into_iter().collect();
+    let (mine, left): (Vec<_>, Vec<_>) = left.ids.into_iter().partition(|left| running.contains(&left.id));
+    let mine: Vec<_> = mine.into_iter().map(|mine| mine.id).collect();
+    keep(core, &mine).await?;
+    for StreamPendingId { id, times_delivered, .. } in left {
+        let attempt = times_delivered as u32;
         let Some(permit) = permits.pop().or_else(|| core.permits.clone().try_acquire_owned().ok()) else { return Ok(()) };
         let mut claim = cmd("XCLAIM");
         claim.arg(&stream).arg(group).arg(&core.settings.name).arg(lease).arg(&id);
         // Only one of those who try gets it: for the others it is not idle any more.
         let claimed: StreamClaimReply = core.line.ask(claim).await?;
         match claimed.ids.into_iter().next() {
-            Some(entry) if last => give_up(core, &entry, attempt).await?,
+            Some(entry) if attempt >= core.settings.max_attempts => give_up(core, &entry, attempt).await?,
             Some(entry) => take(core, entry, attempt + 1, permit).await,
             None => permits.push(permit),
+        }
+    }
+    Ok(())
+}
+
+/// Takes the names of dead workers off the group: those that nothing was heard of for long, and that have left nothing.
+pub(crate) async fn forget(core: Arc<Core>) {
+    loop {
+        if let Err(error) = forget_dead(&core).await {
+            tracing::debug!(%error, "dead workers are not forgotten");
+        }
+        sleep(core.settings.lease * FORGOTTEN_LEASES / 10).await;
+    }
+}
+
+async fn forget_dead(core: &Core) -> Result<(), Error> {
+    let (stream, group) = (core.settings.names.requests_stream(), &core.settings.group);
+    let known: StreamInfoConsumersReply = core.line.ask(cmd("XINFO").arg("CONSUMERS").arg(&stream).arg(group).take()).await?;
+    let long = core.settings.lease * FORGOTTEN_LEASES;
+    for dead in known.consumers.into_iter().filter(|known| known.pending == 0 && known.idle as u128 > long.as_millis()) {
+        // One that lives is heard of in other ways, too: it may have had no hands for anything new.
+        let believed: Option<f64> = core.line.ask(cmd("ZSCORE").arg(core.settings.names.workers()).arg(&dead.name).take()).await?;
+        if believed.is_none_or(|until| (until as u64) < core.clock.now_ms()) {
+            core.line.ask::<Value>(cmd("XGROUP").arg("DELCONSUMER").arg(&stream).arg(group).arg(&dead.name).take()).await?;
         }
     }
     Ok(())
@@ -259,24 +296,24 @@ async fn give_up(core: &Core, entry: &StreamId, attempts: u32) -> Result<(), Err
 pub(crate) async fn leave(core: &Core) {
     let (stream, Settings { group, name, .. }) = (core.settings.names.requests_stream(), &core.settings);
     core.running.abort_all();
-    let mut pending = cmd("XPENDING");
-    pending.arg(&stream).arg(group).arg("-").arg("+").arg(ENTRIES_MAX).arg(name);
-    while let Ok(left) = core.line.ask::<StreamPendingCountReply>(pending.clone()).await {
-        let mut is_mine = false;
+    let mut from = "-".to_owned();
+    loop {
+        let mut pending = cmd("XPENDING");
+        pending.arg(&stream).arg(group).arg(&from).arg("+").arg(ENTRIES_MAX).arg(name);
+        let Ok(left) = core.line.ask::<StreamPendingCountReply>(pending).await else { return };
+        let Some(last) = left.ids.last() else { break };
+        from = format!("({}", last.id);
+        // The others were handed back already.
         for left in left.ids.into_iter().filter(|left| (left.last_delivered_ms as u128) < core.settings.lease.as_millis()) {
-            is_mine = true;
-            let entry = Entry { id: left.id, attempt: (left.times_delivered as u32).saturating_sub(1) };
-            if release(core, &entry, LONG_AGO).await.is_err() {
-                return;
-            }
-        }
-        if !is_mine {
-            break;
+            let entry = Entry { id: left.id, attempt: left.times_delivered as u32 };
+            give_back(core, &entry).await;
         }
     }
+    let mut pending = cmd("XPENDING");
+    pending.arg(&stream).arg(group).arg("-").arg("+").arg(1).arg(name);
     let left: Result<StreamPendingCountReply, _> = core.line.ask(pending).await;
     if left.is_ok_and(|left| left.ids.is_empty()) {
         let forget = cmd("XGROUP").arg("DELCONSUMER").arg(&stream).arg(group).arg(name).take();
-        let _ = core.line.ask::<Value>(forget).await; // an empty consumer does no harm
+        let _ = core.line.ask::<Value>(forget).await; // the others forget it later
     }
 }

@@ -1,10 +1,12 @@
 //! The mechanisms, asked in their order until one knows the Client.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::guard::{ANONYMOUS, House};
 use super::http::{Question, Verdict};
 use super::jwt::Tokens;
+use super::lanes::Busy;
 use super::password::Verifier;
 use super::policy::{Mechanism, Policy};
 use crate::hook::Admitted;
@@ -14,7 +16,10 @@ use crate::packet::reason::Reason;
 use crate::time::Time;
 
 /// Of those who come in although nobody vouches for them.
-const UNPROVEN: Proof = Proof { by: ANONYMOUS, stamp: 0, until: None };
+const UNPROVEN: Proof = Proof { by: ANONYMOUS, stamp: 0, until: None, changes: 0 };
+
+/// Mechanisms that compare a password with a line as in a password file.
+const BY_VERIFIER: [Mechanism; 2] = [Mechanism::PasswordFile, Mechanism::Redis];
 
 /// What one mechanism says.
 enum Said {
@@ -42,27 +47,49 @@ impl House {
             return Err(Reason::CONNECTION_RATE_EXCEEDED);
         }
         let policy = self.policy.load_full();
-        for mechanism in policy.mechanisms() {
+        let changes = self.user_changes.load(Ordering::SeqCst);
+        for mechanism in policy.mechanisms_at(&peer.listener) {
             match self.ask(mechanism, &policy, connect, client_id, peer).await? {
                 Said::Yes { user, stamp, until } => {
-                    return Ok(Admitted { user: user.map(Into::into), proof: Proof { by: mechanism.name(), stamp, until } });
+                    let proof = Proof { by: mechanism.name(), stamp, until, changes };
+                    return Ok(Admitted { user: user.map(Into::into), proof });
                 }
-                Said::No => return Err(self.failed(peer)),
+                Said::No => {
+                    self.even_out(Some(mechanism), &policy, connect, peer).await?;
+                    return Err(self.failed(peer));
+                }
                 Said::Nothing => {}
             }
         }
-        let anonymous = peer.listener.anonymous.unwrap_or_else(|| policy.anonymous());
+        let anonymous = policy.admits_anonymous(&peer.listener);
         let Some(user) = &connect.user_name else {
             return if anonymous { Ok(Admitted { user: None, proof: UNPROVEN }) } else { Err(Reason::NOT_AUTHORIZED) };
         };
         if anonymous && policy.takes_any_name() {
             return Ok(Admitted { user: Some(user.clone()), proof: UNPROVEN });
         }
-        // Unknown users take as long as known ones.
-        if let Some(decoy) = policy.decoy(user) {
-            self.compare(decoy, connect, peer).await?;
-        }
+        self.even_out(None, &policy, connect, peer).await?;
         Err(self.failed(peer))
+    }
+
+    /// A wrong password takes as long whoever it is said of, and whether there is such a user or not: what would have been hashed for users of
+    /// other mechanisms is hashed in vain. `by` has refused; it, or nobody, has hashed already.
+    async fn even_out(&self, by: Option<Mechanism>, policy: &Arc<Policy>, connect: &Connect, peer: &Peer) -> Result<(), Reason> {
+        let Some(user) = connect.user_name.clone() else { return Ok(()) };
+        let has = |wanted: &[Mechanism]| policy.mechanisms_at(&peer.listener).any(|offered| wanted.contains(&offered));
+        let (users, decoy) = match by {
+            None => (has(&[Mechanism::Users]), has(&BY_VERIFIER)),
+            Some(Mechanism::Users) => (false, has(&BY_VERIFIER)),
+            Some(by) if BY_VERIFIER.contains(&by) => (has(&[Mechanism::Users]), false),
+            Some(_) => (false, false),
+        };
+        let decoy = policy.decoy(&user).filter(|_| decoy);
+        if !users && decoy.is_none() {
+            return Ok(());
+        }
+        let (policy, password) = (policy.clone(), connect.password.clone().unwrap_or_default());
+        let in_vain = move || (users && policy.credentials.check_password(&user, &password), decoy.map(|decoy| decoy.accepts(&password)));
+        self.hash(peer, in_vain).await.map(drop)
     }
 
     async fn ask(
@@ -135,6 +162,11 @@ impl House {
             transport: peer.transport.scheme(),
             certificate_name: peer.certificate_name.as_deref(),
         };
+        let _place = hook.lanes.enter(peer.address.ip()).await.map_err(|Busy| self.busy())?;
+        // Whoever waited while others of its address failed too often is held like them.
+        if self.is_held(peer.address.ip()) {
+            return Err(Reason::CONNECTION_RATE_EXCEEDED);
+        }
         match hook.ask(&question).await {
             Ok(Verdict::Allow(user)) => {
                 let user = user.or_else(|| connect.user_name.as_ref().map(ToString::to_string));
@@ -164,11 +196,13 @@ impl House {
                 self.counts.add_held();
                 Err(Reason::CONNECTION_RATE_EXCEEDED)
             }
-            Err(_) => {
-                self.counts.add_busy();
-                Err(Reason::SERVER_BUSY)
-            }
+            Err(Busy) => Err(self.busy()),
         }
+    }
+
+    fn busy(&self) -> Reason {
+        self.counts.add_busy();
+        Reason::SERVER_BUSY
     }
 
     fn failed(&self, peer: &Peer) -> Reason {
@@ -178,7 +212,7 @@ impl House {
     }
 
     /// Nobody is let in because somebody who should say so does not answer.
-    fn unanswered(&self, by: &'static str) -> Reason {
+    pub(super) fn unanswered(&self, by: &'static str) -> Reason {
         tracing::debug!(by, "nobody is let in without an answer");
         self.counts.add_unanswered();
         Reason::SERVER_UNAVAILABLE
@@ -190,6 +224,6 @@ fn of_certificate(user: Option<&str>, peer: &Peer) -> Said {
     match (&peer.certificate_name, user) {
         (None, _) => Said::Nothing,
         (Some(name), Some(user)) if **name != *user => Said::No,
-        (Some(name), _) => Said::yes(name.to_string(), 0),
+        (Some(name), _) => Said::Yes { user: Some(name.to_string()), stamp: 0, until: peer.certificate_until },
     }
 }

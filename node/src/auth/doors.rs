@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::bans::Bans;
@@ -134,7 +135,7 @@ impl Doors {
         match looked {
             Ok(()) => {
                 seen.complained = false;
-                self.house.is_ready.store(true, std::sync::atomic::Ordering::Relaxed);
+                self.house.is_ready.store(true, Ordering::Relaxed);
             }
             Err(why) if !seen.complained => {
                 tracing::warn!(why, "bans, users or rules cannot be looked at; what was known of them holds");
@@ -181,6 +182,8 @@ impl Doors {
 
     /// Which of those who are connected would not come in again with the password that they had.
     async fn find_outdated(&self, shared: &Shared) -> Result<(), Unreachable> {
+        // Before the list is made: who is not on it will see that it was made.
+        self.house.user_changes.fetch_add(1, Ordering::SeqCst);
         let clients: HashSet<_> = self
             .broker
             .clients()

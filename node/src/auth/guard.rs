@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use bytestring::ByteString;
@@ -11,12 +11,13 @@ use bytestring::ByteString;
 use super::bans::Bans;
 use super::failures::Failures;
 use super::hashing::Hashing;
-use super::policy::{Policy, Settings};
+use super::password::Verifier;
+use super::policy::{Mechanism, Policy, Settings};
 use super::rules::{Action, Rules};
 use super::scram;
 use super::scram_exchange::Scram;
 use crate::clock::Clock;
-use crate::hook::client::{Client, Peer, Proof};
+use crate::hook::client::{Client, Listener, Peer, Proof};
 use crate::hook::{Admitted, Answer, Exchange, Guard, Recipient};
 use crate::message::Permit;
 use crate::metrics::AuthCounts;
@@ -45,6 +46,8 @@ pub struct House {
     pub(super) bans: ArcSwap<Bans>,
     /// Users of Redis whose password is another by now, with the stamp of the old one.
     pub(super) outdated: ArcSwap<HashSet<(ByteString, u64)>>,
+    /// How often that was looked for. Who was asked about before the last time, and came in after it, was not among those looked at.
+    pub(super) user_changes: AtomicU64,
     pub(super) hashing: Hashing,
     pub(super) failures: Arc<Failures>,
     pub(super) clock: Arc<Clock>,
@@ -78,6 +81,7 @@ impl House {
             policy: ArcSwap::from_pointee(policy),
             bans: ArcSwap::default(),
             outdated: ArcSwap::default(),
+            user_changes: AtomicU64::new(0),
             hashing: Hashing::new(bounds.hashes_at_once),
             failures: Arc::new(Failures::new(bounds.failures_per_address_max)),
             clock: Arc::new(Clock::start()),
@@ -86,14 +90,14 @@ impl House {
         })
     }
 
-    /// Whether Clients come in that nobody vouches for.
-    pub fn admits_anonymous(&self) -> bool {
-        self.policy.load().anonymous()
+    /// Whether Clients come in by this listener that nobody vouches for.
+    pub fn admits_anonymous(&self, listener: &Listener) -> bool {
+        self.policy.load().admits_anonymous(listener)
     }
 
-    /// What there is to be believed by, in the order in which it is asked.
-    pub fn mechanisms(&self) -> Vec<&'static str> {
-        self.policy.load().mechanisms().map(super::policy::Mechanism::name).collect()
+    /// What there is to be believed by at this listener, in the order in which it is asked.
+    pub fn mechanisms(&self, listener: &Listener) -> Vec<&'static str> {
+        self.policy.load().mechanisms_at(listener).map(Mechanism::name).collect()
     }
 
     pub(super) fn is_held(&self, address: IpAddr) -> bool {
@@ -112,9 +116,16 @@ impl Guard for House {
 
     fn authentication(&self, method: &str, peer: &Peer) -> Option<Box<dyn Exchange>> {
         let policy = self.policy.load_full();
-        let offered = method == scram::METHOD && !policy.credentials.is_empty();
-        let scram = || Scram::new(policy, peer.address.ip(), self.failures.clone(), self.clock.clone(), self.counts.clone());
-        offered.then(|| Box::new(scram()) as Box<dyn Exchange>)
+        let mechanisms: Vec<_> = policy.mechanisms_at(&peer.listener).collect();
+        let place = mechanisms.iter().position(|mechanism| *mechanism == Mechanism::Users)?;
+        // Who is asked first decides here as it does with a password: the certificate says who it is, and another name is a lie.
+        let name = peer.certificate_name.clone().filter(|_| mechanisms[..place].contains(&Mechanism::Certificate));
+        let scram = || Scram::new(policy, name, peer.address.ip(), self.failures.clone(), self.clock.clone(), self.counts.clone());
+        (method == scram::METHOD).then(|| Box::new(scram()) as Box<dyn Exchange>)
+    }
+
+    fn confirm<'a>(&'a self, client: &'a Client) -> Answer<'a, Option<Reason>> {
+        Box::pin(self.look_again(client))
     }
 
     fn shut_out(&self, client: &Client) -> Option<Reason> {
@@ -173,21 +184,37 @@ impl House {
     /// Whether what the Client was believed by is still there, and as it was.
     fn still_proven(&self, client: &Client) -> bool {
         let Proof { by, stamp, .. } = client.proof;
-        let policy = self.policy.load();
+        let (policy, listener) = (self.policy.load(), &client.peer.listener);
         if by == ANONYMOUS {
-            let anonymous = client.peer.listener.anonymous.unwrap_or_else(|| policy.anonymous());
-            return anonymous && (client.user.is_none() || policy.takes_any_name());
+            return policy.admits_anonymous(listener) && (client.user.is_none() || policy.takes_any_name());
+        }
+        if let Ok(mechanism) = by.parse::<Mechanism>()
+            && !policy.mechanisms_at(listener).any(|offered| offered == mechanism)
+        {
+            return false;
         }
         let Some(user) = client.user.as_ref() else { return true };
         match by {
             "users" => policy.user_stamp(user) == Some(stamp),
-            "password_file" => policy.file_users.get(&user[..]).map(super::password::Verifier::stamp) == Some(stamp),
-            "redis" => policy.shared.is_some() && !self.outdated.load().contains(&(user.clone(), stamp)),
+            "password_file" => policy.file_users.get(&user[..]).map(Verifier::stamp) == Some(stamp),
+            "redis" => !self.outdated.load().contains(&(user.clone(), stamp)),
             "jwt" => policy.tokens.as_ref().is_some_and(|tokens| tokens.has(stamp)),
-            "http" => policy.hook.is_some(),
-            "certificate" => policy.settings.certificate_user,
             _ => true,
         }
+    }
+
+    /// Why a Client that has just come in may not stay. A user of Redis whose password was asked for before the last change is asked for again.
+    async fn look_again(&self, client: &Client) -> Option<Reason> {
+        let refused = self.shut_out(client);
+        let Proof { by, stamp, changes, .. } = client.proof;
+        if refused.is_some() || by != Mechanism::Redis.name() || changes == self.user_changes.load(Ordering::SeqCst) {
+            return refused;
+        }
+        let policy = self.policy.load_full();
+        let (Some(shared), Some(user)) = (&policy.shared, &client.user) else { return Some(Reason::NOT_AUTHORIZED) };
+        let Ok(line) = shared.user(user).await else { return Some(self.unanswered(by)) };
+        let now = line.and_then(|line| Verifier::parse(&line).ok()).map(|verifier| verifier.stamp());
+        (now != Some(stamp)).then_some(Reason::NOT_AUTHORIZED)
     }
 }
 

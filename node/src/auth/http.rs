@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
+
+use super::lanes::Lanes;
 
 /// What an answer may have.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -16,7 +17,7 @@ pub struct Settings {
     /// Where to ask; it may hold a password, and is shown nowhere.
     pub url: String,
     pub timeout: Duration,
-    /// Questions at a time; more wait, each for as long as its CONNECT may take.
+    /// Questions at a time, an eighth of which may be about Clients of one address; more wait, each for as long as its CONNECT may take.
     pub at_once: usize,
 }
 
@@ -57,7 +58,7 @@ pub enum Verdict {
 pub struct Hook {
     client: reqwest::Client,
     settings: Settings,
-    places: Semaphore,
+    pub lanes: Lanes,
 }
 
 impl Hook {
@@ -66,14 +67,15 @@ impl Hook {
         let _chosen = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().timeout(settings.timeout).redirect(reqwest::redirect::Policy::none()).no_proxy();
         let client = client.build().map_err(|error| format!("auth.http_url: {error}"))?;
-        let places = Semaphore::new(settings.at_once.max(1));
-        Ok(Hook { client, settings, places })
+        let lanes = Lanes::new(settings.at_once, settings.at_once / 8);
+        Ok(Hook { client, settings, lanes })
     }
 
+    /// Whoever asks has a place in one of the [lanes](Hook::lanes).
+    ///
     /// # Errors
     /// There was no answer, or none that can be understood. The text holds nothing of the question.
     pub async fn ask(&self, question: &Question<'_>) -> Result<Verdict, String> {
-        let _place = self.places.acquire().await.map_err(|error| error.to_string())?;
         let asked = self.client.post(&self.settings.url).json(question).send().await;
         let mut answer = asked.map_err(|error| error.without_url().to_string())?;
         match answer.status().as_u16() {

@@ -18,6 +18,7 @@ pub mod guard;
 pub mod hashing;
 pub mod http;
 pub mod jwt;
+pub mod lanes;
 pub mod password;
 pub mod password_file;
 pub mod policy;

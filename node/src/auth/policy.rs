@@ -10,6 +10,7 @@ use super::Credentials;
 use super::password::Verifier;
 use super::rules::Rules;
 use super::{http, jwt, password_file, shared};
+use crate::hook::client::Listener;
 use crate::packet::reason::Reason;
 use crate::topic::filter::TopicFilter;
 
@@ -144,18 +145,26 @@ impl Policy {
         })
     }
 
+    /// Those that a listener offers.
+    pub fn mechanisms_at<'a>(&'a self, listener: &'a Listener) -> impl Iterator<Item = Mechanism> + 'a {
+        let offers = |mechanism: &Mechanism| listener.mechanisms.as_ref().is_none_or(|names| names.contains(&mechanism.name()));
+        self.mechanisms().filter(offers)
+    }
+
     /// Tells whether the password of a user of the settings is still the one that it was; `None`: there is no such user.
     pub fn user_stamp(&self, user: &str) -> Option<u64> {
         self.user_stamps.get(user).copied()
     }
 
-    pub fn anonymous(&self) -> bool {
-        self.settings.anonymous.unwrap_or_else(|| self.mechanisms().next().is_none())
+    /// Whether Clients come in by this listener that nobody vouches for.
+    pub fn admits_anonymous(&self, listener: &Listener) -> bool {
+        listener.anonymous.or(self.settings.anonymous).unwrap_or_else(|| self.mechanisms().next().is_none())
     }
 
-    /// Without any mechanism a name is only a name, as in other brokers that let everybody in.
+    /// Without any mechanism a name is only a name, as in other brokers that let everybody in. With one, of whatever listener, a name has rules
+    /// and belongs to somebody: it must be proven.
     pub fn takes_any_name(&self) -> bool {
-        self.mechanisms().all(|mechanism| mechanism == Mechanism::Certificate)
+        self.mechanisms().next().is_none()
     }
 
     pub fn decoy(&self, user: &str) -> Option<Verifier> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::failures::Failures;
 use super::policy::Policy;
-use super::scram::{self, Denied};
+use super::scram;
 use crate::clock::Clock;
 use crate::hook::client::Proof;
 use crate::hook::{Admitted, Exchange, Progress};
@@ -14,6 +14,8 @@ use crate::packet::reason::Reason;
 
 pub(super) struct Scram {
     policy: Arc<Policy>,
+    /// Who the Client is by what was asked before; another name is a lie.
+    name: Option<Arc<str>>,
     address: IpAddr,
     failures: Arc<Failures>,
     clock: Arc<Clock>,
@@ -24,14 +26,21 @@ pub(super) struct Scram {
 }
 
 impl Scram {
-    pub(super) fn new(policy: Arc<Policy>, address: IpAddr, failures: Arc<Failures>, clock: Arc<Clock>, counts: Arc<AuthCounts>) -> Scram {
-        Scram { policy, address, failures, clock, counts, user: None, running: None }
+    pub(super) fn new(
+        policy: Arc<Policy>,
+        name: Option<Arc<str>>,
+        address: IpAddr,
+        failures: Arc<Failures>,
+        clock: Arc<Clock>,
+        counts: Arc<AuthCounts>,
+    ) -> Scram {
+        Scram { policy, name, address, failures, clock, counts, user: None, running: None }
     }
 
-    fn denied(&self, denied: Denied) -> Reason {
+    fn denied(&self, reason: Reason) -> Reason {
         self.counts.add_failed();
         self.failures.add(self.address, self.clock.now());
-        denied.reason()
+        reason
     }
 }
 
@@ -49,17 +58,20 @@ impl Exchange for Scram {
             None => {
                 let nonce = uuid::Uuid::new_v4().simple().to_string();
                 let begun = scram::Exchange::begin(&self.policy.credentials, data, &nonce);
-                let (exchange, challenge) = begun.map_err(|denied| self.denied(denied))?;
+                let (exchange, challenge) = begun.map_err(|denied| self.denied(denied.reason()))?;
                 self.running = Some(exchange);
                 Ok(Progress::Continue(challenge))
             }
             Some(exchange) => {
-                let (user, last) = exchange.finish(data).map_err(|denied| self.denied(denied))?;
+                let (user, last) = exchange.finish(data).map_err(|denied| self.denied(denied.reason()))?;
+                if self.name.as_ref().is_some_and(|name| **name != *user) {
+                    return Err(self.denied(Reason::BAD_USER_NAME_OR_PASSWORD));
+                }
                 if self.user.as_ref().is_some_and(|known| *known != user) {
                     return Err(Reason::NOT_AUTHORIZED);
                 }
                 self.user = Some(user.clone());
-                let proof = Proof { by: "users", stamp: self.policy.user_stamp(&user).unwrap_or_default(), until: None };
+                let proof = Proof { by: "users", stamp: self.policy.user_stamp(&user).unwrap_or_default(), ..Proof::default() };
                 Ok(Progress::Done(last, Admitted { user: Some(user.into()), proof }))
             }
         }

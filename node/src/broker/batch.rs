@@ -1,8 +1,8 @@
 //! What several commands want of the Store and of mailboxes, asked once for all of them: stored first, then handed out.
 
+use std::pin::pin;
 use std::sync::Arc;
 
-use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::broker::mailbox::Pushed;
@@ -11,7 +11,7 @@ use crate::broker::roster::{Place, Subscriber};
 use crate::broker::{Broker, once};
 use crate::fault;
 use crate::hook::request::{Asked, Refusal};
-use crate::message::{Number, Run};
+use crate::message::{Message, Number, Run};
 use crate::metrics::{Metrics, SPANS};
 use crate::packet::QoS;
 use crate::packet::connect::ClientId;
@@ -85,7 +85,36 @@ impl Broker {
     /// A QoS 2 message that leaves this node is pending in the Store before: whoever goes on with it when this node dies hands it to those who
     /// have not had it (`once.rs`).
     pub(super) async fn flush(&self, batch: &mut Batch, outcomes: &mut [Outcome], now: Time) -> Result<(), StoreError> {
-        self.keep_pending(batch, now).await?;
+        if !batch.pending.is_empty() {
+            self.keep_pending(batch, now).await?;
+        }
+        self.keep(batch, outcomes, now).await?;
+        fault::point("publish.stored");
+        let mut left = Vec::new();
+        let sent = self.tell_others(batch, &mut left, outcomes).await;
+        left.extend(self.push_all(batch));
+        fault::point("publish.pushed");
+        for subscriber in batch.rings.drain(..) {
+            subscriber.mailbox.ring();
+        }
+        sent?;
+        for (message, group) in left {
+            // It comes to an end: who has left, or is about to be ended for want of room, is not chosen again.
+            Box::pin(self.hand_over(message, &group, now)).await?;
+        }
+        if !batch.records.is_empty() {
+            let (records, origins) = std::mem::take(&mut batch.records).into_iter().unzip();
+            self.write(records, origins, outcomes, None, now).await?;
+        }
+        self.send_outward(batch, outcomes);
+        Ok(())
+    }
+
+    /// What is to be in the Store, or with whoever answers requests, before anybody has it.
+    async fn keep(&self, batch: &mut Batch, outcomes: &mut [Outcome], now: Time) -> Result<(), StoreError> {
+        if batch.writes.is_empty() && batch.asked.is_empty() {
+            return Ok(());
+        }
         let (writes, origins) = (std::mem::take(&mut batch.writes), std::mem::take(&mut batch.origins));
         let asked = std::mem::take(&mut batch.asked);
         let write = self.write(writes, origins, outcomes, batch.publisher.as_ref(), now);
@@ -103,28 +132,23 @@ impl Broker {
                 Err(Refusal::Unavailable) => return Err(StoreError::Unavailable),
             }
         }
-        fault::point("publish.stored");
-        let mut left = Vec::new();
-        let sent = match self.send(&mut batch.outbox, &mut left, outcomes).await {
-            Ok(()) => {
-                fault::point("publish.posted");
-                self.ring_away(&batch.rings).await
-            }
-            error => error,
-        };
-        left.extend(self.push_all(batch));
-        fault::point("publish.pushed");
-        for subscriber in batch.rings.drain(..) {
-            subscriber.mailbox.ring();
+        Ok(())
+    }
+
+    /// What other nodes are to have, and to be told.
+    async fn tell_others(
+        &self,
+        batch: &mut Batch,
+        left: &mut Vec<(Message, Arc<ShareGroup>)>,
+        outcomes: &mut [Outcome],
+    ) -> Result<(), StoreError> {
+        if !batch.outbox.is_empty() {
+            self.send(&mut batch.outbox, left, outcomes).await?;
         }
-        sent?;
-        for (message, group) in left {
-            // It comes to an end: who has left, or is about to be ended for want of room, is not chosen again.
-            Box::pin(self.hand_over(message, &group, now)).await?;
+        fault::point("publish.posted");
+        if !batch.rings.is_empty() {
+            self.ring_away(&batch.rings).await?;
         }
-        let (records, origins) = std::mem::take(&mut batch.records).into_iter().unzip();
-        self.write(records, origins, outcomes, None, now).await?;
-        self.send_outward(batch, outcomes);
         Ok(())
     }
 
@@ -140,10 +164,8 @@ impl Broker {
             return Ok(());
         }
         let appends = self.appends(&writes);
-        let begun = Instant::now();
         let span = tracing::trace_span!(target: SPANS, "store.write", writes = writes.len());
-        let written = self.store.write(writes, now).instrument(span).await?;
-        self.metrics.store_write_seconds.observe(begun.elapsed());
+        let written = self.metrics.store_write_seconds.wait(pin!(self.store.write(writes, now).instrument(span))).await?;
         self.note_appended(&appends, &written, publisher, now);
         for (written, origin) in written.into_iter().zip(origins) {
             if written == Written::StoreFull && outcomes.len() > origin {

@@ -75,7 +75,9 @@ impl Broker {
             outcomes.push(outcome);
         }
         self.flush_of(member, &mut batch, &mut outcomes, now).await?;
-        self.strike(&member.lease, on_record, &outcomes, now).await?;
+        if !on_record.is_empty() {
+            self.strike(&member.lease, on_record, &outcomes, now).await?;
+        }
         if promises {
             self.promise().await?;
         }
@@ -226,12 +228,23 @@ impl Broker {
         self.store.retain(run.topic(), kept, now).await
     }
 
+    /// Of the Client, whichever of its streams made them.
+    fn subscriptions_on_all_streams(&self, member: &Member) -> usize {
+        let beside = member.allowance.as_ref().map_or_else(Vec::new, |allowance| allowance.beside(&member.subscriber));
+        let count = |subscriber: &Arc<Subscriber>| {
+            let count = self.table.count_of(subscriber);
+            count.ordinary + count.shared
+        };
+        count(&member.subscriber) + beside.iter().map(count).sum::<usize>()
+    }
+
     pub(super) async fn subscribe(&self, member: &mut Member, requests: Vec<Result<Subscription, Reason>>) -> Result<Outcome, StoreError> {
-        let count = self.table.count_of(&member.subscriber);
-        let mut room = self.subscriptions_per_client_max.saturating_sub(count.ordinary + count.shared);
-        let (now, mut subscribing) = (self.clock.now(), member.subscribing);
+        let (now, allowance) = (self.clock.now(), member.allowance.clone());
+        let adding = allowance.as_ref().map(|allowance| allowance.add(requests.len()));
+        let mut room = self.subscriptions_per_client_max.saturating_sub(self.subscriptions_on_all_streams(member));
+        room = room.saturating_sub(adding.as_ref().map_or(0, |adding| adding.before));
         let mut admit = |mut subscription: Subscription| {
-            if subscribing.as_mut().is_some_and(|bucket| !bucket.take(now)) {
+            if allowance.as_ref().is_some_and(|allowance| !allowance.takes_subscription(now)) {
                 Metrics::add(&self.metrics.subscriptions_over_rate, 1);
                 return Err(Reason::QUOTA_EXCEEDED);
             }
@@ -242,7 +255,6 @@ impl Broker {
             Ok(subscription)
         };
         let requests: Vec<_> = requests.into_iter().map(|request| request.and_then(&mut admit)).collect();
-        member.subscribing = subscribing;
         let granted: Vec<_> = requests.iter().flatten().cloned().collect();
         if member.subscriber.is_durable() {
             match self.store.subscribe(&member.lease, &granted).await {
@@ -252,6 +264,7 @@ impl Broker {
         }
         let subscribe = |subscription: &Subscription| self.table.subscribe(&member.subscriber, subscription);
         let existed: Vec<_> = granted.iter().map(subscribe).collect();
+        drop(adding);
         match self.tell_subscribed(member, &granted).await {
             Err(StoreError::Full) => {
                 self.take_back(member, &granted, &existed).await?;

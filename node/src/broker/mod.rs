@@ -1,6 +1,7 @@
 //! What every connection of this node shares: who is here, who subscribes to what, and the way of a message to all of them.
 
 pub mod addresses;
+pub mod allowance;
 mod batch;
 pub mod census;
 pub mod commit;
@@ -21,7 +22,7 @@ pub mod outward;
 pub mod presence;
 pub mod rate;
 pub mod reaper;
-mod reconsider;
+pub mod reconsider;
 pub mod replica;
 mod requests;
 pub mod roster;
@@ -59,8 +60,10 @@ use crate::subscription::{Selector, ShareGroup, Subscription};
 use crate::time::{Span, Time};
 use crate::topic::filter::TopicFilter;
 
+use allowance::Allowance;
 use debts::{Debt, Debts, Lives, Remembered};
 use mailbox::Bounds;
+use reconsider::LastWords;
 use roster::{Roster, Subscriber};
 use routes::{RouteCache, Table};
 
@@ -90,6 +93,8 @@ pub struct Broker {
     seen: once::Seen,
     mailbox: Bounds,
     subscriptions_per_client_max: usize,
+    /// Of the first packet of a connection, which comes before anything is known of the Client.
+    pub connect_bytes_max: u32,
     pub rates: Rates,
     /// Who is connected from where.
     pub addresses: Arc<addresses::Addresses>,
@@ -113,6 +118,12 @@ pub struct Rates {
     pub drops: bool,
 }
 
+impl Rates {
+    pub fn are_bounded(&self) -> bool {
+        self.messages_per_second_max > 0 || self.bytes_per_second_max > 0 || self.subscriptions_per_minute_max > 0
+    }
+}
+
 /// The bounds of one node that are no matter of the protocol.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -120,6 +131,7 @@ pub struct Limits {
     pub addresses: addresses::Limits,
     pub mailbox: Bounds,
     pub subscriptions_per_client_max: usize,
+    pub connect_bytes_max: u32,
     pub drain: life::Settings,
 }
 
@@ -131,11 +143,12 @@ pub struct Member {
     pub subscriber: Arc<Subscriber>,
     pub lease: Lease,
     cache: RouteCache,
-    /// How many more subscriptions it may make now.
-    subscribing: Option<rate::Bucket>,
+    /// What it shares with the other streams of its connection; `None`: there are none, and nothing is bounded by time.
+    pub allowance: Option<Arc<Allowance>>,
     /// What the other nodes of a cluster were told that this Session wants.
     wants: BTreeMap<TopicFilter, interest::Want>,
-    has_will: bool,
+    /// Of its will, if it has one.
+    last_words: Option<Box<LastWords>>,
     will: Option<Box<Remembered>>,
     unsettled: once::Unsettled,
 }
@@ -160,6 +173,7 @@ impl Broker {
             seen: once::Seen::default(),
             mailbox: limits.mailbox,
             subscriptions_per_client_max: limits.subscriptions_per_client_max,
+            connect_bytes_max: limits.connect_bytes_max,
             rates: limits.rates,
             addresses: Arc::new(addresses::Addresses::new(limits.addresses)),
             requests: OnceLock::new(),
@@ -197,7 +211,7 @@ impl Broker {
         self.ask_to_leave(client_id).await;
         let close = Close { keep_will: false, will_waits: Span(0), expiry: open.expiry, sent: 0 };
         let lasting = open.expiry != Some(Span(0));
-        let has_will = open.will.is_some();
+        let last_words = open.will.as_ref().map(|will| Box::new(LastWords::of(&will.message)));
         let (will, truth) = (open.will.clone().filter(|_| self.store.is_shared()), self.truth());
         let will = will.map(|will| Box::new(Remembered { will, truth }));
         let cluster = self.cluster()?;
@@ -251,10 +265,9 @@ impl Broker {
             return Ok((None, state));
         };
         let client = client.clone();
-        let subscribing = rate::Bucket::new(self.rates.subscriptions_per_minute_max.into(), Span::seconds(60), now);
-        let (cache, wants) = Default::default();
+        let (allowance, cache, wants) = Default::default();
         let unsettled = once::Unsettled::new(opened.epoch);
-        let mut member = Member { client, subscriber: entered.subscriber, lease, cache, subscribing, wants, has_will, will, unsettled };
+        let mut member = Member { client, subscriber: entered.subscriber, lease, allowance, cache, wants, last_words, will, unsettled };
         let arrived = match self.finish(client_id, std::mem::take(&mut opened.pending), now).await {
             Ok(()) => self.arrive(&mut member, cluster, &opened, state.as_ref().map(|state| (state, is_new))).await,
             error => error,
@@ -333,7 +346,7 @@ impl Broker {
         let shares = self.table.count_of(&member.subscriber).shared > 0;
         let lives = if durable { Lives::On } else { Lives::WithConnection { shares } };
         let lease = member.lease.clone();
-        let close = Close { keep_will: close.keep_will && member.has_will, ..close };
+        let close = Close { keep_will: close.keep_will && member.last_words.is_some(), ..close };
         self.settle(member, now).await;
         let closed = self.store.close(&lease, close.clone(), now).await;
         fault::point("close.closed");

@@ -155,9 +155,6 @@ impl Broker {
     /// What is pending is in the Store before anybody gets the message. Where a full Store has no room for it, it is put on record afterwards,
     /// as it was received: then who is cut off between delivers twice rather than not at all.
     pub(super) async fn keep_pending(&self, batch: &mut Batch, now: Time) -> Result<(), StoreError> {
-        if batch.pending.is_empty() {
-            return Ok(());
-        }
         let mut writes = Vec::with_capacity(batch.pending.len());
         let mut kept = Vec::with_capacity(batch.pending.len());
         for Kept { of, packet_id, pending, origin } in batch.pending.drain(..) {

@@ -32,6 +32,10 @@ struct Posts {
 }
 
 impl Outbox {
+    pub(super) fn is_empty(&self) -> bool {
+        self.posts.is_empty()
+    }
+
     /// How many posts there are that must arrive.
     pub(super) fn len(&self) -> usize {
         self.posts.values().map(|posts| posts.sure.len()).sum()

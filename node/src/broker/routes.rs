@@ -145,10 +145,7 @@ impl Table {
             return routes.clone();
         }
         let routes = Arc::new(self.look_up(topic, roster, guard));
-        // A copy of its own: the Topic Name is a slice of a read buffer.
-        if let Some(own) = TopicName::new(topic.as_str().to_owned().into()) {
-            cache.routes.insert(own, routes.clone());
-        }
+        cache.routes.insert(topic.compact(), routes.clone());
         routes
     }
 

@@ -35,27 +35,26 @@ impl Broker {
     /// Screens the messages of a run until one has to be waited for.
     async fn screen(&self, client: &Arc<Client>, messages: &[Message], mut take: impl FnMut(Seen)) -> (usize, bool) {
         let begun = self.clock.now();
+        let mut judging = Judging::<Delivering>::default();
         for (index, message) in messages.iter().enumerate() {
-            if !Judging::<Delivering>::concerns(&self.hooks, message) {
-                take(Seen::Same);
-                continue;
-            }
-            let mut judging = Judging::<Delivering>::new(message.clone());
-            let at_once = judging.poll(&self.hooks, client, &mut Context::from_waker(Waker::noop()));
+            let at_once = judging.poll(message, &self.hooks, client, &mut Context::from_waker(Waker::noop()));
             let waited = at_once.is_pending();
             let passed = match at_once {
                 Poll::Ready(passed) => passed,
                 Poll::Pending => {
-                    let answer = std::future::poll_fn(|context| judging.poll(&self.hooks, client, context));
+                    let answer = std::future::poll_fn(|context| judging.poll(message, &self.hooks, client, context));
                     tokio::time::timeout(self.hooks.deadline, self.watched(client, "on_deliver", answer))
                         .await
                         .unwrap_or(Err(Refused::DEADLINE))
                 }
             };
             take(match passed {
-                Ok(passed) if passed.rewritten => Seen::Other(Box::new(passed.message)),
-                Ok(_) => Seen::Same,
+                Ok(Some(other)) => Seen::Other(Box::new(other)),
+                Ok(None) => Seen::Same,
                 Err(refused) => {
+                    if refused.why != hooks::Why::Answer {
+                        judging = Judging::default();
+                    }
                     self.count_failure(client, "on_deliver", refused.why);
                     if self.fates.is_on() {
                         self.note(message, None, Some(&client.id), &Step::Dropped(Why::Withheld), self.clock.now());

@@ -55,6 +55,7 @@ pub(crate) fn broker(store: memory::Limits) -> Broker {
     let limits = Limits {
         mailbox: Bounds { messages_max: 1000, bytes_max: 1 << 24 },
         subscriptions_per_client_max: 2,
+        connect_bytes_max: 1 << 20,
         rates: Rates::default(),
         addresses: Default::default(),
         drain: crate::broker::life::Settings::default(),

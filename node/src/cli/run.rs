@@ -1,5 +1,6 @@
 //! `mqttd run`: the broker, from its configuration to its clean end.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -16,6 +17,7 @@ use crate::config::environment::FILE_VARIABLE;
 use crate::config::{Config, Effective, Flag, Sources};
 use crate::fault;
 use crate::hook::client::Transport;
+use crate::listener;
 use crate::node::handle::Handle;
 use crate::node::{Node, settings};
 
@@ -150,7 +152,7 @@ async fn serve(config: &Config, mut reload: Reload, exporter: Option<&Exporter>)
     let (mut signals, mut hangups, mut questions) = (Signals::catch()?, Signals::hangups()?, Signals::questions()?);
     let node = Node::bind(config).await.map_err(|error| failed("cannot start", &error))?;
     exporter.iter().for_each(|exporter| exporter.count_in(&node.broker().metrics.otlp_spans_lost));
-    announce(config, node.auth().house(), node.addresses());
+    announce(config, &node);
     for address in node.admin_addresses() {
         info!("the administration answers on http://{address}");
     }
@@ -204,24 +206,57 @@ fn tell(handle: &Handle) {
 }
 
 /// What listens where, who may come in, and what to try next.
-fn announce(config: &Config, house: &House, addresses: &[(Transport, SocketAddr)]) {
+fn announce(config: &Config, node: &Node) {
+    let addresses = node.addresses();
     info!(version = env!("CARGO_PKG_VERSION"), store = %config.store.url, "mqttd");
     for (transport, address) in addresses {
         info!("listening on {}://{address}", transport.scheme());
     }
-    let reachable = addresses.iter().any(|(_, address)| !address.ip().is_loopback());
-    let named = house.mechanisms().join(", ");
-    match (house.admits_anonymous(), reachable) {
-        (true, true) => warn!(
-            "ANYONE who reaches this machine may connect. To change it: auth.password_file, made by `mqttd passwd`, or auth.anonymous = false"
-        ),
-        (true, false) => info!("anonymous clients are allowed, from this machine only"),
-        (false, _) if named.is_empty() => warn!("nobody can come in: auth.anonymous is false and section [auth] says nothing else"),
-        (false, _) => info!("who may come in is said by: {named}"),
+    // Listeners of which the same is to be said are named together.
+    let mut said: BTreeMap<Entry, Vec<String>> = BTreeMap::new();
+    for ((transport, address), listener) in addresses.iter().zip(node.listeners()) {
+        let url = format!("{}://{address}", transport.scheme());
+        said.entry(Entry::of(node.auth().house(), listener, *address)).or_default().push(url.clone());
+        if listener.proxy_protocol && listener.proxy_from.is_empty() && !address.ip().is_loopback() {
+            warn!(
+                "whoever reaches {url} may send a PROXY header, and say of itself what address it comes from and what certificate it has: \
+                 name the balancers, proxy_from = [\"10.0.0.0/8\"]"
+            );
+        }
     }
+    said.iter().for_each(|(entry, urls)| entry.announce(&urls.join(", ")));
     let Some((_, address)) = addresses.iter().find(|(transport, _)| *transport == Transport::Tcp) else { return };
     info!("try: mqttd sub{0} -t 'hello/#' -v    and: mqttd pub{0} -t hello/world -m hi", reach(*address, "-H"));
     info!("or:  mosquitto_sub{} -t 'hello/#' -v", reach(*address, "-h"));
+}
+
+/// Who comes in by a listener.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    anonymous: bool,
+    /// From other machines.
+    reachable: bool,
+    mechanisms: Vec<&'static str>,
+}
+
+impl Entry {
+    fn of(house: &House, listener: &listener::Settings, address: SocketAddr) -> Entry {
+        let (anonymous, mechanisms) = (house.admits_anonymous(&listener.about), house.mechanisms(&listener.about));
+        Entry { anonymous, reachable: !address.ip().is_loopback(), mechanisms }
+    }
+
+    fn announce(&self, urls: &str) {
+        let named = self.mechanisms.join(", ");
+        match (self.anonymous, self.reachable) {
+            (true, true) => warn!(
+                "ANYONE who reaches {urls} may connect. To change it: auth.password_file, made by `mqttd passwd`, or anonymous = false, \
+                 in [auth] or at the listener"
+            ),
+            (true, false) => info!("anonymous clients are allowed by {urls}, from this machine only"),
+            (false, _) if named.is_empty() => warn!("nobody can come in by {urls}: anonymous is false, and there is nothing else"),
+            (false, _) => info!("who may come in by {urls} is said by: {named}"),
+        }
+    }
 }
 
 /// The options with which a client on this machine finds `address`; none for the usual one.

@@ -137,7 +137,7 @@ keys! {
         listen: Vec<ListenUrl> = vec![ListenUrl::tcp("127.0.0.1", 1883)], Allowed::Forms(ListenUrl::FORM);
         /// More listeners, each with settings of its own; also as tables [[listener]] with the same keys. Where there are some, the
         /// default of `listen` does not hold.
-        listener: Listeners = Listeners::default(), Allowed::Listeners, example "[{ url = \"tcp://:1884\", proxy_protocol = true }]";
+        listener: Listeners = Listeners::default(), Allowed::Listeners, example "[{ url = \"tcp://:1884\", proxy_protocol = true, proxy_from = [\"10.0.0.0/8\"] }]";
         /// Where the administration answers: probes, metrics, the REST API and the dashboard. When this default is taken already, the node
         /// says so and runs without; any other address that cannot be had is an error.
         admin: Admin = Admin::at("127.0.0.1", Admin::PORT), Allowed::Form(Admin::FORM);
@@ -232,20 +232,24 @@ keys! {
 
     /// What one client may take from the others.
     [limits] Limits {
-        /// Network Connections at a time; 0 is no limit.
+        /// Clients that are connected at a time; 0 is no limit. Who has not said CONNECT yet is bounded by connecting_max.
         connections_max: usize = 1_000_000, Allowed::Number(0, COUNT_MAX);
         /// New connections to one listener in a second, so many of which may come at once; more are told Connection rate exceeded. Each node
         /// counts its own. 0 is no limit.
         connections_per_second_max: u32 = 0, Allowed::Number(0, 1_000_000);
-        /// Network Connections from one address (of IPv6: one /64) at a time; more are told Connection rate exceeded. 0 is no limit.
+        /// Connections from one address (of IPv6: one /64) at a time, from their first byte on; more are told Connection rate exceeded, and when
+        /// very many come some are closed untold. 0 is no limit.
         connections_per_address_max: usize = 0, Allowed::Number(0, COUNT_MAX);
         /// New connections from one address in a second; more are told the same. 0 is no limit.
         connections_per_second_per_address_max: u32 = 0, Allowed::Number(0, 1_000_000);
-        /// Connections that have not said CONNECT yet. Above half of it they have a second for it; at the bound new ones are closed.
+        /// Connections that have not said CONNECT yet. Above half of it they have a second for it, and one address (of IPv6: one /48) has at most
+        /// a sixteenth of it; at the bound new ones are closed.
         connecting_max: usize = 20_000, Allowed::Number(1, COUNT_MAX);
         /// How long a new connection may take to send its CONNECT, with all that comes before it: TLS, WebSocket, PROXY header.
         connect_timeout_s: u32 = 10, Allowed::Number(1, 3600);
-        /// The largest Control Packet a client may send, announced as Maximum Packet Size.
+        /// The largest CONNECT, which comes before anything is known of the client; a larger one is closed.
+        connect_bytes_max: u32 = 262_144, Allowed::Number(256, 268_435_455);
+        /// The largest Control Packet a client may send, announced as Maximum Packet Size; less where bytes_per_second_max is less than a tenth of it.
         packet_bytes_max: u32 = 1_048_576, Allowed::Number(256, 268_435_455);
         /// Levels of a Topic Name or Topic Filter; 65,535 is the standard's own limit.
         topic_levels_max: u16 = 65_535, Allowed::Number(1, 65_535);
@@ -253,7 +257,7 @@ keys! {
         topic_bytes_max: u16 = 65_535, Allowed::Number(1, 65_535);
         /// Messages that one client may publish in a second; so many may come at once. 0 is no limit.
         messages_per_second_max: u32 = 0, Allowed::Number(0, 1_000_000_000);
-        /// Bytes that one client may send in a second. 0 is no limit.
+        /// Bytes that one client may send in a second; no packet may be larger than what comes in ten. 0 is no limit.
         bytes_per_second_max: u64 = 0, Allowed::Number(0, BYTES_MAX);
         /// What becomes of messages over the rate: delay reads no further until it is kept; drop drops QoS 0 and refuses the rest (Quota
         /// exceeded), except that QoS 1 and 2 of 3.1.1 clients are delayed, for there is no word for a refusal.
@@ -338,9 +342,11 @@ keys! {
 
     /// Who may come in.
     [auth] Auth {
-        /// Clients that nobody vouches for come in. Not set: as long as nothing else is set in this section.
+        /// Clients that nobody vouches for come in. Not set: as long as nothing else is set in this section. When something is, they come without
+        /// a User Name: a name is somebody's.
         anonymous: Option<bool> = None, Allowed::Flag, example "false";
         /// What a Client can be believed by, in the order in which it is asked. The first that knows it decides; what is not set is passed over.
+        /// A [[listener]] may offer less: auth = ["certificate"].
         order: Vec<String> = ["certificate", "jwt", "users", "password_file", "redis", "http"].map(str::to_owned).to_vec(),
             Allowed::Forms("certificate, jwt, users, password_file, redis, http");
         /// Users, for User Name and Password and for SCRAM-SHA-256. Also as tables [[auth.users]] with the same keys.
@@ -369,7 +375,7 @@ keys! {
         http_url: Option<String> = None, Allowed::Form("http://HOST/PATH or https://HOST/PATH"), example "\"http://127.0.0.1:9000/mqtt\"";
         /// How long it may take to answer.
         http_timeout_ms: u32 = 3000, Allowed::Number(10, 60_000);
-        /// How many are asked about at a time; more wait.
+        /// How many are asked about at a time, an eighth of them from one address; more wait.
         http_at_once_max: usize = 64, Allowed::Number(1, 10_000);
         /// Passwords that are hashed at a time, each on a core of its own and with about 19 MiB; 0 is half of the cores.
         hashes_at_once_max: usize = 0, Allowed::Number(0, 1024);
@@ -426,6 +432,8 @@ keys! {
         in_flight_max: usize = 100_000, Allowed::Number(1, COUNT_MAX);
         /// The same of one client.
         in_flight_per_client_max: usize = 1000, Allowed::Number(1, COUNT_MAX);
+        /// Bytes of the payloads of all that wait; beyond it, Quota exceeded (0x97). In the stream of Redis they take a third more.
+        in_flight_bytes_max: usize = 256 * MIB, Allowed::Number(1, BYTES_MAX);
         /// Requests of one client in a second; beyond it, Quota exceeded (0x97). 0 is no limit.
         rate_per_client_max: u32 = 0, Allowed::Number(0, 1_000_000);
     }

@@ -13,7 +13,9 @@ pub struct Listener {
     pub name: Option<String>,
     /// Every connection begins with a header of the PROXY protocol, version 1 or 2.
     pub proxy_protocol: bool,
-    /// Network Connections at a time; 0 is no limit.
+    /// Addresses, as in `10.0.0.0/8`, that may send one; empty is everybody who reaches the listener.
+    pub proxy_from: Vec<String>,
+    /// Clients at a time; 0 is no limit.
     pub connections_max: usize,
     /// New ones in a second; 0 is no limit.
     pub connections_per_second_max: Option<u32>,
@@ -24,18 +26,21 @@ pub struct Listener {
     pub client_certificates: Option<ClientCertificates>,
     pub origins: Option<Vec<String>>,
     pub anonymous: Option<bool>,
+    /// What a client can be believed by here, of what there is in `auth.order`; not set: all of it.
+    pub auth: Option<Vec<String>>,
 }
 
 impl Listener {
     /// The keys of such a table.
-    pub const KEYS: &'static str = "url, name, proxy_protocol, connections_max, connections_per_second_max, connect_timeout_s, \
-                                    certificates, keys, client_ca, client_certificates, origins, anonymous";
+    pub const KEYS: &'static str = "url, name, proxy_protocol, proxy_from, connections_max, connections_per_second_max, \
+                                    connect_timeout_s, certificates, keys, client_ca, client_certificates, origins, anonymous, auth";
 
     pub fn new(url: ListenUrl) -> Listener {
         Listener {
             url,
             name: None,
             proxy_protocol: false,
+            proxy_from: Vec::new(),
             connections_max: 0,
             connections_per_second_max: None,
             connect_timeout_s: None,
@@ -45,6 +50,7 @@ impl Listener {
             client_certificates: None,
             origins: None,
             anonymous: None,
+            auth: None,
         }
     }
 
@@ -78,6 +84,7 @@ impl Setting for Listener {
                 "url" => {}
                 "name" => listener.name = Some(set(key, value)?),
                 "proxy_protocol" => listener.proxy_protocol = set(key, value)?,
+                "proxy_from" => listener.proxy_from = set(key, value)?,
                 "connections_max" => listener.connections_max = set(key, value)?,
                 "connections_per_second_max" => listener.connections_per_second_max = Some(set(key, value)?),
                 "connect_timeout_s" => listener.connect_timeout_s = Some(set(key, value)?),
@@ -87,6 +94,7 @@ impl Setting for Listener {
                 "client_certificates" => listener.client_certificates = Some(set(key, value)?),
                 "origins" => listener.origins = Some(set(key, value)?),
                 "anonymous" => listener.anonymous = Some(set(key, value)?),
+                "auth" => listener.auth = Some(set(key, value)?),
                 other => return Err(because(format!("a listener has no {other:?}; it has {}", Listener::KEYS))),
             }
         }
@@ -99,6 +107,7 @@ impl Setting for Listener {
             ("url", self.url.write()),
             ("name", self.name.write()),
             ("proxy_protocol", self.proxy_protocol.then_some(Value::Flag(true))),
+            ("proxy_from", (!self.proxy_from.is_empty()).then(|| self.proxy_from.write()).flatten()),
             ("connections_max", (self.connections_max > 0).then(|| self.connections_max.write()).flatten()),
             ("connections_per_second_max", self.connections_per_second_max.write()),
             ("connect_timeout_s", self.connect_timeout_s.write()),
@@ -108,6 +117,7 @@ impl Setting for Listener {
             ("client_certificates", self.client_certificates.write()),
             ("origins", self.origins.write()),
             ("anonymous", self.anonymous.write()),
+            ("auth", self.auth.write()),
         ];
         Some(Value::Table(entries.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()))
     }
@@ -121,6 +131,7 @@ fn check(listener: &Listener) -> Result<(), Refusal> {
     let refuse = |what: &str| Err(because(format!("{} has no {what}", listener.url)));
     match () {
         () if listener.proxy_protocol && !scheme.is_over_tcp() => refuse("PROXY protocol: it comes over UDP"),
+        () if !listener.proxy_from.is_empty() && !listener.proxy_protocol => refuse("proxy_from without proxy_protocol"),
         () if tls.contains(&true) && !scheme.is_tls() => refuse("certificates: only tls://, wss:// and quic:// do"),
         () if listener.origins.is_some() && !scheme.is_websocket() => refuse("origins: only ws:// and wss:// do"),
         () if listener.connect_timeout_s == Some(0) => refuse("connect_timeout_s of 0"),

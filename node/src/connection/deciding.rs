@@ -8,12 +8,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::connection::{Connection, End};
 use crate::hook::event::Publishing;
-use crate::hook::hooks::{Judging, Passed, Refused, Why};
+use crate::hook::hooks::{Judging, Refused, Why};
 use crate::hook::welcoming::{Greeting, Welcomed, Welcoming};
+use crate::message::Message;
 use crate::packet::publish::Publish;
 use crate::packet::subscribe::{Subscribe, SubscriptionOptions};
 use crate::packet::{Packet, Version};
-use crate::session::inbound::{Offer, Offered};
+use crate::session::inbound::Offer;
 use crate::session::{Fault, Step};
 use crate::subscription::Selector;
 use crate::time::{Span, Time};
@@ -25,8 +26,11 @@ pub(super) struct Deciding {
     until: Time,
 }
 
+/// What goes on in place of a message, if it is not the same, or why nothing does.
+type Decision = Result<Option<Message>, Refused>;
+
 enum About {
-    Publish { offered: Offered, judging: Judging<Publishing>, outcome: Option<Result<Passed, Refused>> },
+    Publish { offer: Offer, judging: Judging<Publishing>, outcome: Option<Decision> },
     Subscribe { subscribe: Box<Subscribe>, welcoming: Welcoming, outcome: Option<Welcomed> },
 }
 
@@ -60,11 +64,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let begun = self.broker.clock.now();
         let (hooks, client) = (&self.broker.hooks, &self.client);
         match &mut deciding.about {
-            About::Publish { judging, outcome, .. } => {
+            About::Publish { offer, judging, outcome } => {
                 if outcome.is_none()
-                    && let Poll::Ready(passed) = judging.poll(hooks, client, context)
+                    && let Poll::Ready(decision) = judging.poll(&offer.message, hooks, client, context)
                 {
-                    *outcome = Some(passed);
+                    *outcome = Some(decision);
                 }
             }
             About::Subscribe { welcoming, outcome, .. } => {
@@ -81,21 +85,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Does what was decided, or what is to be done when nobody decided in time.
     pub(super) fn take_decision(&mut self, now: Time) -> Result<(), End> {
-        let Some(mut deciding) = self.deciding.take() else { return Ok(()) };
-        let late = now >= deciding.until;
-        match &mut deciding.about {
-            About::Publish { offered, outcome, .. } => match outcome.take().or(late.then_some(Err(Refused::DEADLINE))) {
-                Some(outcome) => return self.publish_decided(*offered, outcome),
-                None => self.deciding = Some(deciding),
-            },
-            About::Subscribe { subscribe, welcoming, outcome } => match outcome.take().or_else(|| late.then(|| welcoming.give_up())) {
-                Some(welcomed) => {
-                    let subscribe = std::mem::replace(&mut **subscribe, nothing());
-                    return self.subscribe_decided(subscribe, welcomed, now);
-                }
-                None => self.deciding = Some(deciding),
-            },
-        }
+        let Some(Deciding { about, until }) = self.deciding.take().map(|deciding| *deciding) else { return Ok(()) };
+        let late = now >= until;
+        let about = match about {
+            About::Publish { offer, judging, outcome: Some(decision) } => {
+                self.judging = judging;
+                return self.publish_decided(offer, decision);
+            }
+            About::Publish { offer, outcome: None, .. } if late => return self.publish_decided(offer, Err(Refused::DEADLINE)),
+            About::Subscribe { subscribe, outcome: Some(welcomed), .. } => return self.subscribe_decided(*subscribe, welcomed, now),
+            About::Subscribe { subscribe, mut welcoming, outcome: None } if late => {
+                return self.subscribe_decided(*subscribe, welcoming.give_up(), now);
+            }
+            about => about,
+        };
+        self.deciding = Some(Box::new(Deciding { about, until }));
         // It may say PINGREQ, and is not heard.
         self.session.excuse(now);
         Ok(())
@@ -115,14 +119,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// A PUBLISH, where handlers want to see some.
     fn ask_publish(&mut self, publish: Publish, now: Time) -> Result<(), End> {
         let (guard, client) = (&self.broker.guard, &self.client);
-        let Some(Offer { message, offered }) = self.session.offer(publish, |topic| guard.publish(client, topic), now)? else {
-            return Ok(());
-        };
-        let mut judging = Judging::new(message);
-        match judging.poll(&self.broker.hooks, &self.client, &mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(outcome) => self.publish_decided(offered, outcome),
+        let Some(offer) = self.session.offer(publish, |topic| guard.publish(client, topic), now)? else { return Ok(()) };
+        match self.judging.poll(&offer.message, &self.broker.hooks, client, &mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(decision) => self.publish_decided(offer, decision),
             Poll::Pending => {
-                self.wait_for(About::Publish { offered, judging, outcome: None }, now);
+                let judging = std::mem::take(&mut self.judging);
+                self.wait_for(About::Publish { offer, judging, outcome: None }, now);
                 Ok(())
             }
         }
@@ -149,19 +151,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.deciding = Some(Box::new(Deciding { about, until }));
     }
 
-    fn publish_decided(&mut self, offered: Offered, outcome: Result<Passed, Refused>) -> Result<(), End> {
-        let decision = match outcome {
-            Ok(Passed { message, rewritten }) => Ok((message, rewritten)),
+    fn publish_decided(&mut self, offer: Offer, decision: Decision) -> Result<(), End> {
+        let decision = match decision {
+            Ok(other) => Ok(other),
             Err(Refused { reason, why }) => {
-                self.broker.count_failure(&self.client, "on_publish", why);
-                if why != Why::Answer && offered.is_acknowledged() && self.session.version() < Version::V5 {
-                    // Its protocol has no word for it, and an acknowledgement would be a promise.
-                    return Err(Fault::new(reason, "a handler of this Server failed").into());
+                if why != Why::Answer {
+                    self.judging = Judging::default();
+                    self.broker.count_failure(&self.client, "on_publish", why);
+                    if offer.is_acknowledged() && self.session.version() < Version::V5 {
+                        // Its protocol has no word for it, and an acknowledgement would be a promise.
+                        return Err(Fault::new(reason, "a handler of this Server failed").into());
+                    }
                 }
                 Err(reason)
             }
         };
-        Ok(self.session.decided(offered, decision)?)
+        Ok(self.session.decided(offer, decision)?)
     }
 
     fn subscribe_decided(&mut self, subscribe: Subscribe, welcomed: Welcomed, now: Time) -> Result<(), End> {
@@ -189,9 +194,4 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         Ok(())
     }
-}
-
-/// In place of a SUBSCRIBE that was taken.
-fn nothing() -> Subscribe {
-    Subscribe { packet_id: crate::packet::PacketId::MIN, subscription_id: None, user_properties: Vec::new(), filters: Vec::new() }
 }

@@ -1,21 +1,22 @@
 //! How fast a Client may send: messages and bytes in a second. Over the rate it is read no further for a while, or, where the
 //! configuration says so, what cannot be had is dropped and refused.
 
+use std::sync::Arc;
+
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Connection;
-use crate::broker::Rates;
-use crate::broker::rate::Bucket;
+use crate::broker::allowance::Allowance;
 use crate::packet::{QoS, Version};
-use crate::time::{Span, Time};
+use crate::time::Time;
 
 /// The packet type of PUBLISH, as it stands in the first byte.
 const PUBLISH: u8 = 3;
 
 #[derive(Debug)]
 pub(super) struct Flow {
-    messages: Option<Bucket>,
-    bytes: Option<Bucket>,
+    /// Of the Client, which may send on several streams.
+    allowance: Arc<Allowance>,
     drops: bool,
     /// Nothing is read before.
     paused: Option<Time>,
@@ -32,23 +33,25 @@ pub(super) enum Next {
 
 impl Flow {
     /// `None`: nothing is bounded.
-    pub(super) fn new(rates: Rates, now: Time) -> Option<Box<Flow>> {
-        let second = Span::seconds(1);
-        let messages = Bucket::new(rates.messages_per_second_max.into(), second, now);
-        let bytes = Bucket::new(rates.bytes_per_second_max, second, now);
-        let bounded = messages.is_some() || bytes.is_some();
-        bounded.then(|| Box::new(Flow { messages, bytes, drops: rates.drops, paused: None }))
+    pub(super) fn new(allowance: Option<&Arc<Allowance>>, drops: bool) -> Option<Box<Flow>> {
+        let allowance = allowance?.clone();
+        let is_bounded = {
+            let buckets = allowance.buckets();
+            buckets.messages.is_some() || buckets.bytes.is_some()
+        };
+        is_bounded.then(|| Box::new(Flow { allowance, drops, paused: None }))
     }
 
     /// Looks at the first byte of a packet, before it is taken.
     pub(super) fn next(&mut self, first_byte: u8, version: Version, now: Time) -> Next {
-        if let Some(bytes) = &mut self.bytes
+        let mut buckets = self.allowance.buckets();
+        if let Some(bytes) = &mut buckets.bytes
             && !bytes.has_some(now)
         {
             self.paused = Some(bytes.has_at(1.0));
             return Next::Wait;
         }
-        let Some(messages) = self.messages.as_mut().filter(|_| first_byte >> 4 == PUBLISH) else { return Next::Take };
+        let Some(messages) = buckets.messages.as_mut().filter(|_| first_byte >> 4 == PUBLISH) else { return Next::Take };
         if messages.take(now) {
             return Next::Take;
         }
@@ -63,7 +66,7 @@ impl Flow {
 
     /// A packet of so many bytes was taken.
     pub(super) fn took(&mut self, bytes: usize) {
-        if let Some(bucket) = &mut self.bytes {
+        if let Some(bucket) = &mut self.allowance.buckets().bytes {
             bucket.charge(bytes as u64);
         }
     }
@@ -101,6 +104,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::Rates;
 
     const QOS_0: u8 = 0x30;
     const QOS_1: u8 = 0x32;
@@ -108,7 +112,7 @@ mod tests {
 
     fn flow(messages: u32, bytes: u64, drops: bool) -> Flow {
         let rates = Rates { messages_per_second_max: messages, bytes_per_second_max: bytes, subscriptions_per_minute_max: 0, drops };
-        *Flow::new(rates, Time(0)).unwrap()
+        *Flow::new(Some(&Arc::new(Allowance::new(&rates, Time(0)))), drops).unwrap()
     }
 
     #[test]
@@ -138,5 +142,20 @@ mod tests {
         assert_eq!(flow.next(PINGREQ, Version::V5, Time(0)), Next::Wait);
         assert_eq!(flow.pause(Time(0)), Some(Time(2001)));
         assert_eq!(flow.next(PINGREQ, Version::V5, Time(2001)), Next::Take);
+    }
+
+    /// What is sent on one stream is not there for another.
+    #[test]
+    fn the_streams_of_a_client_share_what_it_may_send() {
+        let rates = Rates { messages_per_second_max: 3, bytes_per_second_max: 1000, ..Rates::default() };
+        let allowance = Arc::new(Allowance::new(&rates, Time(0)));
+        let mut streams: Vec<_> = (0..4).map(|_| Flow::new(Some(&allowance), false).unwrap()).collect();
+        let next: Vec<_> = streams.iter_mut().map(|stream| stream.next(QOS_0, Version::V5, Time(0))).collect();
+        assert_eq!(next, [Next::Take, Next::Take, Next::Take, Next::Wait]);
+        streams[0].took(2000);
+        assert_eq!(streams[1].next(PINGREQ, Version::V5, Time(0)), Next::Wait);
+        assert!(
+            Flow::new(Some(&Arc::new(Allowance::new(&Rates::default(), Time(0)))), false).is_none() && Flow::new(None, false).is_none()
+        );
     }
 }

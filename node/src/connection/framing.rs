@@ -4,12 +4,14 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
+use bytestring::ByteString;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::metrics::Metrics;
 use crate::packet::outgoing::Outgoing;
 use crate::packet::primitive::DecodeError;
+use crate::packet::{Packet, Version};
 
 /// One read takes at most this much: the buffer is one of the thread, not of the connection.
 const READ_MAX: usize = 64 * 1024;
@@ -49,22 +51,38 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
         Framing { stream, batch: Bytes::new(), partial: BytesMut::new(), packet_bytes_max, counts: Counts::default() }
     }
 
-    /// The next complete Control Packet among what was read. What is left of the last read is kept for the next one.
-    pub fn frame(&mut self) -> Result<Option<Bytes>, DecodeError> {
-        match crate::packet::frame(&self.batch, self.packet_bytes_max)? {
-            Some((_, total)) => {
-                self.counts.packets_received += 1;
-                Ok(Some(self.batch.split_to(total)))
-            }
-            None => {
-                if !self.batch.is_empty() {
-                    self.partial = BytesMut::from(std::mem::take(&mut self.batch));
-                } else if self.batch.as_ptr() != Bytes::new().as_ptr() {
-                    self.batch = Bytes::new();
-                }
-                Ok(None)
-            }
+    /// From now on packets of so many bytes are taken.
+    pub fn take_up_to(&mut self, packet_bytes_max: u32) {
+        self.packet_bytes_max = packet_bytes_max;
+    }
+
+    /// The next complete Control Packet among what was read; `topic` is the Topic Name that a PUBLISH most likely has.
+    #[inline]
+    pub fn packet(&mut self, version: Version, topic: Option<&ByteString>) -> Result<Option<Packet>, DecodeError> {
+        let Some(sizes) = self.find()? else { return Ok(None) };
+        let packet = Packet::decode_first(version, &self.batch, sizes, topic)?;
+        self.batch.advance(sizes.1);
+        Ok(Some(packet))
+    }
+
+    /// Where the next complete Control Packet is among what was read: the sizes of its Fixed Header and of all of it. Of a packet whose end is
+    /// missing the beginning is kept for the next read.
+    #[inline]
+    fn find(&mut self) -> Result<Option<(usize, usize)>, DecodeError> {
+        let found = crate::packet::frame(&self.batch, self.packet_bytes_max)?;
+        if found.is_some() {
+            self.counts.packets_received += 1;
+        } else if !self.batch.is_empty() {
+            self.partial = BytesMut::from(std::mem::take(&mut self.batch));
+        } else if self.batch.as_ptr() != Bytes::new().as_ptr() {
+            self.batch = Bytes::new();
         }
+        Ok(found)
+    }
+
+    /// Bytes that were read and are no packet yet.
+    pub fn batch_len(&self) -> usize {
+        self.batch.len()
     }
 
     /// The first byte of what was read and is no frame yet.
@@ -79,7 +97,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
 
     /// Whether a frame may be there without reading.
     pub fn has_batch(&self) -> bool {
-        !self.batch.is_empty()
+        self.batch_len() > 0
     }
 
     /// Reads once; `Ok(false)` is the end of the stream. What came is copied out of the thread's buffer in its exact size, so that a
@@ -129,8 +147,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framing<S> {
     /// Reads until a whole packet is there; `None` is the end of the stream.
     pub async fn next_frame(&mut self) -> Result<Option<Bytes>, FrameError> {
         loop {
-            if let Some(frame) = self.frame().map_err(FrameError::Decode)? {
-                return Ok(Some(frame));
+            if let Some((_, total)) = self.find().map_err(FrameError::Decode)? {
+                return Ok(Some(self.batch.split_to(total)));
             }
             if !std::future::poll_fn(|context| self.poll_fill(context)).await.map_err(FrameError::Io)? {
                 return Ok(None);

@@ -8,14 +8,16 @@ use bytestring::ByteString;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::framing::{FrameError, Framing};
+use super::places::{Place, Places};
 use super::{End, Entrance, Patience, RunningExchange};
 use crate::broker::addresses::Beyond;
+use crate::broker::allowance::Allowance;
 use crate::broker::presence::{Presence, Traffic};
+use crate::broker::reconsider::LastWords;
 use crate::broker::{Broker, Member};
-use crate::hook::client::{Client, Peer};
+use crate::hook::client::{Client, Peer, Transport};
 use crate::hook::hooks::Refused;
 use crate::hook::{Admitted, Progress};
-use crate::message::Message;
 use crate::metrics::Metrics;
 use crate::packet::auth::Auth;
 use crate::packet::connect::{ClientId, Connect};
@@ -49,6 +51,8 @@ pub(super) struct Authentication {
 pub(super) struct Counted {
     broker: Arc<Broker>,
     connected: bool,
+    /// At its listener.
+    place: Option<Place>,
 }
 
 impl Counted {
@@ -71,15 +75,14 @@ impl Drop for Counted {
 pub(super) async fn enter<S>(
     framing: &mut Framing<S>,
     peer: Arc<Peer>,
-    beyond: Option<Beyond>,
     broker: &Arc<Broker>,
-    patience: Patience,
+    patience: &Patience,
 ) -> Option<(Entered, Entrance)>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut asker = Asker { version: Version::V3_1_1, packet_bytes_max: u32::MAX, problem_information: true };
-    let introduced = tokio::time::timeout(patience.connect, introduce(framing, &peer, beyond, broker, patience, &mut asker)).await;
+    let introduced = tokio::time::timeout(patience.connect, introduce(framing, &peer, broker, patience, &mut asker)).await;
     let Ok(introduced) = introduced else {
         Metrics::add(&broker.metrics.connects_late, 1);
         tracing::debug!(peer = %peer.address, "no CONNECT in time");
@@ -177,9 +180,8 @@ struct Introduced {
 async fn introduce<S>(
     framing: &mut Framing<S>,
     peer: &Arc<Peer>,
-    beyond: Option<Beyond>,
     broker: &Arc<Broker>,
-    patience: Patience,
+    patience: &Patience,
     asker: &mut Asker,
 ) -> Result<Introduced, End>
 where
@@ -191,7 +193,9 @@ where
     if !broker.life.takes_connections() {
         return Err(not_taken(broker.farewell()).into());
     }
-    check_bounds(beyond, patience.beyond, broker)?;
+    if let Some(beyond) = patience.beyond {
+        return Err(count_turned(beyond, broker).into());
+    }
     let counted = count(broker, patience)?;
     let assign = || ClientId::new(&format!("mqttd-{}", uuid::Uuid::now_v7().simple()));
     let request = Request::new(&connect, &broker.settings, assign)?;
@@ -207,18 +211,12 @@ where
     }
     // A will is a publish: what the Client may not say now it may not say at its end either.
     if let Some(will) = &request.will {
-        may_leave(&client, &will.message, broker)?;
+        broker.may_leave(&client, &LastWords::of(&will.message))?;
     }
     if broker.hooks.asks_for_connect() {
         admit(&client, connect.password.as_ref(), broker).await?;
     }
     Ok(Introduced { client, request, authentication, counted })
-}
-
-fn may_leave(client: &Client, will: &Message, broker: &Broker) -> Result<(), Fault> {
-    let permit = broker.guard.publish(client, &will.topic);
-    let allowed = permit.and_then(|permit| if permit.allows(will.qos, will.retain) { Ok(()) } else { Err(Reason::NOT_AUTHORIZED) });
-    allowed.map_err(|reason| Fault::new(reason, "the Client may not publish to its Will Topic"))
 }
 
 /// What the embedding program says to a Client that was believed.
@@ -244,7 +242,10 @@ where
     tracing::info!(client_id = %request.client_id, %peer, %listener, version = ?request.version, resumed = state.is_some(), "connected");
     let answered = authentication.as_ref().map(|(authentication, data)| (authentication.method.clone(), data.clone()));
     let (resumed, expiry, has_will) = (state.is_some(), request.expiry, request.will.is_some());
-    let entrance = Entrance { client: client.clone(), request: Box::new(request.clone()) };
+    // Shared by all streams; where there can be no other, and nothing is bounded, there is none.
+    let shares = client.peer.transport == Transport::Quic || broker.rates.are_bounded();
+    let allowance = shares.then(|| Arc::new(Allowance::new(&broker.rates, now)));
+    let entrance = Entrance { client: client.clone(), request: Box::new(request.clone()), allowance: allowance.clone() };
     let mut session = Box::new(request.accept(state, answered, &broker.settings, now));
     let Some(mut member) = member else {
         // CONNACK has no word for it: the Client was in, and was taken over before it knew [MQTT-3.1.4-3].
@@ -252,7 +253,15 @@ where
         let _ = tokio::time::timeout(super::leaving::LINGER, finish(framing, session.outgoing())).await;
         return Err(End::Client("taken over before it was in"));
     };
+    allowance.iter().for_each(|allowance| allowance.join(&member.subscriber));
+    member.allowance = allowance;
+    if let Err(fault) = broker.confirm(&member).await {
+        member.withdraw_will();
+        broker.close(&mut member, &mut session, Default::default(), false, now).await?;
+        return Err(fault.into());
+    }
     if session.outgoing().is_empty() {
+        member.withdraw_will();
         broker.close(&mut member, &mut session, Default::default(), false, now).await?;
         return Err(Fault::new(Reason::PACKET_TOO_LARGE, "no CONNACK fits into the Maximum Packet Size of the Client").into());
     }
@@ -265,13 +274,15 @@ where
 
 /// A Session for one more stream of a Client: with what the Client asked for in CONNECT, under a name that nobody can guess and take over.
 pub(super) async fn enter_branch(entrance: Entrance, broker: &Arc<Broker>) -> Result<Entered, End> {
-    let Entrance { client, request } = entrance;
+    let Entrance { client, request, allowance } = entrance;
     let client_id = ClientId::new(&format!("mqttd-stream-{}", uuid::Uuid::new_v4().simple()));
     let request = request.branch(client_id);
     let now = broker.clock.now();
     let open = Open { clean_start: true, expiry: request.expiry, will: None };
     let (member, _) = broker.open(&client, &request.client_id, open, now).await.map_err(not_opened)?;
-    let member = member.ok_or(End::Client("taken over before it was in"))?;
+    let mut member = member.ok_or(End::Client("taken over before it was in"))?;
+    allowance.iter().for_each(|allowance| allowance.join(&member.subscriber));
+    member.allowance = allowance;
     let mut session = Box::new(request.accept(None, None, &broker.settings, now));
     // Nobody awaits this CONNACK.
     *session.outgoing() = Outgoing::default();
@@ -323,24 +334,23 @@ fn too_soon(first_byte: Option<u8>, fault: Fault) -> End {
     }
 }
 
-/// Whether as many come from the address as may, and no faster, from there or to the listener.
-fn check_bounds(address: Option<Beyond>, listener: Option<Beyond>, broker: &Broker) -> Result<(), Fault> {
-    let (counter, text) = match (address, listener) {
-        (Some(Beyond::Count), _) => {
+/// Counts a newcomer that is not taken, and says why.
+pub fn count_turned(beyond: Beyond, broker: &Broker) -> Fault {
+    let (counter, text) = match beyond {
+        Beyond::AddressCount => {
             (&broker.metrics.connections_refused_address, "as many Clients as this Server takes are connected from there")
         }
-        (Some(Beyond::Rate), _) => (&broker.metrics.connections_refused_rate, "Clients come too fast from there"),
-        (None, Some(Beyond::Rate)) => (&broker.metrics.connections_refused_rate, "Clients come too fast"),
-        (None, _) => return Ok(()),
+        Beyond::AddressRate => (&broker.metrics.connections_refused_rate, "Clients come too fast from there"),
+        Beyond::ListenerRate => (&broker.metrics.connections_refused_rate, "Clients come too fast"),
     };
     Metrics::add(counter, 1);
-    Err(Fault::new(Reason::CONNECTION_RATE_EXCEEDED, text))
+    Fault::new(Reason::CONNECTION_RATE_EXCEEDED, text)
 }
 
-fn count(broker: &Arc<Broker>, patience: Patience) -> Result<Counted, Fault> {
+fn count(broker: &Arc<Broker>, patience: &Patience) -> Result<Counted, Fault> {
     let places = broker.metrics.places_taken.fetch_add(1, Relaxed) + 1;
-    let counted = Counted { broker: broker.clone(), connected: false };
-    if patience.beyond == Some(Beyond::Count) || (patience.connections_max > 0 && places > patience.connections_max) {
+    let counted = Counted { broker: broker.clone(), connected: false, place: Places::take(&patience.places) };
+    if counted.place.is_none() || (patience.connections_max > 0 && places > patience.connections_max) {
         return Err(Fault::new(Reason::SERVER_BUSY, "as many Clients as this Server takes are connected"));
     }
     Ok(counted)

@@ -5,6 +5,7 @@ mod flow;
 pub mod framing;
 mod handshake;
 mod leaving;
+pub mod places;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +20,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep};
 use tracing::Instrument;
 
-use crate::broker::addresses::{Addresses, Beyond};
+use crate::broker::addresses::Beyond;
+use crate::broker::allowance::Allowance;
 use crate::broker::commit::Committed;
 use crate::broker::mailbox::Mail;
 use crate::broker::presence::Presence;
@@ -27,19 +29,23 @@ use crate::broker::roster::Subscriber;
 use crate::broker::{Broker, Member};
 use crate::hook::Exchange;
 use crate::hook::client::{Client, Peer};
+use crate::hook::event::Publishing;
+use crate::hook::hooks::Judging;
 use crate::hook::welcoming::Greeting;
 use crate::metrics::{Metrics, SPANS};
-use crate::packet::Packet;
 use crate::packet::reason::Reason;
+use crate::packet::{Packet, QoS};
 use crate::session::connect::Request;
 use crate::session::outbound::Delivery;
-use crate::session::{Fault, Session, Step};
+use crate::session::{Command, Fault, Session, Step};
 use crate::store::StoreError;
 use crate::time::{Span, Time};
 use crate::topic::name::TopicName;
 
 use flow::{Flow, Next};
 use framing::Framing;
+pub use handshake::count_turned;
+use places::Places;
 
 /// Packets handled in one turn, so that a fast publisher leaves room for its own deliveries and for other tasks.
 const TURN_PACKETS_MAX: usize = 2048;
@@ -53,15 +59,18 @@ const REST: Span = Span(10);
 /// How long a publisher is held back for a subscriber that does not keep up. Then it reads on: others wait for its messages too.
 const HOLD: Span = Span(50);
 
-/// Bounds in time of a connection.
-#[derive(Clone, Copy, Debug)]
+/// Bounds of a connection.
+#[derive(Clone, Debug)]
 pub struct Patience {
     /// From the first byte to CONNACK.
     pub connect: Duration,
     /// Without a single byte taken by a Client for which bytes wait.
     pub write: Duration,
+    /// Clients of the node; 0 is no limit.
     pub connections_max: usize,
-    /// More come to the listener than it takes, or faster: this one is told so.
+    /// Those of its listener.
+    pub places: Arc<Places>,
+    /// More come than are taken, or faster: this one is told so.
     pub beyond: Option<Beyond>,
 }
 
@@ -95,6 +104,7 @@ impl From<StoreError> for End {
 pub struct Entrance {
     client: Arc<Client>,
     request: Box<Request>,
+    allowance: Option<Arc<Allowance>>,
 }
 
 /// Serves one Network Connection until it ends. `is_in` is called as soon as the Client is in, or with nothing when it is not let in.
@@ -113,35 +123,34 @@ where
     I: FnOnce(Option<&Entrance>),
 {
     Metrics::add(&broker.metrics.sockets_total, 1);
-    let mut framing = Framing::new(stream, broker.settings.packet_bytes_max);
-    // In a box of its own: what the handshake needs is much, and given back when it is over.
-    let visit = Addresses::enter(&broker.addresses, peer.address.ip(), broker.clock.now());
-    let beyond = visit.as_ref().err().copied();
+    // A stranger is given no more memory than a CONNECT needs.
+    let mut framing = Framing::new(stream, broker.settings.packet_bytes_max.min(broker.connect_bytes_max));
     let span = tracing::trace_span!(target: SPANS, "connect");
-    let entered = Box::pin(handshake::enter(&mut framing, Arc::new(peer), beyond, &broker, patience).instrument(span)).await;
+    // In a box of its own: what the handshake needs is much, and given back when it is over.
+    let entered = Box::pin(handshake::enter(&mut framing, Arc::new(peer), &broker, &patience).instrument(span)).await;
     let Some((entered, entrance)) = entered else {
         is_in(None);
         return framing.count(&broker.metrics);
     };
+    framing.take_up_to(broker.settings.packet_bytes_max);
     is_in(Some(&entrance));
     drop(entrance);
     if broker.tells_of_clients {
         Box::pin(broker.tell_connected(&entered.presence)).await;
     }
-    let mut connection = Connection::new(framing, entered, broker, patience);
+    let mut connection = Connection::new(framing, entered, broker, patience.write);
     let end = unless_panic(connection.turns()).await;
     Box::pin(connection.leave(end)).await;
-    drop(visit);
 }
 
 /// Serves one more stream of a Client that is in: a Session of its own that ends with it, without CONNECT and CONNACK.
-pub async fn serve_branch<S: AsyncRead + AsyncWrite + Unpin>(stream: S, entrance: Entrance, broker: Arc<Broker>, patience: Patience) {
+pub async fn serve_branch<S: AsyncRead + AsyncWrite + Unpin>(stream: S, entrance: Entrance, broker: Arc<Broker>, write_patience: Duration) {
     let framing = Framing::new(stream, broker.settings.packet_bytes_max);
     let entered = match Box::pin(handshake::enter_branch(entrance, &broker)).await {
         Ok(entered) => entered,
         Err(error) => return tracing::debug!(?error, "a data stream could not be opened"),
     };
-    let mut connection = Connection::new(framing, entered, broker, patience);
+    let mut connection = Connection::new(framing, entered, broker, write_patience);
     let end = unless_panic(connection.turns()).await;
     Box::pin(connection.leave(end)).await;
 }
@@ -179,6 +188,8 @@ struct Connection<S> {
     flow: Option<Box<Flow>>,
     write_patience: Duration,
     authentication: Option<Box<handshake::Authentication>>,
+    /// User code that sees messages of the Client.
+    judging: Judging<Publishing>,
     /// A packet on which user code decides: nothing is read before it has.
     deciding: Option<Box<deciding::Deciding>>,
     /// For subscriptions of this turn, once they are granted.
@@ -187,12 +198,11 @@ struct Connection<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
-    fn new(framing: Framing<S>, entered: handshake::Entered, broker: Arc<Broker>, patience: Patience) -> Connection<S> {
+    fn new(framing: Framing<S>, entered: handshake::Entered, broker: Arc<Broker>, write_patience: Duration) -> Connection<S> {
         let handshake::Entered { client, presence, session, member, authentication, counted } = entered;
         let timer = Box::pin(tokio::time::sleep_until(far(&broker)));
-        let write_patience = patience.write;
-        let (mail, held, stalled, deciding, greetings) = Default::default();
-        let flow = Flow::new(broker.rates, broker.clock.now());
+        let (mail, held, stalled, judging, deciding, greetings) = Default::default();
+        let flow = Flow::new(member.allowance.as_ref(), broker.rates.drops);
         Connection {
             framing,
             client,
@@ -209,6 +219,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             flow,
             write_patience,
             authentication,
+            judging,
             deciding,
             greetings,
             counted,
@@ -220,14 +231,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         loop {
             poll_fn(|context| self.poll_wake(context)).await?;
             let now = self.broker.clock.now();
-            self.session.follow(self.broker.fates.watches(now));
+            if self.broker.fates.is_on() || self.session.is_followed() {
+                self.session.follow(self.broker.fates.watches(now));
+            }
             let mut end = self.take_packets(now);
             if end.is_ok() {
                 end = self.take_mail(now).and_then(|()| Ok(self.session.handle_timeout(now)?)).and_then(|()| self.check_time(now));
             }
             // What came before a fault is committed and acknowledged like everything else.
-            self.commit(now).await?;
+            let is_lone = self.commit(now).await?;
             end?;
+            if is_lone {
+                // Its subscriber was woken and is to have it first: the acknowledgement is a system call, and nobody waits for it as much.
+                tokio::task::yield_now().await;
+            }
             if std::mem::take(&mut self.reconsider) {
                 Box::pin(self.broker.reconsider_member(&mut self.member)).await?.map_or(Ok(()), Err)?;
                 Box::pin(self.broker.follow_orders(&mut self.member, &mut self.session)).await?;
@@ -266,15 +283,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Poll::Ready(Ok(()));
         }
         // A Client that does not read what it is sent is not read from either.
-        let reads = decided && self.session.keeps_up() && !self.is_held(context) && self.paused().is_none();
+        let reads = decided && self.session.keeps_up() && !self.is_held(context);
+        // While a Client that sends too fast has to wait, so much is read ahead that it is seen to close.
+        let takes = reads && self.paused().is_none();
         let more = !self.mail.is_empty() || self.session.store_read().is_some() || self.session.retained_read().is_some();
-        if reads && self.framing.has_batch() {
+        if takes && self.framing.has_batch() {
             return Poll::Ready(Ok(()));
         }
         // Whatever there is to send, the socket is read too: the Client may acknowledge, ping, or have enough.
         let mut woken = open && more;
         woken |= self.member.subscriber.mailbox.poll_ready(self.member.lease.epoch, open && self.mail.is_empty(), context).is_ready();
-        if reads && let Poll::Ready(more) = self.framing.poll_fill(context).map_err(End::Io)? {
+        if (takes || reads && !self.framing.has_batch())
+            && let Poll::Ready(more) = self.framing.poll_fill(context).map_err(End::Io)?
+        {
             if !more {
                 return Poll::Ready(Err(End::Client("closed without DISCONNECT")));
             }
@@ -362,12 +383,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Metrics::add(&self.broker.metrics.rate_delays, 1);
                 break;
             }
-            let Some(frame) = self.framing.frame().map_err(Fault::from)? else { break };
+            let before = self.framing.batch_len();
+            let Some(packet) = self.framing.packet(version, self.session.topic_of_run()).map_err(Fault::from)? else { break };
             packets += 1;
             if let Some(flow) = &mut self.flow {
-                flow.took(frame.len());
+                flow.took(before - self.framing.batch_len());
             }
-            let packet = Packet::decode(version, frame).map_err(Fault::from)?;
             let is_over_rate = next == Next::Refuse;
             if is_over_rate {
                 self.session.end_run(); // what is refused is no part of it
@@ -438,25 +459,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// The one wait for the truth; nothing is asked when nothing happened.
-    async fn commit(&mut self, now: Time) -> Result<(), End> {
+    /// The one wait for the truth; nothing is asked when nothing happened. Says whether it was about one message that is acknowledged.
+    async fn commit(&mut self, now: Time) -> Result<bool, End> {
         self.tell_fates();
         let commands = self.session.commands();
+        let is_lone = match &commands[..] {
+            [Command::Publish { run, .. }] => run.messages().len() == 1 && run.highest_qos() > QoS::AtMostOnce,
+            _ => false,
+        };
         let committed = match commands.is_empty() {
             true => Committed::default(),
             false => {
                 let span =
                     tracing::trace_span!(target: SPANS, parent: None, "turn", client_id = %self.client.id, commands = commands.len());
-                let begun = Instant::now();
-                let committed = Box::pin(self.broker.commit(&mut self.member, commands, now).instrument(span)).await?;
-                self.broker.metrics.commit_seconds.observe(begun.elapsed());
-                committed
+                let commit = Box::pin(self.broker.commit(&mut self.member, commands, now).instrument(span));
+                self.broker.metrics.commit_seconds.wait(commit).await?
             }
         };
         if let Some(crowded) = committed.crowded {
             self.held = Some((crowded, now + HOLD));
         }
-        Ok(self.session.settle(committed.outcomes)?)
+        self.session.settle(committed.outcomes)?;
+        Ok(is_lone)
     }
 
     fn re_authenticate(&mut self, auth: &crate::packet::auth::Auth) -> Result<(), End> {
@@ -469,9 +493,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// What the Session noted, for those who follow it.
     fn tell_fates(&mut self) {
-        let notes = self.session.take_notes();
-        if !notes.is_empty() {
-            self.broker.fates.add(&notes);
+        if self.session.is_followed() {
+            self.broker.fates.add(&self.session.take_notes());
         }
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::places::Places;
 use super::{Patience, serve};
 use crate::broker::tests::{broker, is_online, message};
 use crate::hook::client::Peer;
@@ -17,7 +18,8 @@ const SUBSCRIBE: &[u8] = b"\x82\x06\x00\x01\x00\x01a\x00";
 #[tokio::test(start_paused = true)]
 async fn a_slow_reader_is_neither_stalled_nor_unheard() {
     let broker = std::sync::Arc::new(broker(Limits::default()));
-    let patience = Patience { connect: Duration::from_secs(5), write: Duration::from_millis(300), connections_max: 0, beyond: None };
+    let (connect, write) = (Duration::from_secs(5), Duration::from_millis(300));
+    let patience = Patience { connect, write, connections_max: 0, places: Places::new(0), beyond: None };
     let (mut client, server) = tokio::io::duplex(4096);
     let served = tokio::spawn(serve(server, Peer::tcp(([127, 0, 0, 1], 1).into()), broker.clone(), patience, |_| ()));
     client.write_all(CONNECT).await.unwrap();

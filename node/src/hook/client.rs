@@ -39,6 +39,8 @@ pub struct Listener {
     pub name: String,
     /// Whether Clients without a User Name come in here; `None`: as everywhere.
     pub anonymous: Option<bool>,
+    /// What a Client can be believed by here, named as in `auth.order`; `None`: by all that there is.
+    pub mechanisms: Option<Vec<&'static str>>,
 }
 
 /// Where a Network Connection comes from, known before its first packet.
@@ -50,11 +52,13 @@ pub struct Peer {
     pub listener: Arc<Listener>,
     /// The name in its certificate, if it showed one that our authorities signed.
     pub certificate_name: Option<Arc<str>>,
+    /// When that certificate expires; `None`: a balancer told the name, and not until when.
+    pub certificate_until: Option<Time>,
 }
 
 impl Peer {
     pub fn tcp(address: SocketAddr) -> Peer {
-        Peer { address, transport: Transport::Tcp, listener: Arc::default(), certificate_name: None }
+        Peer { address, transport: Transport::Tcp, listener: Arc::default(), certificate_name: None, certificate_until: None }
     }
 }
 
@@ -81,4 +85,6 @@ pub struct Proof {
     pub stamp: u64,
     /// When it is worth nothing any more, and the connection ends; `None`: never by itself.
     pub until: Option<Time>,
+    /// How many changes of what this was asked of had been seen when it was asked.
+    pub changes: u64,
 }

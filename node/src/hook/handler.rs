@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context as Wakers, Poll};
 
 use bytes::Bytes;
@@ -21,9 +22,12 @@ use crate::packet::reason::Reason;
     note = "it returns nothing, or what the event takes as an answer, or a `Result` of that with a `Reason`; its future is `Send`"
 )]
 pub trait Handler<E: Event, Arguments>: Send + Sync + 'static {
+    /// What it returns when it is called.
+    type Promise: Future<Output: IntoAnswer<E>> + Send + 'static;
+
     /// # Errors
     /// An argument could not be taken: the answer is a refusal.
-    fn call(&self, context: &Context<'_>) -> Result<Running<E::Answer>, Reason>;
+    fn call(&self, context: &Context<'_>) -> Result<Self::Promise, Reason>;
 
     fn missing(states: &States) -> Option<String>;
 }
@@ -95,38 +99,77 @@ macro_rules! payloads {
 
 payloads!(Bytes, Vec<u8>, String, &'static str);
 
-type Answering<A> = Pin<Box<dyn Future<Output = A> + Send>>;
-
-/// A handler that was called. It ends with its answer, or with a panic that goes no further.
-pub struct Running<A>(Answering<A>);
-
 /// The handler panicked. What it panicked with was said by the panic hook of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Panicked;
 
-impl<A> Running<A> {
-    pub fn poll(&mut self, wakers: &mut Wakers<'_>) -> Poll<Result<A, Panicked>> {
-        match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(wakers))) {
-            Ok(poll) => poll.map(Ok),
-            Err(_) => Poll::Ready(Err(Panicked)),
+/// A place at which one handler works on one event after the other. The memory for its future is taken once: a handler that has its answer at
+/// once allocates nothing. It ends with its answer, or with a panic that goes no further; after a panic the place is not used again.
+pub struct Desk<E: Event>(Box<dyn Work<E>>);
+
+/// What it does before its first `await` is done by the call.
+impl<E: Event> Desk<E> {
+    /// Calls the handler. An argument that cannot be taken is a refusal.
+    pub fn call(&mut self, context: &Context<'_>, wakers: &mut Wakers<'_>) -> Poll<Result<E::Answer, Panicked>> {
+        unless_panic(|| self.0.call(context, wakers))
+    }
+
+    /// Goes on with what is pending.
+    pub fn poll(&mut self, wakers: &mut Wakers<'_>) -> Poll<Result<E::Answer, Panicked>> {
+        unless_panic(|| self.0.poll(wakers))
+    }
+}
+
+fn unless_panic<A>(work: impl FnOnce() -> Poll<A>) -> Poll<Result<A, Panicked>> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(poll) => poll.map(Ok),
+        Err(_) => Poll::Ready(Err(Panicked)),
+    }
+}
+
+/// A handler whose type is forgotten, at work.
+trait Work<E: Event>: Send {
+    fn call(&mut self, context: &Context<'_>, wakers: &mut Wakers<'_>) -> Poll<E::Answer>;
+
+    fn poll(&mut self, wakers: &mut Wakers<'_>) -> Poll<E::Answer>;
+}
+
+struct Working<E: Event, Arguments, H: Handler<E, Arguments>> {
+    handler: Arc<H>,
+    promise: Pin<Box<Option<H::Promise>>>,
+}
+
+impl<E: Event, Arguments, H: Handler<E, Arguments>> Work<E> for Working<E, Arguments, H> {
+    fn call(&mut self, context: &Context<'_>, wakers: &mut Wakers<'_>) -> Poll<E::Answer> {
+        match self.handler.call(context) {
+            Ok(promise) => self.promise.as_mut().set(Some(promise)),
+            Err(reason) => return Poll::Ready(E::Answer::refused(reason)),
         }
+        self.poll(wakers)
+    }
+
+    fn poll(&mut self, wakers: &mut Wakers<'_>) -> Poll<E::Answer> {
+        let Some(promise) = self.promise.as_mut().as_pin_mut() else { return Poll::Pending };
+        let Poll::Ready(returned) = promise.poll(wakers) else { return Poll::Pending };
+        self.promise.as_mut().set(None);
+        Poll::Ready(returned.into_answer())
     }
 }
 
 macro_rules! handlers {
     ($($Argument:ident)*) => {
         #[allow(unused_variables, reason = "a handler without arguments takes nothing from them")]
-        impl<E, Function, Promise, Returned, $($Argument),*> Handler<E, ($($Argument,)*)> for Function
+        impl<E, Function, Promise, $($Argument),*> Handler<E, ($($Argument,)*)> for Function
         where
             E: Event,
             Function: Fn($($Argument),*) -> Promise + Send + Sync + 'static,
-            Promise: Future<Output = Returned> + Send + 'static,
-            Returned: IntoAnswer<E>,
+            Promise: Future<Output: IntoAnswer<E>> + Send + 'static,
             $($Argument: FromEvent<E>,)*
         {
-            fn call(&self, context: &Context<'_>) -> Result<Running<E::Answer>, Reason> {
-                let answering = self($(<$Argument as FromEvent<E>>::from_event(context)?),*);
-                Ok(Running(Box::pin(async move { answering.await.into_answer() })))
+            type Promise = Promise;
+
+            fn call(&self, context: &Context<'_>) -> Result<Promise, Reason> {
+                Ok(self($(<$Argument as FromEvent<E>>::from_event(context)?),*))
             }
 
             fn missing(states: &States) -> Option<String> {
@@ -146,27 +189,22 @@ handlers!(A B C D F G);
 handlers!(A B C D F G H);
 handlers!(A B C D F G H I);
 
-/// Calls a handler.
-type Call<E> = dyn Fn(&Context<'_>) -> Result<Running<<E as Event>::Answer>, Reason> + Send + Sync;
-
-/// A handler whose arguments are forgotten, so that many stand in one list.
+/// A handler whose type is forgotten, so that many stand in one list.
 pub struct AnyHandler<E: Event> {
-    call: Box<Call<E>>,
+    desk: Box<dyn Fn() -> Desk<E> + Send + Sync>,
     missing: fn(&States) -> Option<String>,
 }
 
 impl<E: Event> AnyHandler<E> {
-    pub fn new<Arguments>(handler: impl Handler<E, Arguments>) -> AnyHandler<E> {
-        fn missing_of<E: Event, Arguments, H: Handler<E, Arguments>>(_: &H) -> fn(&States) -> Option<String> {
-            H::missing
-        }
-        let missing = missing_of(&handler);
-        AnyHandler { call: Box::new(move |context| handler.call(context)), missing }
+    pub fn new<Arguments: 'static, H: Handler<E, Arguments>>(handler: H) -> AnyHandler<E> {
+        let handler = Arc::new(handler);
+        let desk = move || Desk(Box::new(Working { handler: handler.clone(), promise: Box::pin(None) }));
+        AnyHandler { desk: Box::new(desk), missing: H::missing }
     }
 
-    /// Calls it; what it does before its first `await` is done by the first [`Running::poll`], unless it is no `async fn`.
-    pub fn call(&self, context: &Context<'_>) -> Result<Result<Running<E::Answer>, Reason>, Panicked> {
-        catch_unwind(AssertUnwindSafe(|| (self.call)(context))).map_err(|_| Panicked)
+    /// A place for it to work at.
+    pub fn desk(&self) -> Desk<E> {
+        (self.desk)()
     }
 
     /// What it takes and nobody gave.

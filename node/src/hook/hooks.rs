@@ -12,7 +12,7 @@ use crate::hook::client::Client;
 use crate::hook::event::{
     About, Admission, Connecting, Context, Delivering, Disconnected, Event, Publishing, States, Subscribing, Verdict,
 };
-use crate::hook::handler::{AnyHandler, Handler, Panicked, Running};
+use crate::hook::handler::{AnyHandler, Desk, Handler, Panicked};
 use crate::hook::pattern::{Pattern, PatternError};
 use crate::message::Message;
 use crate::packet::reason::Reason;
@@ -123,26 +123,26 @@ impl Judges for Delivering {
 }
 
 impl Hooks {
-    pub fn on_connect<Arguments>(&mut self, handler: impl Handler<Connecting, Arguments>) {
+    pub fn on_connect<Arguments: 'static>(&mut self, handler: impl Handler<Connecting, Arguments>) {
         self.connect.push(AnyHandler::new(handler));
     }
 
-    pub fn on_subscribe<A>(&mut self, pattern: &str, handler: impl Handler<Subscribing, A>) -> Result<(), PatternError> {
+    pub fn on_subscribe<A: 'static>(&mut self, pattern: &str, handler: impl Handler<Subscribing, A>) -> Result<(), PatternError> {
         self.subscribe.push((Arc::new(Pattern::new(pattern)?), AnyHandler::new(handler)));
         Ok(())
     }
 
-    pub fn on_publish<A>(&mut self, pattern: &str, handler: impl Handler<Publishing, A>) -> Result<(), PatternError> {
+    pub fn on_publish<A: 'static>(&mut self, pattern: &str, handler: impl Handler<Publishing, A>) -> Result<(), PatternError> {
         self.publish.push((Arc::new(Pattern::new(pattern)?), AnyHandler::new(handler)));
         Ok(())
     }
 
-    pub fn on_deliver<A>(&mut self, pattern: &str, handler: impl Handler<Delivering, A>) -> Result<(), PatternError> {
+    pub fn on_deliver<A: 'static>(&mut self, pattern: &str, handler: impl Handler<Delivering, A>) -> Result<(), PatternError> {
         self.deliver.push((Arc::new(Pattern::new(pattern)?), AnyHandler::new(handler)));
         Ok(())
     }
 
-    pub fn on_disconnect<Arguments>(&mut self, handler: impl Handler<Disconnected, Arguments>) {
+    pub fn on_disconnect<Arguments: 'static>(&mut self, handler: impl Handler<Disconnected, Arguments>) {
         self.disconnect.push(AnyHandler::new(handler));
     }
 
@@ -185,11 +185,7 @@ impl Hooks {
     pub async fn admit(&self, client: &Arc<Client>, password: Option<&Bytes>) -> Result<(), Refused> {
         for handler in &self.connect {
             let context = Context { client, states: &self.states, about: About::Connect { password } };
-            let mut running = match handler.call(&context)? {
-                Ok(running) => running,
-                Err(reason) => return Err(Refused::answer(reason, &IN_CONNACK)),
-            };
-            if let Admission::Refused(reason) = poll_fn(|wakers| running.poll(wakers)).await? {
+            if let Admission::Refused(reason) = answer(handler, &context).await? {
                 return Err(Refused::answer(reason, &IN_CONNACK));
             }
         }
@@ -201,68 +197,71 @@ impl Hooks {
         let mut outcome = Ok(());
         for handler in &self.disconnect {
             let context = Context { client, states: &self.states, about: About::Disconnect { reason } };
-            let ended = match handler.call(&context) {
-                Ok(Ok(mut running)) => poll_fn(|wakers| running.poll(wakers)).await.map(drop),
-                Ok(Err(_)) => Ok(()),
-                Err(panicked) => Err(panicked),
-            };
-            outcome = outcome.and(ended);
+            outcome = outcome.and(answer(handler, &context).await.map(drop));
         }
         outcome
     }
 }
 
-/// Handlers at work on one message. Each sees what those before it made of it; the first refusal is the last word.
-pub struct Judging<E: Judges> {
-    /// Taken out when it has passed.
-    message: Option<Message>,
-    rewritten: bool,
-    /// The handler that is asked next.
-    next: usize,
-    running: Option<Running<E::Answer>>,
+async fn answer<E: Event>(handler: &AnyHandler<E>, context: &Context<'_>) -> Result<E::Answer, Panicked> {
+    let (mut desk, mut called) = (handler.desk(), false);
+    poll_fn(|wakers| if std::mem::replace(&mut called, true) { desk.poll(wakers) } else { desk.call(context, wakers) }).await
 }
 
-/// A message that passed.
-#[derive(Debug)]
-pub struct Passed {
-    pub message: Message,
-    /// It is another one than came in.
-    pub rewritten: bool,
+/// Handlers at work on one message after the other. Each sees what those before it made of it; the first refusal is the last word.
+pub struct Judging<E: Judges> {
+    /// A place for each handler, from the first message on that concerns it.
+    desks: Vec<Option<Desk<E>>>,
+    /// What was made of the message.
+    rewritten: Option<Message>,
+    /// The handler that is asked next, or is at work.
+    handler: usize,
+    pending: bool,
+}
+
+impl<E: Judges> Default for Judging<E> {
+    fn default() -> Judging<E> {
+        Judging { desks: Vec::new(), rewritten: None, handler: 0, pending: false }
+    }
 }
 
 impl<E: Judges> Judging<E> {
-    /// Whether any handler wants to see messages like this.
-    pub fn concerns(hooks: &Hooks, message: &Message) -> bool {
-        E::handlers(hooks).iter().any(|(pattern, _)| pattern.matches(&message.topic))
-    }
-
-    pub fn new(message: Message) -> Judging<E> {
-        Judging { message: Some(message), rewritten: false, next: 0, running: None }
-    }
-
-    /// Goes on; after it was ready it is not asked again.
-    pub fn poll(&mut self, hooks: &Hooks, client: &Arc<Client>, wakers: &mut Wakers<'_>) -> Poll<Result<Passed, Refused>> {
-        loop {
-            if let Some(running) = &mut self.running {
-                let Poll::Ready(verdict) = running.poll(wakers) else { return Poll::Pending };
-                self.running = None;
-                match verdict? {
-                    Verdict::Accept => {}
-                    Verdict::Rewrite(message) => (self.message, self.rewritten) = (Some(message), true),
-                    Verdict::Refuse(reason) => return Poll::Ready(Err(Refused::answer(reason, &IN_PUBACK))),
-                }
+    /// Begins with a message, or goes on with it: what goes on in its place, if it is not the same. After a deadline or a panic this is not
+    /// used again.
+    pub fn poll(
+        &mut self,
+        message: &Message,
+        hooks: &Hooks,
+        client: &Arc<Client>,
+        wakers: &mut Wakers<'_>,
+    ) -> Poll<Result<Option<Message>, Refused>> {
+        let outcome = loop {
+            let Some((pattern, handler)) = E::handlers(hooks).get(self.handler) else { break Ok(()) };
+            let message = self.rewritten.as_ref().unwrap_or(message);
+            if !self.pending && !pattern.matches(&message.topic) {
+                self.handler += 1;
+                continue;
             }
-            let Some((pattern, handler)) = E::handlers(hooks).get(self.next) else {
-                let message = self.message.take().expect("a message is judged once");
-                return Poll::Ready(Ok(Passed { message, rewritten: self.rewritten }));
+            if self.desks.len() <= self.handler {
+                self.desks.resize_with(self.handler + 1, || None);
+            }
+            let desk = self.desks[self.handler].get_or_insert_with(|| handler.desk());
+            let answer = match self.pending {
+                true => desk.poll(wakers),
+                false => desk.call(&Context { client, states: &hooks.states, about: About::Message { pattern, message } }, wakers),
             };
-            self.next += 1;
-            let Some(message) = self.message.as_ref().filter(|message| pattern.matches(&message.topic)) else { continue };
-            let about = About::Message { pattern, message };
-            match handler.call(&Context { client, states: &hooks.states, about })? {
-                Ok(running) => self.running = Some(running),
-                Err(reason) => return Poll::Ready(Err(Refused::answer(reason, &IN_PUBACK))),
+            self.pending = answer.is_pending();
+            let Poll::Ready(verdict) = answer else { return Poll::Pending };
+            match verdict {
+                Ok(Verdict::Accept) => {}
+                Ok(Verdict::Rewrite(message)) => self.rewritten = Some(message),
+                Ok(Verdict::Refuse(reason)) => break Err(Refused::answer(reason, &IN_PUBACK)),
+                Err(panicked) => break Err(panicked.into()),
             }
-        }
+            self.handler += 1;
+        };
+        self.handler = 0;
+        let rewritten = self.rewritten.take();
+        Poll::Ready(outcome.map(|()| rewritten))
     }
 }

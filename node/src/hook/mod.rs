@@ -28,7 +28,7 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Answers the questions of the broker. A refusal is a Reason Code.
 ///
 /// Asked on the path of packets: an answer takes no time worth mentioning, except for [`Guard::connect`], which may wait for a hash or for
-/// another server. It has until the end of the time for a CONNECT.
+/// another server and has until the end of the time for a CONNECT, and for [`Guard::confirm`].
 pub trait Guard: std::fmt::Debug + Send + Sync {
     /// Whether this Client may connect with what it said of itself, when it named no authentication method. `client_id` is the one of the
     /// CONNECT, or the one that it was given.
@@ -40,6 +40,11 @@ pub trait Guard: std::fmt::Debug + Send + Sync {
     /// Whether this Client is shut out, whatever it can prove. Asked when it connects, before anything that costs, and again when bans or
     /// users have changed.
     fn shut_out(&self, client: &Client) -> Option<Reason>;
+
+    /// Whether what let this Client in still holds, asked once when it is in and hears of changes: of those before it was not told.
+    fn confirm<'a>(&'a self, client: &'a Client) -> Answer<'a, Option<Reason>> {
+        Box::pin(std::future::ready(self.shut_out(client)))
+    }
 
     /// What this Client may publish to this Topic Name, or why nothing.
     fn publish(&self, client: &Client, topic: &TopicName) -> Result<Permit, Reason>;

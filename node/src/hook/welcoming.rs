@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::task::{Context as Wakers, Poll};
 
 use crate::hook::client::Client;
-use crate::hook::event::{About, Context, Welcome};
-use crate::hook::handler::Running;
+use crate::hook::event::{About, Context, Subscribing, Welcome};
+use crate::hook::handler::Desk;
 use crate::hook::hooks::{Hooks, Refused, Why};
 use crate::hook::pattern::Pattern;
 use crate::message::Message;
@@ -52,14 +52,14 @@ pub struct Welcoming {
     filters: Vec<Option<(Selector, SubscriptionOptions)>>,
     filter: usize,
     handler: usize,
-    running: Option<Running<Welcome>>,
+    at_work: Option<Desk<Subscribing>>,
     welcomed: Welcomed,
 }
 
 impl Welcoming {
     pub fn new(filters: Vec<Option<(Selector, SubscriptionOptions)>>) -> Welcoming {
         let welcomed = Welcomed { refused: vec![None; filters.len()], ..Welcomed::default() };
-        Welcoming { filters, filter: 0, handler: 0, running: None, welcomed }
+        Welcoming { filters, filter: 0, handler: 0, at_work: None, welcomed }
     }
 
     /// Goes on; after it was ready it is not asked again.
@@ -70,27 +70,17 @@ impl Welcoming {
                 (self.filter, self.handler) = (self.filter + 1, 0);
                 continue;
             };
-            if self.running.is_none() && pattern.meets(&selector.filter) {
-                let about = About::Subscribe { pattern, selector, options: *options };
-                let refused = match handler.call(&Context { client, states: &hooks.states, about }) {
-                    Ok(Ok(running)) => {
-                        self.running = Some(running);
-                        None
-                    }
-                    Ok(Err(reason)) => Some(Refused::answer(reason, &IN_SUBACK)),
-                    Err(panicked) => Some(panicked.into()),
-                };
-                if let Some(refused) = refused {
-                    self.refuse(refused);
-                    continue;
-                }
-            }
-            let Some(running) = &mut self.running else {
+            if self.at_work.is_none() && !pattern.meets(&selector.filter) {
                 self.handler += 1;
                 continue;
+            }
+            let about = About::Subscribe { pattern, selector, options: *options };
+            let answer = match &mut self.at_work {
+                Some(desk) => desk.poll(wakers),
+                None => self.at_work.insert(handler.desk()).call(&Context { client, states: &hooks.states, about }, wakers),
             };
-            let Poll::Ready(welcome) = running.poll(wakers) else { return Poll::Pending };
-            self.running = None;
+            let Poll::Ready(welcome) = answer else { return Poll::Pending };
+            self.at_work = None;
             let (selector, options, pattern) = (selector.clone(), *options, pattern.clone());
             match welcome {
                 Ok(welcome) => self.take(welcome, &pattern, selector, options),

@@ -10,8 +10,8 @@ pub mod tls;
 pub mod websocket;
 
 use std::io;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,13 +20,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::broker::Broker;
-use crate::broker::addresses::Beyond;
-use crate::broker::rate::Bucket;
+use crate::broker::addresses::{Addresses, Beyond, Pace, Turned, Visit};
 use crate::connection::{self, Entrance, Patience};
 use crate::hook::client::{Listener, Peer, Transport};
 use crate::metrics::Metrics;
-use crate::time::{Span, Time};
+use crate::store::bans::Network;
+use crate::time::Time;
 use hall::{Hall, Ticket};
+use proxy_protocol::Told;
 use stream::Stream;
 use tls::Identity;
 
@@ -41,38 +42,43 @@ pub struct Settings {
     pub patience: Patience,
     /// Every connection begins with a header of the PROXY protocol.
     pub proxy_protocol: bool,
+    /// Who may send one; empty is everybody.
+    pub proxy_from: Vec<Network>,
     /// Of `tls`, `wss` and `quic`.
     pub identity: Option<Arc<Identity>>,
     /// What is done wrong on purpose.
     pub faults: Option<faults::Source>,
     /// Of `ws` and `wss`.
     pub websocket: Option<websocket::Settings>,
-    /// Network Connections of this listener at a time; 0 is no limit.
-    pub connections_max: usize,
-    /// Those that there are.
-    pub connections: AtomicUsize,
     pub rate: Rate,
 }
 
-/// How many may come in a second; so many may come at once.
+/// How many may come in a second; so many may come at once. `None` is no bound.
 #[derive(Debug)]
-pub struct Rate(Option<Mutex<Bucket>>);
+pub struct Rate(Option<Mutex<Pace>>);
 
 impl Rate {
     /// Zero is no bound.
     pub fn new(per_second_max: u32) -> Rate {
         // Full at the first look, whatever time it is then.
-        Rate(Bucket::new(per_second_max.into(), Span::seconds(1), Time(0)).map(Mutex::new))
+        Rate((per_second_max > 0).then(|| Mutex::new(Pace::new(per_second_max, Time(0)))))
     }
 
-    fn takes_one(&self, now: Time) -> bool {
-        self.0.as_ref().is_none_or(|bucket| bucket.lock().unwrap_or_else(PoisonError::into_inner).take(now))
+    /// Whether one more may come.
+    fn turns(&self, now: Time) -> Option<Turned> {
+        let mut pace = self.0.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        (!pace.takes_one(now)).then(|| pace.turn(Beyond::ListenerRate, now))
     }
 }
 
 impl Settings {
     fn peer(&self, address: SocketAddr) -> Peer {
-        Peer { address, transport: self.transport, listener: self.about.clone(), certificate_name: None }
+        Peer { address, transport: self.transport, listener: self.about.clone(), certificate_name: None, certificate_until: None }
+    }
+
+    /// Whose a socket is, if that is known before its first byte.
+    fn address_of(&self, from: SocketAddr) -> Option<IpAddr> {
+        (!self.proxy_protocol).then(|| from.ip())
     }
 
     fn worsen(&self, stream: Stream) -> Stream {
@@ -111,7 +117,7 @@ impl Bound {
     /// Binds one address. Must be called within a Tokio runtime.
     pub fn bind(address: SocketAddr, settings: Arc<Settings>) -> io::Result<Bound> {
         let socket = match settings.transport {
-            Transport::Quic => Socket::Quic(quic::bind(address, settings.identity()?)?),
+            Transport::Quic => Socket::Quic(quic::bind(address, &settings.identity()?.config())?),
             _ => Socket::Tcp(tcp::bind(address)?),
         };
         Ok(Bound { settings, socket })
@@ -126,6 +132,10 @@ impl Bound {
 
     pub fn transport(&self) -> Transport {
         self.settings.transport
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// What keeps the certificates of this listener up to date.
@@ -156,26 +166,34 @@ pub struct Renewal {
 impl Renewal {
     /// Reads them again if they have changed, or in any case. What goes wrong is told, and the old ones stay.
     fn look(&self, in_any_case: bool) {
-        let renewed = self.identity.reload(in_any_case).and_then(|renewed| match &self.endpoint {
-            Some(endpoint) if renewed => quic::config(&self.identity).map(|config| {
-                endpoint.set_server_config(Some(config));
-                true
-            }),
-            _ => Ok(renewed),
-        });
-        match renewed {
+        match self.renew(in_any_case) {
             Ok(true) => tracing::info!(listener = self.name, "certificates were read again"),
             Ok(false) => {}
             Err(error) => tracing::error!(listener = self.name, %error, "certificates cannot be renewed; the old ones stay"),
         }
     }
+
+    /// Shows the new ones when everything that is to show them can.
+    fn renew(&self, in_any_case: bool) -> io::Result<bool> {
+        let Some(config) = self.identity.read_again(in_any_case)? else { return Ok(false) };
+        let over_quic = self.endpoint.as_ref().map(|endpoint| Ok::<_, io::Error>((endpoint, quic::config(&config)?))).transpose()?;
+        self.identity.show(config);
+        if let Some((endpoint, config)) = over_quic {
+            endpoint.set_server_config(Some(config));
+        }
+        Ok(true)
+    }
 }
 
 /// Keeps the certificates up to date: when their files change, and whenever `asked` says so.
 pub async fn renew(renewals: Vec<Renewal>, asked: Arc<tokio::sync::Notify>) {
+    let renewals = Arc::new(renewals);
     loop {
         let in_any_case = tokio::time::timeout(tls::LOOK, asked.notified()).await.is_ok();
-        renewals.iter().for_each(|renewal| renewal.look(in_any_case));
+        let renewals = renewals.clone();
+        // Files are read, and keys with them: not on a thread that moves packets.
+        let looked = tokio::task::spawn_blocking(move || renewals.iter().for_each(|renewal| renewal.look(in_any_case)));
+        looked.await.unwrap_or_else(|error| tracing::error!(%error, "certificates could not be looked at"));
     }
 }
 
@@ -186,7 +204,7 @@ async fn run(socket: TcpListener, settings: Arc<Settings>, house: House, mut sto
             _ = stop.changed() => return,
         };
         match accepted {
-            Ok((stream, address)) => match Hall::enter(&house.hall, &house.broker) {
+            Ok((stream, address)) => match Hall::enter(&house.hall, &house.broker, settings.address_of(address)) {
                 Some(ticket) => drop(tokio::spawn(serve(stream, address, settings.clone(), house.clone(), ticket))),
                 None => tracing::debug!(%address, "closed: too many connect at a time"),
             },
@@ -201,12 +219,25 @@ async fn run(socket: TcpListener, settings: Arc<Settings>, house: House, mut sto
 }
 
 /// One socket, from what its transport asks for to its end.
-async fn serve(socket: TcpStream, address: SocketAddr, settings: Arc<Settings>, house: House, ticket: Ticket) {
-    let place = Place::take(&settings, &house.broker);
-    let patience = ticket.patience(settings.patience, place.beyond);
+async fn serve(mut socket: TcpStream, address: SocketAddr, settings: Arc<Settings>, house: House, mut ticket: Ticket) {
     let begun = Instant::now();
+    let told = tokio::time::timeout(settings.patience.connect, tell(&mut socket, address, &settings, &house.broker.metrics)).await;
+    let told = match told {
+        Ok(Ok(told)) => told,
+        Ok(Err(error)) => return tracing::debug!(%address, %error, "closed before CONNECT"),
+        Err(_) => return late(address, &house.broker),
+    };
+    let peer = Peer { certificate_name: told.certificate_name, ..settings.peer(told.address.unwrap_or(address)) };
+    if settings.proxy_protocol && !ticket.is_from(peer.address.ip()) {
+        return tracing::debug!(%address, peer = %peer.address, "closed: too many connect at a time from there");
+    }
+    let Some((visit, beyond)) = admit(&settings, peer.address.ip(), &house.broker) else {
+        return tracing::debug!(%address, peer = %peer.address, "closed: too many come from there, or too fast");
+    };
+    let patience = ticket.patience(&settings.patience, beyond);
     // In a box of its own: what it needs is given back when the stream is open.
-    let opened = tokio::time::timeout(patience.connect, Box::pin(open(socket, address, &settings, &house.broker.metrics))).await;
+    let opened = Box::pin(open(socket, peer, &settings, &house.broker.metrics));
+    let opened = tokio::time::timeout(patience.connect.saturating_sub(begun.elapsed()), opened).await;
     match opened {
         Ok(Ok((stream, peer))) => {
             let connect = patience.connect.saturating_sub(begun.elapsed());
@@ -215,23 +246,49 @@ async fn serve(socket: TcpStream, address: SocketAddr, settings: Arc<Settings>, 
             connection::serve(stream, peer, house.broker, Patience { connect, ..patience }, is_in).await;
         }
         Ok(Err(error)) => tracing::debug!(%address, %error, "closed before CONNECT"),
-        Err(_) => {
-            Metrics::add(&house.broker.metrics.connects_late, 1);
-            tracing::debug!(%address, "closed: no CONNECT in time");
-        }
+        Err(_) => late(address, &house.broker),
     }
-    drop(place);
+    drop(visit);
     drop(house.open);
 }
 
-/// What the transport asks for before MQTT can begin.
-async fn open(mut socket: TcpStream, address: SocketAddr, settings: &Settings, metrics: &Metrics) -> io::Result<(Stream, Peer)> {
-    let mut peer = settings.peer(address);
-    if settings.proxy_protocol {
-        let told = counted(proxy_protocol::read(&mut socket).await, &metrics.proxy_headers_failed)?;
-        peer.address = told.address.unwrap_or(address);
-        peer.certificate_name = told.certificate_name;
+fn late(address: SocketAddr, broker: &Broker) {
+    Metrics::add(&broker.metrics.connects_late, 1);
+    tracing::debug!(%address, "closed: no CONNECT in time");
+}
+
+/// Counts a newcomer for its address and its listener, before anything is done for it. Of those beyond a bound some go on, to be told; `None`: it
+/// is not one of them.
+fn admit(settings: &Settings, address: IpAddr, broker: &Broker) -> Option<(Option<Visit>, Option<Beyond>)> {
+    let now = broker.clock.now();
+    let of_listener = settings.rate.turns(now);
+    let (visit, of_address) = match Addresses::enter(&broker.addresses, address, now) {
+        Ok(visit) => (Some(visit), None),
+        Err(turned) => (None, Some(turned)),
+    };
+    let Some(turned) = of_address.or(of_listener) else { return Some((visit, None)) };
+    if !turned.told {
+        connection::count_turned(turned.beyond, broker);
+        return None;
     }
+    Some((visit, Some(turned.beyond)))
+}
+
+/// What a balancer says of the Client, where there is one.
+async fn tell(socket: &mut TcpStream, address: SocketAddr, settings: &Settings, metrics: &Metrics) -> io::Result<Told> {
+    if !settings.proxy_protocol {
+        return Ok(Told::default());
+    }
+    let known = settings.proxy_from.is_empty() || settings.proxy_from.iter().any(|network| network.has(address.ip()));
+    let told = match known {
+        true => proxy_protocol::read(socket).await,
+        false => Err(io::Error::new(io::ErrorKind::PermissionDenied, "no header of the PROXY protocol is taken from there (proxy_from)")),
+    };
+    counted(told, &metrics.proxy_headers_failed)
+}
+
+/// What the transport asks for before MQTT can begin.
+async fn open(socket: TcpStream, mut peer: Peer, settings: &Settings, metrics: &Metrics) -> io::Result<(Stream, Peer)> {
     let stream = match &settings.identity {
         None => {
             let Some(websocket) = &settings.websocket else { return Ok((Stream::Tcp(socket), peer)) };
@@ -240,7 +297,7 @@ async fn open(mut socket: TcpStream, address: SocketAddr, settings: &Settings, m
         }
         Some(identity) => {
             let tls = counted(identity.accept(socket).await, &metrics.tls_failed)?;
-            peer.certificate_name = identity.files.name(tls.get_ref().1.peer_certificates()).or(peer.certificate_name);
+            identity.files.name_peer(&mut peer, tls.get_ref().1.peer_certificates());
             match &settings.websocket {
                 None => Stream::Tls(Box::new(tls)),
                 Some(websocket) => {
@@ -255,28 +312,4 @@ async fn open(mut socket: TcpStream, address: SocketAddr, settings: &Settings, m
 
 fn counted<T>(result: io::Result<T>, failures: &AtomicU64) -> io::Result<T> {
     result.inspect_err(|_| Metrics::add(failures, 1))
-}
-
-/// One of the connections of a listener.
-struct Place {
-    settings: Arc<Settings>,
-    beyond: Option<Beyond>,
-}
-
-impl Place {
-    fn take(settings: &Arc<Settings>, broker: &Broker) -> Place {
-        let before = settings.connections.fetch_add(1, Ordering::Relaxed);
-        let beyond = if !settings.rate.takes_one(broker.clock.now()) {
-            Some(Beyond::Rate)
-        } else {
-            (settings.connections_max > 0 && before >= settings.connections_max).then_some(Beyond::Count)
-        };
-        Place { settings: settings.clone(), beyond }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.settings.connections.fetch_sub(1, Ordering::Relaxed);
-    }
 }

@@ -21,16 +21,20 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::hall::{Hall, Ticket};
-use super::tls::Identity;
-use super::{House, Place, Settings, tcp};
+use super::{House, Settings, admit, tcp};
+use crate::broker::rate::Bucket;
 use crate::connection::{self, Entrance, Patience};
 use crate::hook::client::Peer;
 use crate::metrics::Metrics;
+use crate::time::Span;
 
 pub const ALPN: &[u8] = b"mqtt";
 
 /// Streams that a Client may have open at a time, the control stream among them.
 const STREAMS_MAX: u32 = 64;
+
+/// Data streams that a Client may open in a second, so many of them at once.
+const STREAMS_PER_SECOND_MAX: u64 = 64;
 
 /// What a Client may send before we have read it: on one stream, and on all.
 const STREAM_WINDOW: u32 = 256 * 1024;
@@ -57,7 +61,7 @@ const CLOSED: VarInt = VarInt::from_u32(0);
 const REFUSED: VarInt = VarInt::from_u32(1);
 
 /// Binds one address.
-pub fn bind(address: SocketAddr, identity: &Identity) -> io::Result<Endpoint> {
+pub fn bind(address: SocketAddr, tls: &rustls::ServerConfig) -> io::Result<Endpoint> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -67,12 +71,12 @@ pub fn bind(address: SocketAddr, identity: &Identity) -> io::Result<Endpoint> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     let socket: UdpSocket = socket.into();
-    Endpoint::new(EndpointConfig::default(), Some(config(identity)?), socket, Arc::new(quinn::TokioRuntime))
+    Endpoint::new(EndpointConfig::default(), Some(config(tls)?), socket, Arc::new(quinn::TokioRuntime))
 }
 
 /// What new connections begin with; set again when the certificates have changed.
-pub fn config(identity: &Identity) -> io::Result<ServerConfig> {
-    let mut tls = (*identity.config()).clone();
+pub fn config(tls: &rustls::ServerConfig) -> io::Result<ServerConfig> {
+    let mut tls = tls.clone();
     tls.alpn_protocols = vec![ALPN.to_vec()];
     // 0-RTT stays off: whoever sends a CONNECT or a PUBLISH again could do so with what was recorded.
     tls.max_early_data_size = 0;
@@ -100,11 +104,14 @@ pub(super) async fn run(endpoint: Endpoint, settings: Arc<Settings>, house: Hous
             _ = stop.changed() => break,
         };
         let Some(incoming) = incoming else { break };
-        let Some(ticket) = Hall::enter(&house.hall, &house.broker) else {
+        let Some(ticket) = Hall::enter(&house.hall, &house.broker, Some(incoming.remote_address().ip())) else {
             incoming.refuse();
             continue;
         };
-        if !incoming.remote_address_validated() && incoming.may_retry() && ticket.number() > RETRY_ABOVE {
+        // Where addresses are counted nobody is to be counted for one that is made up.
+        let must_show = ticket.number() > RETRY_ABOVE || house.broker.addresses.counts_them();
+        if must_show && !incoming.remote_address_validated() && incoming.may_retry() {
+            Metrics::add(&house.broker.metrics.quic_retries, 1);
             let _ = incoming.retry();
             continue;
         }
@@ -118,8 +125,11 @@ pub(super) async fn run(endpoint: Endpoint, settings: Arc<Settings>, house: Hous
 /// One QUIC connection to its end.
 async fn serve(incoming: Incoming, settings: Arc<Settings>, house: House, ticket: Ticket) {
     let address = incoming.remote_address();
-    let place = Place::take(&settings, &house.broker);
-    let patience = ticket.patience(settings.patience, place.beyond);
+    let Some((visit, beyond)) = admit(&settings, address.ip(), &house.broker) else {
+        incoming.refuse();
+        return tracing::debug!(%address, "closed: too many come from there, or too fast");
+    };
+    let patience = ticket.patience(&settings.patience, beyond);
     let begun = Instant::now();
     let opened = tokio::time::timeout(patience.connect, Box::pin(open(incoming, &settings))).await;
     let opened = opened.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "no stream in time")));
@@ -137,12 +147,12 @@ async fn serve(incoming: Incoming, settings: Arc<Settings>, house: House, ticket
         // Nobody listens when the streams' task has ended already, with the connection.
         let _ = entrance.map(|entrance| tell.send(entrance.clone()));
     };
-    let data = tokio::spawn(data_streams(connection.clone(), told, house.clone(), patience));
+    let data = tokio::spawn(data_streams(connection.clone(), told, house.clone(), patience.clone()));
     connection::serve(settings.worsen(stream), peer, house.broker, patience, is_in).await;
     // What was said on the control stream has been acknowledged by now, see `poll_shutdown`.
     connection.close(CLOSED, b"");
     let _ = data.await;
-    drop(place);
+    drop(visit);
 }
 
 /// The handshake, and the first stream.
@@ -151,9 +161,9 @@ async fn open(incoming: Incoming, settings: &Settings) -> io::Result<(quinn::Con
     let connection = incoming.accept()?.await?;
     let chain = connection.peer_identity().and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok());
     let identity = settings.identity()?;
-    let certificate_name = identity.files.name(chain.as_deref().map(Vec::as_slice));
+    let mut peer = settings.peer(address);
+    identity.files.name_peer(&mut peer, chain.as_deref().map(Vec::as_slice));
     let (send, receive) = connection.accept_bi().await?;
-    let peer = Peer { certificate_name, ..settings.peer(address) };
     Ok((connection, super::Stream::Quic(Box::new(QuicStream::new(send, receive))), peer))
 }
 
@@ -161,10 +171,18 @@ async fn open(incoming: Incoming, settings: &Settings) -> io::Result<(quinn::Con
 async fn data_streams(connection: quinn::Connection, told: oneshot::Receiver<Entrance>, house: House, patience: Patience) {
     let Ok(entrance) = told.await else { return connection.close(REFUSED, b"") };
     let mut streams = tokio::task::JoinSet::new();
+    let clock = &house.broker.clock;
+    let mut pace = Bucket::new(STREAMS_PER_SECOND_MAX, Span::seconds(1), clock.now());
     while let Ok((send, receive)) = connection.accept_bi().await {
         while streams.try_join_next().is_some() {}
+        // A Session is opened and closed for each: who is faster waits, and so do the streams behind it.
+        if let Some(pace) = &mut pace {
+            while !pace.take(clock.now()) {
+                tokio::time::sleep_until(clock.instant(pace.has_at(1.0))).await;
+            }
+        }
         let stream = super::Stream::Quic(Box::new(QuicStream::new(send, receive)));
-        streams.spawn(connection::serve_branch(stream, entrance.clone(), house.broker.clone(), patience));
+        streams.spawn(connection::serve_branch(stream, entrance.clone(), house.broker.clone(), patience.write));
     }
     while streams.join_next().await.is_some() {}
 }

@@ -78,9 +78,12 @@ pub struct Context {
     pub qos: u8,
     pub deadline_ms: u64,
     /// Which node took it.
+    #[serde(default)]
     pub node: String,
+    #[serde(default)]
     pub rpc: Rpc,
     /// Somebody subscribes to its Topic Name, and may answer it in the way of MQTT.
+    #[serde(default)]
     pub matched: bool,
 }
 
@@ -157,6 +160,12 @@ impl Context {
             expires_at: None,
         })
     }
+}
+
+/// Whether MQTT has words for an answer: its texts are UTF-8 Encoded Strings of at most 65,535 bytes, without U+0000 (section 1.5.4).
+pub fn is_sayable(answer: &ResponseMessage) -> bool {
+    let is_text = |text: &String| text.len() <= usize::from(u16::MAX) && !text.contains('\0');
+    answer.content_type.iter().all(is_text) && answer.user_properties.iter().all(|(name, value)| is_text(name) && is_text(value))
 }
 
 /// When a request has to be answered: the smaller of the node's own patience and the Message Expiry Interval.

@@ -1,6 +1,7 @@
 //! Hears the channel of answers, and what nodes tell each other.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -8,8 +9,10 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 use crate::mcp::answers::{self, Answer, Handed};
+use crate::mcp::ending::Ended;
 use crate::mcp::waiting::Cancel;
 use crate::mcp::{Mcp, pause};
+use crate::metrics::Metrics;
 use crate::store::redis::link::apart::Subscriber;
 use crate::store::redis::requests::Requests;
 
@@ -19,8 +22,9 @@ const MESSAGES_MAX: usize = 256;
 /// How long nothing is heard before it is asked whether anything can be.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// All nodes hear an answer. The node that took the request forwards it; the others wait so long, and then see to it that somebody did.
-const OTHERS_WAIT: Duration = Duration::from_millis(250);
+/// All nodes hear an answer. The node that took the request forwards it; the others wait so long, and then see to it that somebody did. Parts
+/// without numbers that it has not forwarded by then are lost, so it is long against what a busy node takes.
+const OTHERS_WAIT: Duration = Duration::from_secs(1);
 
 /// Answers to requests of other nodes that wait; more are left to those nodes, and to the deadline.
 const OTHERS_MAX: usize = 16_384;
@@ -32,7 +36,11 @@ pub(super) async fn run(mcp: Arc<Mcp>) {
     loop {
         if let Some(redis) = mcp.redis() {
             match redis.subscriber().await {
-                Ok(subscriber) => hear(&mcp, &redis, subscriber, &others).await,
+                Ok(subscriber) => {
+                    // What was said before was not heard.
+                    mcp.has_missed.store(true, Relaxed);
+                    hear(&mcp, &redis, subscriber, &others).await;
+                }
                 Err(error) => tracing::debug!(?error, "answers are not heard"),
             }
         }
@@ -49,7 +57,7 @@ impl Drop for AbortOnDrop {
 }
 
 async fn hear(mcp: &Arc<Mcp>, redis: &Requests, mut subscriber: Subscriber, others: &mpsc::Sender<(Instant, Answer)>) {
-    let responses = redis.names().responses();
+    let (responses, mut dropped) = (redis.names().responses(), 0);
     while !mcp.is_over(redis) {
         let first = match timeout(LOOK, subscriber.next()).await {
             Ok(Some(first)) => first,
@@ -75,18 +83,31 @@ async fn hear(mcp: &Arc<Mcp>, redis: &Requests, mut subscriber: Subscriber, othe
             // A part is forwarded by the node that took the request only.
             if mcp.waiting.contains(&answer.response.correlation_id) {
                 own.push(answer);
+            } else if mcp.waiting.has_ended(&answer.response.correlation_id) {
+                mcp.count(|metrics| Metrics::add(&metrics.mcp_responses_unknown, 1));
             } else if answer.response.is_final {
                 let _ = others.try_send((Instant::now() + OTHERS_WAIT, answer));
             }
         }
         answers::forward(mcp, redis, own).await;
+        let missed = subscriber.dropped() - dropped;
+        if missed > 0 {
+            dropped += missed;
+            mcp.count(|metrics| Metrics::add(&metrics.mcp_messages_dropped, missed));
+            mcp.has_missed.store(true, Relaxed);
+        }
     }
 }
 
-/// Another node: a request of this one has ended (its id), one is taken back, or it has read an answer that this one is to forward (both JSON).
+/// Another node: a request of this one has ended (its id alone, when a worker has done with it in the stream too), one is taken back, or it has
+/// read an answer that this one is to forward.
 async fn told(mcp: &Arc<Mcp>, text: &[u8]) -> Option<Answer> {
     if let Ok(Handed { entry, response }) = serde_json::from_slice(text) {
         return Some(Answer { response, entry: Some(entry), again: false });
+    }
+    if let Ok(Ended { ended }) = serde_json::from_slice(text) {
+        mcp.over(&ended, false).await;
+        return None;
     }
     match serde_json::from_slice::<Cancel>(text) {
         Ok(cancel) => {
@@ -94,24 +115,27 @@ async fn told(mcp: &Arc<Mcp>, text: &[u8]) -> Option<Answer> {
                 tracing::warn!(?error, "a request was not taken back");
             }
         }
-        Err(_) => drop(std::str::from_utf8(text).ok().and_then(|id| mcp.waiting.remove(id))),
+        Err(_) => drop(std::str::from_utf8(text).ok().and_then(|id| mcp.waiting.remove(id))), // workers have removed its entry
     }
     None
 }
 
 async fn for_others(mcp: Arc<Mcp>, mut answers: mpsc::Receiver<(Instant, Answer)>) {
-    let mut batch = Vec::new();
-    while let Some((at, answer)) = answers.recv().await {
+    let mut first = answers.recv().await;
+    while let Some((at, answer)) = first {
         tokio::time::sleep_until(at).await;
-        batch.push(answer);
-        while batch.len() < MESSAGES_MAX
-            && let Ok((_, answer)) = answers.try_recv()
-        {
+        let (mut batch, now) = (vec![answer], Instant::now());
+        let mut next = answers.try_recv().ok();
+        while let Some((_, answer)) = next.take_if(|(at, _)| *at <= now && batch.len() < MESSAGES_MAX) {
             batch.push(answer);
+            next = answers.try_recv().ok();
         }
         if let Some(redis) = mcp.redis() {
-            answers::forward(&mcp, &redis, std::mem::take(&mut batch)).await;
+            answers::forward(&mcp, &redis, batch).await;
         }
-        batch.clear();
+        first = match next {
+            Some(early) => Some(early),
+            None => answers.recv().await,
+        };
     }
 }

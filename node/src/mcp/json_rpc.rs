@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// What a payload is in JSON-RPC.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub enum Rpc {
     /// Nothing of it.
+    #[default]
     None,
     /// A request with this id: an error reply is a JSON-RPC error.
     Request(Value),
@@ -20,18 +21,16 @@ struct Frame {
     method: Option<String>,
     #[serde(default, deserialize_with = "present")]
     id: Option<Value>,
-    params: Option<Params>,
 }
 
+/// MCP's `notifications/cancelled`.
 #[derive(Deserialize)]
-#[serde(untagged)]
-enum Params {
-    Named {
-        #[serde(rename = "requestId")]
-        request_id: Option<Value>,
-    },
-    Other(serde::de::IgnoredAny),
+struct Cancelled {
+    params: serde_json::Map<String, Value>,
 }
+
+/// A longer notification is not looked into.
+const CANCELLED_BYTES_MAX: usize = 65_536;
 
 /// `null` is there too.
 fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
@@ -47,15 +46,16 @@ fn frame(payload: &[u8]) -> Option<Frame> {
     (frame.jsonrpc == Some(Value::from("2.0")) && frame.method.is_some()).then_some(frame)
 }
 
-/// Looks at a payload. The second is the id of the request that it takes back, for MCP's `notifications/cancelled`.
+/// Looks at a payload, of which only the id takes memory. The second is the id of the request that it takes back, for MCP's `notifications/cancelled`.
 pub fn look(payload: &[u8]) -> (Rpc, Option<Value>) {
     match frame(payload) {
         None => (Rpc::None, None),
         Some(Frame { id: Some(id), .. }) => (Rpc::Request(id), None),
-        Some(Frame { method, params: Some(Params::Named { request_id }), .. }) if method.as_deref() == Some("notifications/cancelled") => {
-            (Rpc::Notification, request_id)
+        Some(Frame { method, .. }) => {
+            let is_cancel = method.as_deref() == Some("notifications/cancelled") && payload.len() <= CANCELLED_BYTES_MAX;
+            let cancelled = is_cancel.then(|| serde_json::from_slice::<Cancelled>(payload).ok()).flatten();
+            (Rpc::Notification, cancelled.and_then(|mut cancelled| cancelled.params.remove("requestId")))
         }
-        Some(_) => (Rpc::Notification, None),
     }
 }
 
@@ -77,6 +77,8 @@ mod tests {
             (r#"{"jsonrpc":"2.0","id":null,"method":"m"}"#, Rpc::Request(Value::Null), None),
             (r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"x":1}}"#, Rpc::Notification, None),
             (r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":7}}"#, Rpc::Notification, Some(7.into())),
+            (r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":[7]}"#, Rpc::Notification, None),
+            (r#"{"jsonrpc":"2.0","method":"notifications/cancelled"}"#, Rpc::Notification, None),
             (r#"{"jsonrpc":"2.0","id":7,"result":{}}"#, Rpc::None, None),
             (r#"{"jsonrpc":"1.0","id":7,"method":"m"}"#, Rpc::None, None),
             ("{", Rpc::None, None),

@@ -8,11 +8,13 @@
 //! | [`watch`] | looks for requests whose time has come, for workers, and for what is to be trimmed |
 //!
 //! A request is kept before its PUBACK. Whoever ends it (an answer, a deadline, a cancel) claims it first, forwards, and then removes it: a node
-//! that dies in between leaves it to another, which at worst says twice that it has ended. That window is counted.
+//! that dies in between, or does not hear in time that this was done, leaves it to another, which at worst says twice that it has ended. That
+//! is counted.
 
 mod answers;
 pub mod context;
 mod ear;
+mod ending;
 mod here;
 pub mod json_rpc;
 mod reader;
@@ -20,11 +22,12 @@ pub mod waiting;
 mod watch;
 
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, RwLock, Weak};
 
+use futures_util::future::join_all;
 use mcp_worker_sdk::Routes;
 use mcp_worker_sdk::wire::WorkerMessage;
-use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -33,13 +36,13 @@ use crate::hook::client::Client;
 use crate::hook::request::{self as hook, Admission, Asked, CANCEL, Refusal, Wait};
 use crate::mcp::context::{Context, Trouble};
 use crate::mcp::json_rpc::Rpc;
-use crate::mcp::waiting::{Bounds, Cancel, Entry, Waiting};
+use crate::mcp::waiting::{Bounds, Entry, Waiting};
 use crate::message::Message;
 use crate::metrics::Metrics;
 use crate::packet::QoS;
 use crate::packet::reason::Reason;
 use crate::store::StoreError;
-use crate::store::redis::requests::{Claim, Heard, Lanes, NewRequest, Requests};
+use crate::store::redis::requests::{Heard, Lanes, NewRequest, Requests};
 use crate::time::{Span, Time};
 use crate::topic::filter::TopicFilter;
 
@@ -49,7 +52,7 @@ const KEPT_AFTER: Span = Span::seconds(120);
 /// How long a node may take to forward what it claimed, before another one does it.
 const CLAIM: Span = Span::seconds(5);
 
-/// Requests whose answers wait for parts that other nodes forward, beside those that are worked on.
+/// Requests whose answers wait for parts that other nodes forward, or for the Store, beside those that are worked on.
 const EARLY_MAX: usize = 1024;
 
 /// What the configuration says of requests.
@@ -79,6 +82,8 @@ pub struct Mcp {
     workers: RwLock<Vec<WorkerMessage>>,
     /// Places for answers that wait for what comes before them.
     early: Arc<Semaphore>,
+    /// It was not heard of all that other nodes ended.
+    has_missed: AtomicBool,
 }
 
 impl fmt::Debug for Mcp {
@@ -97,7 +102,7 @@ pub fn start(broker: &Arc<Broker>, settings: Settings, routes: Routes) -> JoinSe
     }
     let waiting = Waiting::new(settings.bounds);
     let (broker_of, workers, early) = (Arc::downgrade(broker), RwLock::default(), Arc::new(Semaphore::new(EARLY_MAX)));
-    let mcp = Arc::new(Mcp { settings, broker: broker_of, routes, shared, waiting, workers, early });
+    let mcp = Arc::new(Mcp { settings, broker: broker_of, routes, shared, waiting, workers, early, has_missed: AtomicBool::new(false) });
     tasks.spawn(watch::run(mcp.clone()));
     if shared {
         tasks.spawn(ear::run(mcp.clone()));
@@ -124,7 +129,7 @@ impl hook::Requests for Mounted {
         }
         if is_request(message) && message.qos > QoS::AtMostOnce {
             // At QoS 0 nobody would hear of it: there it becomes an error reply.
-            if let Err(reason) = waiting.admits(&client.id, now) {
+            if let Err(reason) = waiting.admits(&client.id, message.payload.len(), now) {
                 self.0.count(|metrics| Metrics::add(&metrics.mcp_requests_refused, 1));
                 return Admission::Refuse(reason);
             }
@@ -162,6 +167,17 @@ fn has_cancel(message: &Message) -> bool {
     properties.is_some_and(|properties| properties.user_properties.iter().any(|(name, value)| name == CANCEL && value == "1"))
 }
 
+/// What is to be done with a request.
+enum Entered {
+    /// It goes to workers.
+    New(NewRequest, Context),
+    /// It is answered within this process.
+    Here,
+    /// Its requester is told this.
+    Ended(Context, Trouble),
+    Refused(Reason),
+}
+
 impl Mcp {
     fn count(&self, count: impl FnOnce(&Metrics)) {
         if let Some(broker) = self.broker.upgrade() {
@@ -183,55 +199,75 @@ impl Mcp {
         self.redis().is_none_or(|now| now.node() != redis.node())
     }
 
-    /// Keeps all of them in one batch, and tells workers.
+    /// Keeps all of them in one batch, and tells workers. What ends at once has its error reply before its publisher is told that it was received.
     async fn take(self: &Arc<Self>, asked: Vec<Asked>, now: Time) -> Vec<Result<(), Refusal>> {
         let mut outcomes = vec![Ok(()); asked.len()];
         let redis = self.redis();
         let node = redis.as_ref().map_or("", Requests::node);
-        let mut new = Vec::new();
+        let (mut new, mut ended) = (Vec::new(), Vec::new());
         for (at, asked) in asked.into_iter().enumerate() {
             let (rpc, takes_back) = json_rpc::look(&asked.message.payload);
             if has_cancel(&asked.message) || takes_back.is_some() {
                 outcomes[at] = self.cancel(&asked, takes_back, now).await;
             } else if is_request(&asked.message) {
                 match self.enter(&asked, rpc, node, now) {
-                    Ok(Some(request)) => new.push((at, request)),
-                    Ok(None) => {}
-                    Err(reason) => outcomes[at] = Err(Refusal::Because(reason)),
+                    Entered::New(request, context) => new.push((at, (request, context))),
+                    Entered::Here => {}
+                    Entered::Ended(context, trouble) => ended.push((at, context, trouble)),
+                    Entered::Refused(reason) => outcomes[at] = Err(Refusal::Because(reason)),
                 }
             }
         }
-        if new.is_empty() {
-            return outcomes;
-        }
-        let (at, (requests, contexts)): (Vec<_>, (Vec<_>, Vec<_>)) = new.into_iter().unzip();
-        let added = match &redis {
-            Some(redis) => redis.add(&requests, self.settings.lanes, now).await,
-            None => Err(StoreError::Unavailable),
-        };
-        let added = added.unwrap_or_else(|error| vec![Err(error); requests.len()]);
-        for (((at, request), context), added) in at.into_iter().zip(requests).zip(contexts).zip(added) {
+        let (places, (requests, contexts)): (Vec<_>, (Vec<_>, Vec<_>)) = new.into_iter().unzip();
+        let added = self.add(redis.as_ref(), &requests, now).await;
+        let mut left = Vec::new();
+        for (((at, request), context), added) in places.into_iter().zip(requests).zip(contexts).zip(added) {
             match added {
-                Ok(heard) => self.has_heard(request.id, context, heard),
+                Ok(heard) if self.waiting.keep(&request.id, heard.entry.as_ref()) => self.has_heard(request.id, context, heard),
+                Ok(heard) => left.extend(heard.entry),
                 Err(error) => {
                     self.waiting.remove(&request.id);
-                    let refusal = if error == StoreError::Full { Refusal::Because(Reason::QUOTA_EXCEEDED) } else { Refusal::Unavailable };
-                    outcomes[at] = Err(refusal);
+                    match error {
+                        StoreError::Unavailable => outcomes[at] = Err(Refusal::Unavailable),
+                        // At QoS 0 nobody hears of a refusal.
+                        StoreError::Full if context.qos == 0 => ended.push((at, context, Trouble::Unavailable)),
+                        StoreError::Full => outcomes[at] = Err(Refusal::Because(Reason::QUOTA_EXCEEDED)),
+                    }
                 }
             }
+        }
+        if let Some(redis) = redis {
+            let _ = redis.remove_entries(&left).await; // they are trimmed
+        }
+        let told = join_all(ended.iter().map(|(_, context, trouble)| self.tell(context, *trouble))).await;
+        for ((at, ..), told) in ended.into_iter().zip(told) {
+            outcomes[at] = told.map_err(|error| match error {
+                StoreError::Full => Refusal::Because(Reason::QUOTA_EXCEEDED),
+                StoreError::Unavailable => Refusal::Unavailable,
+            });
         }
         outcomes
     }
 
-    /// Enters a request here. What is left to do for one that goes to workers: nothing when it is answered already, or within this process.
-    fn enter(self: &Arc<Self>, asked: &Asked, rpc: Rpc, node: &str, now: Time) -> Result<Option<(NewRequest, Context)>, Reason> {
+    async fn add(&self, redis: Option<&Requests>, requests: &[NewRequest], now: Time) -> Vec<Result<Heard, StoreError>> {
+        let cluster = self.broker.upgrade().and_then(|broker| broker.store().cluster());
+        let added = match redis {
+            Some(_) if cluster.is_some_and(|cluster| cluster.is_full()) => Err(StoreError::Full),
+            Some(redis) => redis.add(requests, self.settings.lanes, now).await,
+            None => Err(StoreError::Unavailable),
+        };
+        added.unwrap_or_else(|error| vec![Err(error); requests.len()])
+    }
+
+    /// Enters a request here.
+    fn enter(self: &Arc<Self>, asked: &Asked, rpc: Rpc, node: &str, now: Time) -> Entered {
         let Asked { client, message, matched } = asked;
         self.count(|metrics| Metrics::add(&metrics.mcp_requests, 1));
         let deadline = context::deadline(message, self.settings.timeout, now);
         let context = Context::new(client, message, rpc, deadline, node, *matched);
-        if message.payload.len() > self.settings.payload_bytes_max {
-            self.spawn_trouble(context, Trouble::TooLarge);
-            return Ok(None);
+        let bytes = message.payload.len();
+        if bytes > self.settings.payload_bytes_max {
+            return Entered::Ended(context, Trouble::TooLarge);
         }
         let id: Arc<str> = uuid::Uuid::now_v7().to_string().into();
         let here = self.routes.matches(message.topic.as_str());
@@ -242,24 +278,28 @@ impl Mcp {
             correlation_data: message.properties.as_deref().and_then(|properties| properties.correlation_data.clone()),
             rpc: context.rpc.clone(),
             deadline,
+            bytes,
+            is_kept: false,
+            in_stream: None,
             cancel: here.then_some(cancel),
         };
-        if message.qos == QoS::AtMostOnce && self.waiting.admits(&client.id, now).is_err() || !self.waiting.enter(&id, entry) {
+        // At QoS 0 it was not refused before: nobody would have heard of it.
+        let is_refused = message.qos == QoS::AtMostOnce && self.waiting.admits(&client.id, bytes, now).is_err();
+        if is_refused || !self.waiting.enter(&id, entry) {
             self.count(|metrics| Metrics::add(&metrics.mcp_requests_refused, 1));
-            if message.qos > QoS::AtMostOnce {
-                return Err(Reason::QUOTA_EXCEEDED);
-            }
-            self.spawn_trouble(context, Trouble::Unavailable);
-            return Ok(None);
+            return match message.qos {
+                QoS::AtMostOnce => Entered::Ended(context, Trouble::Unavailable),
+                _ => Entered::Refused(Reason::QUOTA_EXCEEDED),
+            };
         }
         let wire = context::request_message(&id, client, message, deadline);
         if here {
             tokio::spawn(here::answer(self.clone(), id, wire, message.payload.clone(), context, cancelled));
-            return Ok(None);
+            return Entered::Here;
         }
         let json = serde_json::to_string(&wire).unwrap_or_default();
         let ttl = deadline.since(now) + KEPT_AFTER;
-        Ok(Some((NewRequest { id: id.to_string(), context: context.encode(), deadline, ttl, json }, context)))
+        Entered::New(NewRequest { id: id.to_string(), context: context.encode(), deadline, ttl, json }, context)
     }
 
     /// A request is kept; if nobody can have heard of it, the requester is told.
@@ -284,7 +324,9 @@ impl Mcp {
             if mcp.settings.lanes.channel && redis.is_heard_elsewhere().await {
                 return;
             }
-            mcp.end(&redis, &id, Trouble::NoWorker).await;
+            if let Err(error) = mcp.end(&redis, &id, Trouble::NoWorker, mcp.now()).await {
+                tracing::debug!(?error, "that no worker is there could not be told yet");
+            }
         });
     }
 
@@ -299,95 +341,6 @@ impl Mcp {
         let matches = |filter: &String| TopicFilter::new(filter).is_some_and(|filter| filter.matches(&topic));
         let workers = self.workers.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         workers.iter().any(|worker| worker.filters.is_empty() || worker.filters.iter().any(matches))
-    }
-
-    /// Ends a request without an answer of a worker, if nobody else does.
-    async fn end(&self, redis: &Requests, id: &str, trouble: Trouble) {
-        let now = self.now();
-        let Ok(Claim::Yours(context)) = redis.claim(id, 0, now, now + CLAIM).await else { return };
-        let Some(context) = Context::decode(&context) else { return };
-        // Those who subscribe to the topic answer in the way of MQTT.
-        let is_theirs = context.matched && trouble == Trouble::NoWorker;
-        if !is_theirs {
-            self.tell(&context, trouble).await;
-        }
-        let _ = redis.finish(id).await; // looked at again by whoever finds it due
-        self.ended(redis, id, &context).await;
-    }
-
-    /// A request of this node is over; of another node: tells it.
-    async fn ended(&self, redis: &Requests, id: &str, context: &Context) {
-        if self.waiting.remove(id).is_none() && context.node != redis.node() {
-            // When it is lost, the other node forgets the request at its deadline.
-            let _ = redis.publish(vec![(redis.node_channel(&context.node), id.to_owned())]).await;
-        }
-    }
-
-    fn spawn_trouble(self: &Arc<Self>, context: Context, trouble: Trouble) {
-        let mcp = self.clone();
-        tokio::spawn(async move { mcp.tell(&context, trouble).await });
-    }
-
-    /// Sends an error reply.
-    async fn tell(&self, context: &Context, trouble: Trouble) {
-        self.count(|metrics| {
-            let counter = match trouble {
-                Trouble::Unavailable => &metrics.mcp_errors_unavailable,
-                Trouble::Timeout => &metrics.mcp_errors_timeout,
-                Trouble::NoWorker => &metrics.mcp_errors_no_worker,
-                Trouble::WorkerFailed => &metrics.mcp_errors_worker_failed,
-                Trouble::TooLarge => &metrics.mcp_errors_too_large,
-            };
-            Metrics::add(counter, 1);
-        });
-        if let Some(message) = context.trouble(trouble, None, None) {
-            let _ = self.forward(message).await; // tried again by whoever finds the request due
-        }
-    }
-
-    async fn forward(&self, message: Message) -> Result<(), StoreError> {
-        let Some(broker) = self.broker.upgrade() else { return Err(StoreError::Unavailable) };
-        let now = broker.clock.now();
-        Box::pin(broker.publish(message, now)).await
-    }
-
-    /// The requester takes a request back: nobody is told, but the worker.
-    async fn cancel(self: &Arc<Self>, asked: &Asked, takes_back: Option<Value>, now: Time) -> Result<(), Refusal> {
-        let data = asked.message.properties.as_deref().and_then(|properties| properties.correlation_data.as_deref());
-        let cancel = Cancel {
-            client_id: asked.client.id.as_str().to_owned(),
-            correlation_data_b64: data.map(mcp_worker_sdk::wire::encode),
-            rpc: takes_back.map(|id| (asked.message.topic.as_str().to_owned(), id)),
-        };
-        if self.cancel_here(&cancel, now).await.map_err(|_| Refusal::Unavailable)? {
-            return Ok(());
-        }
-        // It may have been sent by way of another node.
-        if !self.shared {
-            return Ok(());
-        }
-        let redis = self.redis().ok_or(Refusal::Unavailable)?;
-        let text = serde_json::to_string(&cancel).unwrap_or_default();
-        redis.publish(vec![(redis.nodes_channel(), text)]).await.map_err(|_| Refusal::Unavailable)
-    }
-
-    /// Whether this node has the request.
-    async fn cancel_here(&self, cancel: &Cancel, now: Time) -> Result<bool, StoreError> {
-        let Some(id) = self.waiting.find(cancel) else { return Ok(false) };
-        let is_here = self.routes.matches(&self.waiting.topic(&id).unwrap_or_default());
-        if self.shared && !is_here {
-            let redis = self.redis().ok_or(StoreError::Unavailable)?;
-            if let Claim::Yours(_) = redis.claim(&id, 0, now, now + CLAIM).await? {
-                redis.finish(&id).await?;
-                let told = serde_json::json!({ "correlation_id": &*id }).to_string();
-                redis.publish(vec![(redis.names().cancelled(), told)]).await?;
-            }
-        }
-        if let Some(entry) = self.waiting.remove(&id) {
-            self.count(|metrics| Metrics::add(&metrics.mcp_cancelled, 1));
-            entry.cancel.map(|cancel| cancel.send(true));
-        }
-        Ok(true)
     }
 }
 

@@ -1,14 +1,15 @@
 //! Looks at what nobody else does: requests whose time has come, answers of nodes that died, workers, and what is to be trimmed.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use crate::mcp::context::{Context, Trouble};
-use crate::mcp::{CLAIM, KEPT_AFTER, Mcp, reader};
+use crate::mcp::context::Trouble;
+use crate::mcp::{KEPT_AFTER, Mcp, reader};
 use crate::store::StoreError;
-use crate::store::redis::requests::{Claim, Requests};
+use crate::store::redis::requests::Requests;
 use crate::time::{Span, Time};
 
 /// How long the next look may wait: requests of nodes that died are looked at by all others.
@@ -17,10 +18,14 @@ const LOOK: Duration = Duration::from_millis(250);
 /// Requests that are looked at together.
 const DUE_MAX: usize = 128;
 
-/// How often workers are looked for, answers of dead nodes, and what is to be trimmed.
+/// How often is swept, workers are looked for, answers of dead nodes, and what is to be trimmed.
+const SWEEP: Span = Span::seconds(1);
 const WORKERS: Span = Span::seconds(1);
 const LEFT_BEHIND: Span = Span::seconds(1);
 const TRIM: Span = Span::seconds(10);
+
+/// How long after its deadline a request may take a place here: somebody is telling its requester.
+const SWEPT_AFTER: Span = Span::seconds(5);
 
 /// An answer that a node has read and not finished by then is taken by another; less than [`CLAIM`] and the pause behind it, so that the
 /// answer comes before a word that there is none.
@@ -30,13 +35,17 @@ const LEFT_IDLE: Span = Span::seconds(4);
 const READER_IDLE: Duration = Duration::from_secs(600);
 
 pub(super) async fn run(mcp: Arc<Mcp>) {
-    let mut next = Next { workers: Time(0), left: Time(0), trim: mcp.now() + TRIM };
+    let mut next = Next { sweep: Time(0), workers: Time(0), left: Time(0), trim: mcp.now() + TRIM };
     loop {
-        mcp.waiting.sweep(mcp.now() - KEPT_AFTER);
+        let now = mcp.now();
+        if next.sweep <= now {
+            next.sweep = now + SWEEP;
+            mcp.take_from_stream(mcp.waiting.sweep(now - SWEPT_AFTER)).await;
+        }
         if let Some(redis) = mcp.redis() {
             look(&mcp, &redis, &mut next).await;
         }
-        mcp.count(|metrics| metrics.mcp_in_flight.store(mcp.waiting.in_flight(), std::sync::atomic::Ordering::Relaxed));
+        mcp.count(|metrics| metrics.mcp_in_flight.store(mcp.waiting.in_flight(), Relaxed));
         let until_next = mcp.waiting.next_deadline().map(|deadline| Duration::from_millis(deadline.since(mcp.now()).0));
         // One that is late already was looked at just now, and is another's, or the Store's, matter.
         let wait = until_next.filter(|wait| !wait.is_zero()).unwrap_or(LOOK).min(LOOK);
@@ -46,6 +55,7 @@ pub(super) async fn run(mcp: Arc<Mcp>) {
 
 /// When to look again.
 struct Next {
+    sweep: Time,
     workers: Time,
     left: Time,
     trim: Time,
@@ -68,6 +78,11 @@ async fn look(mcp: &Arc<Mcp>, redis: &Requests, next: &mut Next) {
             reader::forward(mcp, redis, entries, true).await;
         }
     }
+    // Also every time when nothing is known to be missed: who tells does not know whether it is heard.
+    if mcp.has_missed.swap(false, Relaxed) || next.trim <= now {
+        let ended = redis.ended(mcp.waiting.kept()).await.unwrap_or_default(); // the next time
+        mcp.take_from_stream(ended.iter().filter_map(|id| mcp.waiting.remove(id)).collect()).await;
+    }
     if next.trim <= now {
         next.trim = now + TRIM;
         let _ = redis.trim(now, mcp.settings.timeout + KEPT_AFTER).await; // the next time
@@ -79,27 +94,11 @@ async fn due(mcp: &Arc<Mcp>, redis: &Requests, now: Time) -> Result<(), StoreErr
     loop {
         let due = redis.due(now, DUE_MAX).await?;
         let count = due.len();
-        for ended in join_all(due.iter().map(|id| late(mcp, redis, id, now))).await {
+        for ended in join_all(due.iter().map(|id| mcp.end(redis, id, Trouble::Timeout, now))).await {
             ended?;
         }
         if count < DUE_MAX {
             return Ok(());
         }
-    }
-}
-
-/// Ends a request whose time has come, unless somebody is about to.
-async fn late(mcp: &Arc<Mcp>, redis: &Requests, id: &str, now: Time) -> Result<(), StoreError> {
-    match redis.claim(id, 0, now, now + CLAIM).await? {
-        Claim::Yours(context) => {
-            let context = Context::decode(&context).ok_or(StoreError::Unavailable)?;
-            let is_late = context.deadline_ms <= now.0;
-            mcp.tell(&context, if is_late { Trouble::Timeout } else { Trouble::Unavailable }).await;
-            redis.finish(id).await?;
-            mcp.ended(redis, id, &context).await;
-            Ok(())
-        }
-        Claim::Gone => redis.finish(id).await,
-        Claim::Taken | Claim::TooEarly => Ok(()),
     }
 }

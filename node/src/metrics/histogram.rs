@@ -1,7 +1,11 @@
 //! How long something takes, in fixed steps: two additions for an observation, no lock.
 
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// Upper bounds of the steps, in microseconds: from what memory takes to what is a fault.
 const BOUNDS_US: [u64; 14] = [50, 100, 250, 500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 5_000_000];
@@ -28,6 +32,21 @@ impl Histogram {
         let step = BOUNDS_US.iter().position(|bound| us <= *bound).unwrap_or(BOUNDS_US.len());
         self.steps[step].fetch_add(1, Relaxed);
         self.sum_us.fetch_add(us, Relaxed);
+    }
+
+    /// Observes how long a future has to be waited for. What is there at once was not waited for, and costs no look at the clock.
+    pub async fn wait<F: Future + Unpin>(&self, mut future: F) -> F::Output {
+        let mut begun = None;
+        let output = poll_fn(|context| {
+            let poll = Pin::new(&mut future).poll(context);
+            if poll.is_pending() {
+                begun.get_or_insert_with(Instant::now);
+            }
+            poll
+        })
+        .await;
+        self.observe(begun.map_or(Duration::ZERO, |begun| begun.elapsed()));
+        output
     }
 
     /// The steps are read one after the other, so the total is made from them, not counted apart.

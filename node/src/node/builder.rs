@@ -86,7 +86,7 @@ impl Builder {
     }
 
     /// Before CONNACK, for Clients that the configuration lets in. Returns nothing, or `Err(reason)` for a CONNACK with this Reason Code.
-    pub fn on_connect<Arguments>(mut self, handler: impl Handler<Connecting, Arguments>) -> Builder {
+    pub fn on_connect<Arguments: 'static>(mut self, handler: impl Handler<Connecting, Arguments>) -> Builder {
         self.hooks.on_connect(handler);
         self
     }
@@ -94,34 +94,35 @@ impl Builder {
     /// For each Topic Filter that a Client subscribes to and that has a Topic Name in common with the pattern: `sensors/{id}` is
     /// called for `sensors/7`, `sensors/+` and `#`. A payload or a [`Message`](crate::Message) that it returns goes to this subscriber alone,
     /// after its SUBACK, at no more than the granted QoS; a bare payload on the topic of the subscription, if that has no wildcards.
-    pub fn on_subscribe<Arguments>(mut self, pattern: &str, handler: impl Handler<Subscribing, Arguments>) -> Builder {
+    pub fn on_subscribe<Arguments: 'static>(mut self, pattern: &str, handler: impl Handler<Subscribing, Arguments>) -> Builder {
         let added = self.hooks.on_subscribe(pattern, handler);
         self.note(added)
     }
 
     /// For each message that a Client publishes, before it goes anywhere and before it is acknowledged. Returns nothing, a
     /// [`Message`](crate::Message) that goes on in its place, or `Err(reason)`.
-    pub fn on_publish<Arguments>(mut self, pattern: &str, handler: impl Handler<Publishing, Arguments>) -> Builder {
+    pub fn on_publish<Arguments: 'static>(mut self, pattern: &str, handler: impl Handler<Publishing, Arguments>) -> Builder {
         let added = self.hooks.on_publish(pattern, handler);
         self.note(added)
     }
 
     /// For each message and each subscriber that it is about to be sent to; the [`Client`](crate::Client) is the subscriber. Returns nothing, a
     /// [`Message`](crate::Message) that is sent in its place, or `Err(reason)`: then this subscriber does not get it.
-    pub fn on_deliver<Arguments>(mut self, pattern: &str, handler: impl Handler<Delivering, Arguments>) -> Builder {
+    pub fn on_deliver<Arguments: 'static>(mut self, pattern: &str, handler: impl Handler<Delivering, Arguments>) -> Builder {
         let added = self.hooks.on_deliver(pattern, handler);
         self.note(added)
     }
 
     /// Once for each Client that all handlers of `on_connect` let in, when it is gone: after its connection has ended, or when it was not given
     /// its Session after all (the Store is away, another connection took it over). With the [`Reason`](crate::Reason) of its end: Success after DISCONNECT, Unspecified error when it was lost.
-    pub fn on_disconnect<Arguments>(mut self, handler: impl Handler<Disconnected, Arguments>) -> Builder {
+    pub fn on_disconnect<Arguments: 'static>(mut self, handler: impl Handler<Disconnected, Arguments>) -> Builder {
         self.hooks.on_disconnect(handler);
         self
     }
 
     /// For messages with a Response Topic: answers as a worker of `mcp-worker-sdk` would, with the same handlers, so that code can move from one
     /// process to many. `filter` is a Topic Filter; the most specific one answers. Deadlines and limits are those of the section `mcp`.
+    /// A request is in no Store while its handler is at it: when the node dies, nobody tells the requester.
     pub fn on_request(mut self, filter: &str, handler: impl mcp_worker_sdk::Handler) -> Builder {
         if !self.routes.add(filter, handler) {
             self.faults.push(format!("on_request: {filter:?} is no Topic Filter"));

@@ -7,13 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::at;
+use crate::auth::policy::Mechanism;
 use crate::config::listener::TlsVersion;
 use crate::config::{CertificateName, ClientCertificates, Config, ListenUrl, Listener, Scheme};
 use crate::connection::Patience;
+use crate::connection::places::Places;
 use crate::hook::client::{self, Transport};
 use crate::listener::faults::{Faults, Source};
 use crate::listener::tls::{Files, Identity};
 use crate::listener::{Bound, Rate, Settings, websocket};
+use crate::store::bans::Network;
 
 /// Binds everything that is configured, in its order: `listen`, then `[[listener]]`.
 ///
@@ -46,23 +49,39 @@ fn settings(config: &Config, listener: &Listener) -> io::Result<Settings> {
         connect: Duration::from_secs(connect_timeout_s.into()),
         write: Duration::from_secs(config.limits.write_timeout_s.into()),
         connections_max: config.limits.connections_max,
+        places: Places::new(listener.connections_max),
         beyond: None,
     };
     Ok(Settings {
-        about: Arc::new(client::Listener { name: listener.title(), anonymous: listener.anonymous }),
+        about: Arc::new(about(listener)?),
         transport: transport(listener.url.scheme),
         patience,
         proxy_protocol: listener.proxy_protocol,
+        proxy_from: networks(listener)?,
         identity: identity(config, listener)?,
         faults: faults(config),
         websocket: listener.url.scheme.is_websocket().then(|| websocket::Settings {
             path: listener.url.path.clone(),
             origins: listener.origins.clone().unwrap_or_else(|| config.websocket.origins.clone()),
         }),
-        connections_max: listener.connections_max,
-        connections: Default::default(),
         rate: Rate::new(listener.connections_per_second_max.unwrap_or(config.limits.connections_per_second_max)),
     })
+}
+
+/// What its Clients are known to have come by.
+fn about(listener: &Listener) -> io::Result<client::Listener> {
+    let named = |names: &Vec<String>| names.iter().map(|name| name.parse().map(Mechanism::name)).collect::<Result<Vec<_>, String>>();
+    let mechanisms = listener.auth.as_ref().map(named).transpose().map_err(|error| of(listener, error))?;
+    Ok(client::Listener { name: listener.title(), anonymous: listener.anonymous, mechanisms })
+}
+
+/// Who may send headers of the PROXY protocol.
+fn networks(listener: &Listener) -> io::Result<Vec<Network>> {
+    listener.proxy_from.iter().map(|text| text.parse()).collect::<Result<_, String>>().map_err(|error| of(listener, error))
+}
+
+fn of(listener: &Listener, error: String) -> io::Error {
+    at(&listener.url, &io::Error::new(io::ErrorKind::InvalidInput, error))
 }
 
 /// What is to be done wrong on purpose; `None` when nothing is said of it.
@@ -103,7 +122,11 @@ fn identity(config: &Config, listener: &Listener) -> io::Result<Option<Arc<Ident
 pub(super) fn check(config: &Config) -> io::Result<()> {
     let plain = config.listen.iter().cloned().map(Listener::new);
     faults(config).map_or(Ok(()), |source| source.read().map(drop))?;
-    plain.chain(config.listener.0.iter().cloned()).try_for_each(|listener| identity(config, &listener).map(drop))
+    plain.chain(config.listener.0.iter().cloned()).try_for_each(|listener| {
+        about(&listener)?;
+        networks(&listener)?;
+        identity(config, &listener).map(drop)
+    })
 }
 
 fn transport(scheme: Scheme) -> Transport {

@@ -48,7 +48,7 @@ pub(super) fn protocol(config: &Config) -> Settings {
     Settings {
         receive_maximum: session.receive_maximum,
         in_flight_max: session.inflight_max,
-        packet_bytes_max: limits.packet_bytes_max,
+        packet_bytes_max: packet_bytes_max(limits),
         topic_alias_maximum: protocol.topic_alias_maximum,
         topic_alias_outbound_max: protocol.topic_alias_outbound_max,
         topic_levels_max: if limits.topic_levels_max == u16::MAX { usize::MAX } else { limits.topic_levels_max.into() },
@@ -66,6 +66,21 @@ pub(super) fn protocol(config: &Config) -> Settings {
         response_information: protocol.response_information.as_deref().map(Into::into),
         server_reference: protocol.server_reference.as_deref().map(Into::into),
     }
+}
+
+/// A packet is paid for when it has come, and nothing is read until it is: that takes no longer than this, for no packet is larger.
+const PAID_WITHIN_S: u64 = 10;
+
+/// What a packet may have at least, so that any Client can say something.
+const PACKET_BYTES_LEAST: u32 = 256;
+
+fn packet_bytes_max(limits: &config::keys::Limits) -> u32 {
+    let paid = match limits.bytes_per_second_max {
+        0 => u64::MAX,
+        rate => rate.saturating_mul(PAID_WITHIN_S),
+    };
+    let paid = u32::try_from(paid).unwrap_or(u32::MAX).max(PACKET_BYTES_LEAST);
+    limits.packet_bytes_max.min(paid)
 }
 
 /// The bounds of the node that are no matter of the protocol.
@@ -92,6 +107,7 @@ pub(super) fn limits(config: &Config) -> broker::Limits {
         },
         mailbox,
         subscriptions_per_client_max: limits.subscriptions_per_client_max,
+        connect_bytes_max: limits.connect_bytes_max,
         drain,
     }
 }
@@ -112,6 +128,7 @@ pub(super) fn requests(config: &Config) -> io::Result<mcp::Settings> {
         bounds: mcp::waiting::Bounds {
             in_flight_max: mcp.in_flight_max,
             in_flight_per_client_max: mcp.in_flight_per_client_max,
+            in_flight_bytes_max: mcp.in_flight_bytes_max,
             rate_per_client_max: mcp.rate_per_client_max,
         },
     })

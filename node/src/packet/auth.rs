@@ -20,7 +20,7 @@ pub struct Auth {
 const REASONS: &[Reason] = &[Reason::SUCCESS, Reason::CONTINUE_AUTHENTICATION, Reason::RE_AUTHENTICATE];
 
 impl Auth {
-    pub(super) fn decode(mut reader: Reader) -> Result<Auth, DecodeError> {
+    pub(super) fn decode(mut reader: Reader<'_>) -> Result<Auth, DecodeError> {
         let mut auth = Auth { reason: Reason::SUCCESS, method: None, data: None, reason_string: None, user_properties: Vec::new() };
         // A Remaining Length of 0 stands for Success without properties (section 3.15.2.1).
         if reader.is_empty() {

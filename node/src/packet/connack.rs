@@ -71,7 +71,7 @@ impl Connack {
         Connack { session_present: false, reason, properties: ConnackProperties::default() }
     }
 
-    pub(super) fn decode(version: Version, mut reader: Reader) -> Result<Connack, DecodeError> {
+    pub(super) fn decode(version: Version, mut reader: Reader<'_>) -> Result<Connack, DecodeError> {
         // [MQTT-3.2.2-1] bits 7-1 of the Connect Acknowledge Flags are reserved; in 3.1 the whole byte says nothing.
         let session_present = match reader.u8()? {
             _ if version == Version::V3_1 => false,
@@ -109,7 +109,7 @@ impl Connack {
 }
 
 impl ConnackProperties {
-    fn decode(&mut self, reader: &mut Reader) -> Result<(), DecodeError> {
+    fn decode(&mut self, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
         use property::once;
         property::each(reader, |identifier, value| match identifier {
             id::SESSION_EXPIRY_INTERVAL => once(&mut self.session_expiry_s, value.u32()?),

@@ -86,7 +86,7 @@ const PASSWORD: u8 = 0x40;
 const USER_NAME: u8 = 0x80;
 
 impl Connect {
-    pub(super) fn decode(mut reader: Reader) -> Result<Connect, DecodeError> {
+    pub(super) fn decode(mut reader: Reader<'_>) -> Result<Connect, DecodeError> {
         let version = decode_version(&mut reader)?;
         let flags = reader.u8()?;
         check_flags(version, flags)?;
@@ -133,7 +133,7 @@ impl Connect {
 }
 
 /// Protocol Name and Protocol Level (sections 3.1.2.1 and 3.1.2.2).
-fn decode_version(reader: &mut Reader) -> Result<Version, DecodeError> {
+fn decode_version(reader: &mut Reader<'_>) -> Result<Version, DecodeError> {
     // Compared as bytes: a name that is no UTF-8 is simply another protocol's.
     let name = reader.binary()?;
     let level = reader.u8()?;
@@ -172,7 +172,7 @@ fn check_flags(version: Version, flags: u8) -> Result<(), DecodeError> {
 }
 
 impl Will {
-    fn decode(version: Version, flags: u8, reader: &mut Reader) -> Result<Will, DecodeError> {
+    fn decode(version: Version, flags: u8, reader: &mut Reader<'_>) -> Result<Will, DecodeError> {
         let qos = QoS::from_bits((flags & WILL_QOS) >> 3).ok_or(DecodeError::malformed("the Will QoS is 3"))?;
         let mut will_delay_s = None;
         let mut properties = PublishProperties::default();
@@ -208,7 +208,7 @@ impl Will {
 }
 
 impl ConnectProperties {
-    fn decode(&mut self, reader: &mut Reader) -> Result<(), DecodeError> {
+    fn decode(&mut self, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
         use property::once;
         property::each(reader, |identifier, value| match identifier {
             id::SESSION_EXPIRY_INTERVAL => once(&mut self.session_expiry_s, value.u32()?),

@@ -56,7 +56,7 @@ impl Disconnect {
         Disconnect { reason, session_expiry_s: None, reason_string: None, server_reference: None, user_properties: Vec::new() }
     }
 
-    pub(super) fn decode(version: Version, mut reader: Reader) -> Result<Disconnect, DecodeError> {
+    pub(super) fn decode(version: Version, mut reader: Reader<'_>) -> Result<Disconnect, DecodeError> {
         let mut disconnect = Disconnect::new(Reason::SUCCESS);
         // A Remaining Length of 0 stands for Normal disconnection, of 1 for no properties (section 3.14.2). 3.1.1 has only the first.
         if version == Version::V5 && !reader.is_empty() {
@@ -69,7 +69,7 @@ impl Disconnect {
         Ok(disconnect)
     }
 
-    fn decode_properties(&mut self, reader: &mut Reader) -> Result<(), DecodeError> {
+    fn decode_properties(&mut self, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
         property::each(reader, |identifier, value| match identifier {
             id::SESSION_EXPIRY_INTERVAL => property::once(&mut self.session_expiry_s, value.u32()?),
             id::REASON_STRING => property::once(&mut self.reason_string, value.string()?),

@@ -24,7 +24,8 @@ use std::num::NonZeroU16;
 
 pub use frame::{answer_version, frame};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
 
 use acknowledge::Acknowledge;
 use auth::Auth;
@@ -108,30 +109,46 @@ const DISCONNECT: u8 = 14;
 const AUTH: u8 = 15;
 
 impl Packet {
-    /// Decodes one complete Control Packet, as [`frame()`] found it. A CONNECT is decoded by its own Protocol Level, whatever `version` is.
+    /// Decodes one complete Control Packet. A CONNECT is decoded by its own Protocol Level, whatever `version` is.
     ///
-    /// What is decoded shares the memory of `frame`.
-    #[inline]
-    pub fn decode(version: Version, mut frame: Bytes) -> Result<Packet, DecodeError> {
-        let first = *frame.first().ok_or(DecodeError::malformed("an empty packet"))?;
+    /// What is decoded shares the memory of `packet`.
+    pub fn decode(version: Version, packet: Bytes) -> Result<Packet, DecodeError> {
+        if packet.is_empty() {
+            return Err(DecodeError::malformed("an empty packet"));
+        }
         let (remaining, size) =
-            primitive::peek_variable_byte_integer(&frame[1..])?.ok_or(DecodeError::malformed("the Remaining Length is cut"))?;
-        frame.advance(1 + size);
-        if frame.len() != remaining as usize {
+            primitive::peek_variable_byte_integer(&packet[1..])?.ok_or(DecodeError::malformed("the Remaining Length is cut"))?;
+        if packet.len() - 1 - size != remaining as usize {
             return Err(DecodeError::malformed("the Remaining Length is not that of the packet"));
         }
-        let (packet_type, flags) = (first >> 4, first & 0x0F);
-        if packet_type == PUBLISH {
-            return Publish::decode(version, flags, Reader::new(frame)).map(Packet::Publish);
-        }
-        Packet::decode_other(version, packet_type, flags, Reader::new(frame))
+        Packet::decode_first(version, &packet, (1 + size, packet.len()), None)
     }
 
-    fn decode_other(version: Version, packet_type: u8, flags: u8, reader: Reader) -> Result<Packet, DecodeError> {
-        check_flags(version, packet_type, flags)?;
+    /// Decodes the Control Packet at the front of `bytes`, of which [`frame()`] found the sizes. `topic` is the Topic Name that a PUBLISH most
+    /// likely has: that of the one before.
+    ///
+    /// What is decoded shares the memory of `bytes`.
+    #[inline]
+    pub fn decode_first(
+        version: Version,
+        bytes: &Bytes,
+        (header, total): (usize, usize),
+        topic: Option<&ByteString>,
+    ) -> Result<Packet, DecodeError> {
+        let reader = Reader::within(bytes, header, total);
+        let (packet_type, flags) = (bytes[0] >> 4, bytes[0] & 0x0F);
+        if packet_type == PUBLISH {
+            return Publish::decode(version, flags, reader, topic).map(Packet::Publish);
+        }
         if let Some(kind) = acknowledge::Kind::from_type(packet_type) {
+            check_flags(version, packet_type, flags)?;
             return Acknowledge::decode(version, kind, reader).map(Packet::Acknowledge);
         }
+        Packet::decode_other(version, packet_type, flags, reader)
+    }
+
+    fn decode_other(version: Version, packet_type: u8, flags: u8, reader: Reader<'_>) -> Result<Packet, DecodeError> {
+        check_flags(version, packet_type, flags)?;
         Ok(match packet_type {
             CONNECT => Packet::Connect(Box::new(Connect::decode(reader)?)),
             CONNACK => Packet::Connack(Box::new(Connack::decode(version, reader)?)),
@@ -154,6 +171,11 @@ impl Packet {
     pub fn encode(&self, version: Version, out: &mut BytesMut) {
         if let Packet::Publish(publish) = self {
             return publish.encode(version, out);
+        }
+        if let Packet::Acknowledge(acknowledge) = self
+            && let Some((bytes, size)) = acknowledge.short(version)
+        {
+            return out.extend_from_slice(&bytes[..size]);
         }
         let Some(remaining) = self.remaining_length(version) else { return };
         out.reserve(1 + 4 + remaining);

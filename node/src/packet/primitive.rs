@@ -1,6 +1,6 @@
 //! The data types of the wire (MQTT 5.0 section 1.5): read from a shared buffer without copying, written or merely measured.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 
 use super::PacketId;
@@ -38,76 +38,101 @@ impl std::error::Error for DecodeError {}
 
 const ENDS_EARLY: DecodeError = DecodeError::malformed("the packet ends inside a field");
 
-/// What is left to decode of one packet. Everything taken from it shares the packet's memory.
-#[derive(Clone, Debug)]
-pub(super) struct Reader(Bytes);
+/// What is left to decode of one packet. It is read where it lies; only what is taken out of it shares the memory of the whole.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reader<'a> {
+    left: &'a [u8],
+    whole: &'a Bytes,
+}
 
-impl Reader {
+impl<'a> Reader<'a> {
     #[inline]
-    pub(super) fn new(bytes: Bytes) -> Reader {
-        Reader(bytes)
+    pub(super) fn new(whole: &'a Bytes) -> Reader<'a> {
+        Reader { left: whole, whole }
+    }
+
+    /// Without so many bytes at the front, and with so many in all.
+    #[inline]
+    pub(super) fn within(whole: &'a Bytes, front: usize, total: usize) -> Reader<'a> {
+        Reader { left: &whole[front..total], whole }
     }
 
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.left.len()
     }
 
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.left.is_empty()
     }
 
     /// All that is left.
     #[inline]
     pub(super) fn rest(self) -> Bytes {
-        self.0
+        self.whole.slice_ref(self.left)
     }
 
     /// The packet must have been read to its end.
+    #[inline]
     pub(super) fn finish(self) -> Result<(), DecodeError> {
         if self.is_empty() { Ok(()) } else { Err(DecodeError::malformed("bytes after the end of the packet")) }
     }
 
+    /// The next bytes, as they lie there.
+    #[inline]
+    fn look(&mut self, length: usize) -> Result<&'a [u8], DecodeError> {
+        let (taken, left) = self.left.split_at_checked(length).ok_or(ENDS_EARLY)?;
+        self.left = left;
+        Ok(taken)
+    }
+
+    #[inline]
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let (taken, left) = self.left.split_first_chunk().ok_or(ENDS_EARLY)?;
+        self.left = left;
+        Ok(*taken)
+    }
+
+    /// The next bytes, to be read by themselves.
+    pub(super) fn part(&mut self, length: usize) -> Result<Reader<'a>, DecodeError> {
+        Ok(Reader { left: self.look(length)?, whole: self.whole })
+    }
+
     #[inline]
     pub(super) fn take(&mut self, length: usize) -> Result<Bytes, DecodeError> {
-        if length > self.0.len() {
-            return Err(ENDS_EARLY);
-        }
-        Ok(self.0.split_to(length))
+        Ok(self.whole.slice_ref(self.look(length)?))
     }
 
     #[inline]
     pub(super) fn u8(&mut self) -> Result<u8, DecodeError> {
-        self.0.try_get_u8().map_err(|_| ENDS_EARLY)
+        self.array().map(u8::from_be_bytes)
     }
 
     #[inline]
     pub(super) fn u16(&mut self) -> Result<u16, DecodeError> {
-        self.0.try_get_u16().map_err(|_| ENDS_EARLY)
+        self.array().map(u16::from_be_bytes)
     }
 
     #[inline]
     pub(super) fn u32(&mut self) -> Result<u32, DecodeError> {
-        self.0.try_get_u32().map_err(|_| ENDS_EARLY)
+        self.array().map(u32::from_be_bytes)
     }
 
     /// A Variable Byte Integer (section 1.5.5).
     #[inline]
     pub(super) fn variable_byte_integer(&mut self) -> Result<u32, DecodeError> {
-        let (value, length) = peek_variable_byte_integer(&self.0)?.ok_or(ENDS_EARLY)?;
-        self.0.advance(length);
+        let (value, length) = peek_variable_byte_integer(self.left)?.ok_or(ENDS_EARLY)?;
+        self.look(length)?;
         Ok(value)
     }
 
     /// Takes one byte if it is zero: the Property Length of most packets, told without more ado.
     #[inline]
     pub(super) fn skip_zero(&mut self) -> bool {
-        let zero = self.0.first() == Some(&0);
-        if zero {
-            self.0.advance(1);
-        }
-        zero
+        let Some(left) = self.left.strip_prefix(&[0]) else { return false };
+        self.left = left;
+        true
     }
 
     /// Binary Data (section 1.5.6).
@@ -120,13 +145,28 @@ impl Reader {
     /// A UTF-8 Encoded String (section 1.5.4). U+FEFF stays where it is [MQTT-1.5.4-3].
     #[inline]
     pub(super) fn string(&mut self) -> Result<ByteString, DecodeError> {
-        let bytes = self.binary()?;
+        let length = self.u16()?;
+        let bytes = self.look(usize::from(length))?;
         // [MQTT-1.5.4-2] no U+0000. The other control characters and the non-characters are only discouraged.
         if bytes.contains(&0) {
             return Err(DecodeError::malformed("a string contains U+0000"));
         }
         // [MQTT-1.5.4-1] well-formed UTF-8, hence no surrogates.
-        ByteString::try_from(bytes).map_err(|_| DecodeError::malformed("a string is not well-formed UTF-8"))
+        ByteString::try_from(self.whole.slice_ref(bytes)).map_err(|_| DecodeError::malformed("a string is not well-formed UTF-8"))
+    }
+
+    /// The same where it is most likely `known` once more, which was looked at then.
+    #[inline]
+    pub(super) fn string_again(&mut self, known: Option<&ByteString>) -> Result<ByteString, DecodeError> {
+        let mut after = *self;
+        let length = after.u16()?;
+        match known {
+            Some(known) if after.look(usize::from(length))? == known.as_bytes() => {
+                *self = after;
+                Ok(known.clone())
+            }
+            _ => self.string(),
+        }
     }
 
     /// A UTF-8 String Pair (section 1.5.7).

@@ -43,9 +43,12 @@ pub(super) mod id {
 
 /// Reads the Property Length and hands each identifier, with the bytes behind it, to `property`, which takes the value.
 /// A property that runs over the Property Length is malformed, as is a Property Length beyond the packet.
-pub(super) fn each(reader: &mut Reader, mut property: impl FnMut(u32, &mut Reader) -> Result<(), DecodeError>) -> Result<(), DecodeError> {
+pub(super) fn each(
+    reader: &mut Reader<'_>,
+    mut property: impl FnMut(u32, &mut Reader<'_>) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
     let length = reader.variable_byte_integer()?;
-    let mut properties = Reader::new(reader.take(length as usize)?);
+    let mut properties = reader.part(length as usize)?;
     while !properties.is_empty() {
         let identifier = properties.variable_byte_integer()?;
         property(identifier, &mut properties)?;
@@ -68,12 +71,12 @@ pub(super) fn once<T>(place: &mut Option<T>, value: T) -> Result<(), DecodeError
 }
 
 /// Adds a User Property: it may stand many times, and the order is kept.
-pub(super) fn user(place: &mut UserProperties, reader: &mut Reader) -> Result<(), DecodeError> {
+pub(super) fn user(place: &mut UserProperties, reader: &mut Reader<'_>) -> Result<(), DecodeError> {
     place.push(reader.pair()?);
     Ok(())
 }
 
-impl Reader {
+impl Reader<'_> {
     /// A byte that is 0 or 1; anything else is a Protocol Error.
     pub(super) fn flag(&mut self) -> Result<bool, DecodeError> {
         match self.u8()? {

@@ -187,9 +187,10 @@ impl OwnProperties<'_> {
 }
 
 impl Publish {
-    /// `flags` are the lower four bits of the packet's first byte. One pass; nothing is copied, and nothing allocated without properties.
+    /// `flags` are the lower four bits of the packet's first byte; `topic` is its Topic Name, as is most likely. One pass; nothing is copied,
+    /// and nothing allocated without properties.
     #[inline]
-    pub(super) fn decode(version: Version, flags: u8, mut reader: Reader) -> Result<Publish, DecodeError> {
+    pub(super) fn decode(version: Version, flags: u8, mut reader: Reader<'_>, topic: Option<&ByteString>) -> Result<Publish, DecodeError> {
         // [MQTT-3.3.1-4]
         let qos = QoS::from_bits(flags >> 1 & 0x03).ok_or(DecodeError::malformed("the QoS is 3"))?;
         let dup = flags & 0x08 != 0;
@@ -197,7 +198,7 @@ impl Publish {
         if dup && qos == QoS::AtMostOnce {
             return Err(DecodeError::malformed("DUP at QoS 0"));
         }
-        let topic = reader.string()?;
+        let topic = reader.string_again(topic)?;
         // [MQTT-2.2.1-2]
         let packet_id = if qos == QoS::AtMostOnce { None } else { Some(reader.packet_id()?) };
         let properties = if version == Version::V5 { PublishProperties::decode(&mut reader)? } else { None };
@@ -238,25 +239,25 @@ impl PublishProperties {
 
     /// Takes properties with their Property Length from the front of `bytes`.
     pub fn take(bytes: &mut Bytes) -> Result<Option<Box<PublishProperties>>, DecodeError> {
-        let mut reader = Reader::new(std::mem::take(bytes));
+        let mut reader = Reader::new(bytes);
         let properties = PublishProperties::decode(&mut reader)?;
         *bytes = reader.rest();
         Ok(properties)
     }
 
     #[inline]
-    fn decode(reader: &mut Reader) -> Result<Option<Box<PublishProperties>>, DecodeError> {
+    fn decode(reader: &mut Reader<'_>) -> Result<Option<Box<PublishProperties>>, DecodeError> {
         if reader.skip_zero() { Ok(None) } else { PublishProperties::decode_all(reader) }
     }
 
-    fn decode_all(reader: &mut Reader) -> Result<Option<Box<PublishProperties>>, DecodeError> {
+    fn decode_all(reader: &mut Reader<'_>) -> Result<Option<Box<PublishProperties>>, DecodeError> {
         let mut properties = Box::<PublishProperties>::default();
         property::each(reader, |identifier, value| properties.decode_one(identifier, value))?;
         Ok(if properties.is_empty() { None } else { Some(properties) })
     }
 
     /// Takes one property's value. That only a Server may send a Subscription Identifier [MQTT-3.3.4-6] is the session's matter.
-    pub(super) fn decode_one(&mut self, identifier: u32, value: &mut Reader) -> Result<(), DecodeError> {
+    pub(super) fn decode_one(&mut self, identifier: u32, value: &mut Reader<'_>) -> Result<(), DecodeError> {
         use property::once;
         match identifier {
             id::PAYLOAD_FORMAT_INDICATOR => once(&mut self.payload_is_utf8, value.flag()?),

@@ -62,7 +62,7 @@ const REASONS: &[Reason] = &[
 const REASONS_V3: &[Reason] = &[Reason::SUCCESS, Reason::GRANTED_QOS_1, Reason::GRANTED_QOS_2, Reason::UNSPECIFIED_ERROR];
 
 impl Subscribe {
-    pub(super) fn decode(version: Version, mut reader: Reader) -> Result<Subscribe, DecodeError> {
+    pub(super) fn decode(version: Version, mut reader: Reader<'_>) -> Result<Subscribe, DecodeError> {
         let packet_id = reader.packet_id()?;
         let (mut subscription_id, mut user_properties) = (None, UserProperties::new());
         if version == Version::V5 {
@@ -126,7 +126,7 @@ impl SubscriptionOptions {
 }
 
 impl Suback {
-    pub(super) fn decode(version: Version, mut reader: Reader) -> Result<Suback, DecodeError> {
+    pub(super) fn decode(version: Version, mut reader: Reader<'_>) -> Result<Suback, DecodeError> {
         let packet_id = reader.packet_id()?;
         let properties = if version == Version::V5 { AcknowledgeProperties::decode(&mut reader)? } else { None };
         let allowed = if version == Version::V5 { REASONS } else { REASONS_V3 };
@@ -147,7 +147,7 @@ impl Suback {
 }
 
 /// The payload of SUBACK and UNSUBACK: one code for each filter, and there is no request without a filter.
-pub(super) fn decode_reasons(reader: &mut Reader, allowed: &[Reason]) -> Result<Vec<Reason>, DecodeError> {
+pub(super) fn decode_reasons(reader: &mut Reader<'_>, allowed: &[Reason]) -> Result<Vec<Reason>, DecodeError> {
     if reader.is_empty() {
         return Err(DecodeError::protocol("an answer without Reason Codes"));
     }

@@ -37,7 +37,7 @@ const REASONS: &[Reason] = &[
 ];
 
 impl Unsubscribe {
-    pub(super) fn decode(version: Version, mut reader: Reader) -> Result<Unsubscribe, DecodeError> {
+    pub(super) fn decode(version: Version, mut reader: Reader<'_>) -> Result<Unsubscribe, DecodeError> {
         let packet_id = reader.packet_id()?;
         let mut user_properties = UserProperties::new();
         if version == Version::V5 {
@@ -70,7 +70,7 @@ impl Unsubscribe {
 
 impl Unsuback {
     /// `reasons` stays empty for 3.1 and 3.1.1, which have no payload here.
-    pub(super) fn decode(version: Version, mut reader: Reader) -> Result<Unsuback, DecodeError> {
+    pub(super) fn decode(version: Version, mut reader: Reader<'_>) -> Result<Unsuback, DecodeError> {
         let packet_id = reader.packet_id()?;
         let (mut properties, mut reasons) = (None, Vec::new());
         if version == Version::V5 {

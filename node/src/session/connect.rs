@@ -108,6 +108,7 @@ impl Request {
             retained_reads: Default::default(),
             commands: Vec::new(),
             promises: Vec::new(),
+            promises_expected: 0,
             outgoing: Outgoing::default(),
             counts: Counts::default(),
             following: None,

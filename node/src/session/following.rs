@@ -37,6 +37,11 @@ impl Session {
         }
     }
 
+    /// Whether anything is.
+    pub fn is_followed(&self) -> bool {
+        self.following.is_some()
+    }
+
     /// What was noted since the last call.
     pub fn take_notes(&mut self) -> Vec<Note> {
         self.following.as_mut().map(|following| std::mem::take(&mut following.notes)).unwrap_or_default()
@@ -55,7 +60,7 @@ impl Session {
 
     /// A PUBLISH came; with what was said to it, and whether it is here already.
     pub(super) fn note_publish(&mut self, publish: &Publish, topic: &TopicName, refused: Option<Reason>, is_new: bool, now: Time) {
-        if !self.is_followed(topic, true) {
+        if !self.concerns(topic, true) {
             return;
         }
         let subject = Subject::new(topic, publish.qos, &publish.payload, expiry(publish, now));
@@ -71,7 +76,7 @@ impl Session {
     pub(super) fn note_offered(&mut self, message: &Message, packet_id: Option<PacketId>, now: Time) {
         let Some(following) = &mut self.following else { return };
         following.offered = None;
-        if self.is_followed(&message.topic, true) {
+        if self.concerns(&message.topic, true) {
             let subject = of(message, message.qos);
             self.note_in(Step::Received, subject.clone(), packet_id, now);
             self.following.iter_mut().for_each(|following| following.offered = Some((subject.clone(), packet_id)));
@@ -79,18 +84,18 @@ impl Session {
     }
 
     /// What was decided on the last one. A message in its place is noted too.
-    pub(super) fn note_decided(&mut self, decision: &Result<(Message, bool), Reason>) {
+    pub(super) fn note_decided(&mut self, decision: &Result<Option<Message>, Reason>) {
         let Some((subject, packet_id)) = self.following.as_mut().and_then(|following| following.offered.take()) else { return };
         match decision {
             Err(reason) => self.note_in(Step::Refused(*reason), subject, packet_id, self.last_heard),
-            Ok((message, true)) => self.note_in(Step::Rewritten, of(message, message.qos), packet_id, self.last_heard),
-            Ok(_) => {}
+            Ok(Some(message)) => self.note_in(Step::Rewritten, of(message, message.qos), packet_id, self.last_heard),
+            Ok(None) => {}
         }
     }
 
     /// A message was sent to the Client, or not.
     pub(super) fn note_message(&mut self, step: Step, message: &Message, qos: QoS, packet_id: Option<PacketId>, now: Time) {
-        if !self.is_followed(&message.topic, false) {
+        if !self.concerns(&message.topic, false) {
             return;
         }
         let subject = of(message, qos);
@@ -114,7 +119,7 @@ impl Session {
         }
     }
 
-    fn is_followed(&self, topic: &TopicName, publishes: bool) -> bool {
+    fn concerns(&self, topic: &TopicName, publishes: bool) -> bool {
         let clients = if publishes { [Some(&self.client_id), None] } else { [None, Some(&self.client_id)] };
         self.following.as_ref().is_some_and(|following| following.watches.iter().any(|watch| watch.concerns(clients, topic)))
     }

@@ -18,6 +18,10 @@ pub(super) enum Awaiting {
     Nothing,
 }
 
+/// The message awaits something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NotAwaited;
+
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) sequence: Sequence,
@@ -50,18 +54,29 @@ impl InFlight {
     /// Takes in a message that is sent now. Sequences nearly always grow; those of resumed PUBRELs may not.
     pub(super) fn insert(&mut self, slot: Slot) {
         self.open += 1;
-        let at = match self.slots.back() {
-            Some(last) if last.sequence > slot.sequence => self.slots.partition_point(|other| other.sequence < slot.sequence),
-            _ => self.slots.len(),
-        };
-        self.slots.insert(at, slot);
+        match self.slots.back() {
+            Some(last) if last.sequence > slot.sequence => {
+                let at = self.slots.partition_point(|other| other.sequence < slot.sequence);
+                self.slots.insert(at, slot);
+            }
+            _ => self.slots.push_back(slot),
+        }
     }
 
     pub(super) fn find(&mut self, id: PacketId) -> Option<&mut Slot> {
-        let first = self.slots.front()?.sequence;
-        let last = self.slots.back()?.sequence;
+        let at = self.place(id)?;
+        self.slots.get_mut(at)
+    }
+
+    /// Where the message with this Packet Identifier is, if it is not settled.
+    fn place(&self, id: PacketId) -> Option<usize> {
+        let oldest = self.slots.front()?;
+        if oldest.awaiting != Awaiting::Nothing && packet_id(oldest.sequence) == id {
+            return Some(0);
+        }
+        let (first, last) = (oldest.sequence, self.slots.back()?.sequence);
         if last - first >= 65_535 {
-            return self.slots.iter_mut().find(|slot| slot.awaiting != Awaiting::Nothing && packet_id(slot.sequence) == id);
+            return self.slots.iter().position(|slot| slot.awaiting != Awaiting::Nothing && packet_id(slot.sequence) == id);
         }
         let ahead = (u64::from(id.get()) + 65_535 - u64::from(packet_id(first).get())) % 65_535;
         let sequence = first + ahead;
@@ -71,22 +86,27 @@ impl InFlight {
             Some(slot) if slot.sequence == sequence => guess,
             _ => self.slots.binary_search_by_key(&sequence, |slot| slot.sequence).ok()?,
         };
-        self.slots.get_mut(at).filter(|slot| slot.awaiting != Awaiting::Nothing)
+        (self.slots[at].awaiting != Awaiting::Nothing).then_some(at)
     }
 
-    /// Settles what [`InFlight::find`] found.
-    pub(super) fn settle(&mut self, id: PacketId) {
-        if let Some(slot) = self.find(id) {
-            slot.awaiting = Awaiting::Nothing;
-            slot.shared = None;
-            self.open -= 1;
+    /// The Client has sent what was `expected` of it: the message is settled. Its sequence, if there is such a message.
+    pub(super) fn settle(&mut self, id: PacketId, expected: Awaiting) -> Result<Option<Sequence>, NotAwaited> {
+        let Some(at) = self.place(id) else { return Ok(None) };
+        let slot = &mut self.slots[at];
+        if slot.awaiting != expected {
+            return Err(NotAwaited);
         }
+        let sequence = slot.sequence;
+        slot.awaiting = Awaiting::Nothing;
+        slot.shared = None;
+        self.open -= 1;
         while self.slots.front().is_some_and(|slot| slot.awaiting == Awaiting::Nothing) {
             self.slots.pop_front();
         }
         if self.slots.is_empty() {
             self.slots.shrink_to(256);
         }
+        Ok(Some(sequence))
     }
 
     /// Messages of share groups for which no PUBACK or PUBREC came, oldest first.
@@ -118,7 +138,7 @@ mod tests {
         }
         assert!(flight.find(packet_id(65_532)).is_none());
         for sequence in sequences {
-            flight.settle(packet_id(sequence));
+            assert_eq!(flight.settle(packet_id(sequence), Awaiting::Puback), Ok(Some(sequence)));
         }
         assert_eq!((flight.len(), flight.slots.len()), (0, 0));
     }
@@ -130,7 +150,9 @@ mod tests {
         flight.insert(slot(8));
         assert!(flight.is_taken(7 + 65_535));
         assert!(!flight.is_taken(9 + 65_535));
-        flight.settle(packet_id(7));
+        assert_eq!(flight.settle(packet_id(7), Awaiting::Pubcomp), Err(NotAwaited));
+        assert_eq!(flight.settle(packet_id(7), Awaiting::Puback), Ok(Some(7)));
+        assert_eq!(flight.settle(packet_id(7), Awaiting::Puback), Ok(None));
         assert!(!flight.is_taken(7 + 65_535));
     }
 

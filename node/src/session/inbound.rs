@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use bytestring::ByteString;
+
 use crate::message::{Message, Permit, Run};
 use crate::packet::acknowledge::Kind;
 use crate::packet::publish::{Publish, PublishProperties};
@@ -22,6 +24,8 @@ pub(super) struct Inbound {
     aliases: Vec<Option<TopicName>>,
     /// The run that is growing.
     run: Vec<Message>,
+    /// As many as the last one had: the next one is most likely like it.
+    run_expected: usize,
     /// QoS 2 Packet Identifiers of the growing run, for a durable Session.
     run_received: Vec<PacketId>,
     /// What may be published to the Topic Name of the growing run.
@@ -31,28 +35,21 @@ pub(super) struct Inbound {
 impl Default for Inbound {
     fn default() -> Inbound {
         let (received, aliases, run, run_received) = Default::default();
-        Inbound { received, unacknowledged_qos_1: 0, aliases, run, run_received, permit: Permit::ALL }
+        Inbound { received, unacknowledged_qos_1: 0, aliases, run, run_expected: 0, run_received, permit: Permit::ALL }
     }
 }
 
-/// A PUBLISH on which somebody else decides, with its message.
+/// A PUBLISH on which somebody else decides: its message, and what is promised for it.
 #[derive(Debug)]
 pub struct Offer {
     pub message: Message,
-    pub offered: Offered,
-}
-
-/// What is promised for such a PUBLISH.
-#[derive(Clone, Copy, Debug)]
-pub struct Offered {
-    qos: QoS,
     packet_id: Option<PacketId>,
 }
 
-impl Offered {
+impl Offer {
     /// Whether the publisher awaits an acknowledgement.
-    pub fn is_acknowledged(self) -> bool {
-        self.qos > QoS::AtMostOnce
+    pub fn is_acknowledged(&self) -> bool {
+        self.packet_id.is_some()
     }
 }
 
@@ -63,6 +60,23 @@ impl Inbound {
 
     pub(super) fn release(&mut self, packet_id: PacketId) -> bool {
         self.received.remove(&packet_id)
+    }
+
+    #[inline]
+    fn push(&mut self, message: Message) {
+        if self.run.is_empty() {
+            self.run.reserve_exact(self.run_expected);
+        }
+        self.run.push(message);
+    }
+
+    fn take_run(&mut self) -> Run {
+        let mut messages = std::mem::take(&mut self.run);
+        self.run_expected = messages.len();
+        if messages.capacity() > 2 * messages.len() {
+            messages.shrink_to_fit(); // it may wait for long
+        }
+        Run::new(messages)
     }
 
     pub(super) fn turn_over(&mut self) {
@@ -91,7 +105,7 @@ impl Session {
             self.note_publish(&publish, &topic, refused, is_new, now);
         }
         if is_new && refused.is_none() {
-            self.inbound.run.push(into_message(publish, topic, now));
+            self.inbound.push(into_message(publish, topic, now));
         }
         if is_request {
             self.seal_run();
@@ -121,17 +135,23 @@ impl Session {
             return Ok(None);
         }
         let message = into_message(publish, topic, now);
-        self.note_offered(&message, packet_id, now);
-        Ok(Some(Offer { message, offered: Offered { qos, packet_id } }))
+        if self.following.is_some() {
+            self.note_offered(&message, packet_id, now);
+        }
+        Ok(Some(Offer { message, packet_id }))
     }
 
-    /// Takes a message that was offered, or what was made of it, or refuses it.
-    pub fn decided(&mut self, offered: Offered, decision: Result<(Message, bool), Reason>) -> Result<(), Fault> {
-        let Offered { qos, packet_id } = offered;
-        self.note_decided(&decision);
+    /// Takes a message that was offered, or another in its place, or refuses it.
+    pub fn decided(&mut self, offer: Offer, decision: Result<Option<Message>, Reason>) -> Result<(), Fault> {
+        let Offer { message, packet_id } = offer;
+        if self.following.is_some() {
+            self.note_decided(&decision);
+        }
+        let qos = message.qos;
         let (message, rewritten) = match decision {
             Err(reason) => return self.take(qos, packet_id, Some(reason)).map(drop),
-            Ok(passed) => passed,
+            Ok(Some(other)) => (other, true),
+            Ok(None) => (message, false),
         };
         // What grows is what its publisher may publish to, and no request.
         let alone = rewritten || is_request(message.properties.as_deref());
@@ -139,7 +159,7 @@ impl Session {
             self.seal_run();
         }
         self.take(qos, packet_id, None)?;
-        self.inbound.run.push(message);
+        self.inbound.push(message);
         if alone {
             self.seal_run();
         }
@@ -193,17 +213,18 @@ impl Session {
     /// The growing run becomes a command.
     pub(super) fn seal_run(&mut self) {
         if !self.inbound.run.is_empty() {
-            let run = Arc::new(Run::new(std::mem::take(&mut self.inbound.run)));
+            let run = Arc::new(self.inbound.take_run());
             self.commands.push(Command::Publish { run, received: std::mem::take(&mut self.inbound.run_received) });
         }
     }
 
     /// The acknowledgement waits for the command that the growing run will be; one for a refused message waits for nothing.
+    #[inline]
     fn promise_for_publish(&mut self, kind: Kind, packet_id: PacketId, refused: Option<Reason>) {
-        let packet = match refused {
-            None => Promised::Acknowledge(kind, packet_id, Reason::SUCCESS),
-            Some(reason) => Promised::Acknowledge(kind, packet_id, reason),
-        };
+        if self.promises.capacity() == 0 {
+            self.promises.reserve(self.promises_expected);
+        }
+        let packet = Promised::Acknowledge(kind, packet_id, refused.unwrap_or(Reason::SUCCESS));
         self.promises.push(Promise { command: refused.is_none().then_some(self.commands.len()), packet });
     }
 
@@ -265,12 +286,18 @@ impl Session {
         Ok(())
     }
 
-    /// The Topic Name of a PUBLISH, by itself or by its Topic Alias (section 3.3.2.3.4). A run shares the name of its first message.
+    /// The Topic Name of the run that grows: that of the next PUBLISH, most likely.
+    pub fn topic_of_run(&self) -> Option<&ByteString> {
+        self.inbound.run.first().map(|first| first.topic.text())
+    }
+
+    /// The Topic Name of a PUBLISH, by itself or by its Topic Alias (section 3.3.2.3.4).
+    #[inline]
     fn resolve_topic(&mut self, publish: &mut Publish) -> Result<TopicName, Fault> {
         let alias = publish.properties.as_deref_mut().and_then(|properties| properties.topic_alias.take());
         let Some(alias) = alias else {
-            if let Some(first) = self.inbound.run.first().filter(|first| first.topic.as_str() == &publish.topic[..]) {
-                return Ok(first.topic.clone());
+            if let Some(topic) = self.inbound.run.first().and_then(|first| first.topic.again(&mut publish.topic)) {
+                return Ok(topic);
             }
             self.seal_run();
             return topic_name(publish);
@@ -288,7 +315,7 @@ impl Session {
                 self.inbound.aliases.resize(slot + 1, None);
             }
             // A copy of its own: an alias lives as long as the connection, the read buffer must not.
-            self.inbound.aliases[slot] = TopicName::new(topic.as_str().to_owned().into());
+            self.inbound.aliases[slot] = Some(topic.compact());
             topic
         };
         if self.inbound.run.first().is_some_and(|first| first.topic != topic) {
@@ -316,10 +343,13 @@ pub(super) fn expiry(publish: &Publish, now: Time) -> Option<Time> {
     publish.properties.as_deref().and_then(|properties| properties.message_expiry_s).map(|seconds| now + Span::seconds(seconds))
 }
 
+#[inline]
 fn into_message(publish: Publish, topic: TopicName, now: Time) -> Message {
-    let expires_at = expiry(&publish, now);
-    let Publish { qos, retain, mut properties, payload, .. } = publish;
-    properties.iter_mut().for_each(|properties| properties.message_expiry_s = None);
-    let properties = properties.filter(|properties| **properties != PublishProperties::default());
+    let Publish { qos, retain, properties, payload, .. } = publish;
+    let Some(mut properties) = properties else {
+        return Message { topic, payload, qos, retain, properties: None, expires_at: None };
+    };
+    let expires_at = properties.message_expiry_s.take().map(|seconds| now + Span::seconds(seconds));
+    let properties = Some(properties).filter(|properties| !properties.is_empty());
     Message { topic, payload, qos, retain, properties, expires_at }
 }

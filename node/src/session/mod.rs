@@ -148,6 +148,8 @@ pub struct Session {
     retained_reads: std::collections::VecDeque<subscribe::RetainedRead>,
     commands: Vec<Command>,
     promises: Vec<Promise>,
+    /// As many as the last turn had; without any they take no memory.
+    promises_expected: usize,
     outgoing: Outgoing,
     counts: Counts,
     /// Who wants to know what becomes of messages.
@@ -253,6 +255,7 @@ impl Session {
     /// A message of a 3.1.1 Client was refused: its protocol has no word for that, so the connection ends without an acknowledgement.
     pub fn settle(&mut self, mut outcomes: Vec<Outcome>) -> Result<(), Fault> {
         let mut unspeakable = None;
+        self.promises_expected = self.promises.len();
         for promise in std::mem::take(&mut self.promises) {
             let outcome = promise.command.map(|index| &mut outcomes[index]);
             match promise.packet {

@@ -9,7 +9,7 @@ use crate::packet::acknowledge::{Acknowledge, Kind};
 use crate::packet::publish::{self, Head, OwnProperties};
 use crate::packet::reason::Reason;
 use crate::packet::{PacketId, QoS, Version};
-use crate::session::in_flight::{Awaiting, InFlight, Slot};
+use crate::session::in_flight::{Awaiting, InFlight, NotAwaited, Slot};
 use crate::session::settings::Settings;
 use crate::session::state::{Sequence, packet_id};
 use crate::session::{Command, Fault, Promise, Promised, Session};
@@ -79,6 +79,11 @@ impl Outbound {
         self.pending.iter().map(|(message, grant)| (message.message(), message.message().qos.min(grant.qos)))
     }
 
+    /// Whether the Client takes one more message above QoS 0.
+    fn is_open(&self) -> bool {
+        self.in_flight.len() < self.window && !self.in_flight.is_taken(self.last + 1)
+    }
+
     /// Whether another page of messages can be taken in.
     pub(super) fn has_room(&self) -> bool {
         self.pending.len() < self.window.max(PENDING_MIN)
@@ -146,7 +151,8 @@ impl Session {
             }
             self.outbound.last = sequence;
             let dup = sequence <= self.outbound.resent_up_to;
-            if !message.is_some_and(|message| self.send_in_flight(sequence, &message, &grant, dup, now)) {
+            let send = |message: InRun| self.send_in_flight(sequence, message.message(), || message.clone(), &grant, dup, now);
+            if !message.is_some_and(send) {
                 self.commands.push(Command::Acknowledge(sequence)); // As if it had been sent [MQTT-3.1.2-25].
             }
         }
@@ -167,6 +173,9 @@ impl Session {
                     self.send_publish(message, grant, QoS::AtMostOnce, None, false, now);
                 }
                 _ if self.durable => {}
+                _ if self.outbound.pending.is_empty() && self.outbound.is_open() => {
+                    self.send_next(message, || InRun { run: run.clone(), index: index as u32 }, grant, now);
+                }
                 _ => self.outbound.pending.push_back((InRun { run: run.clone(), index: index as u32 }, grant.clone())),
             }
         }
@@ -191,24 +200,39 @@ impl Session {
 
     /// Sends what waited for the window, as far as it is open now.
     fn send_pending(&mut self, now: Time) {
-        while self.outbound.in_flight.len() < self.outbound.window && !self.outbound.in_flight.is_taken(self.outbound.last + 1) {
+        while !self.outbound.pending.is_empty() && self.outbound.is_open() {
             let Some((message, grant)) = self.outbound.pending.pop_front() else { break };
-            if self.send_in_flight(self.outbound.last + 1, &message, &grant, false, now) {
-                self.outbound.last += 1;
-            }
+            self.send_next(message.message(), || message.clone(), &grant, now);
         }
         if self.outbound.pending.is_empty() && self.outbound.pending.capacity() > 64 {
             self.outbound.pending = VecDeque::new();
         }
     }
 
-    fn send_in_flight(&mut self, sequence: Sequence, message: &InRun, grant: &Grant, dup: bool, now: Time) -> bool {
-        let qos = message.message().qos.min(grant.qos);
-        if !self.send_publish(message.message(), grant, qos, Some(packet_id(sequence)), dup, now) {
+    /// Sends a message above QoS 0 of a Session that is not durable under the next sequence.
+    fn send_next(&mut self, message: &Message, shared: impl FnOnce() -> InRun, grant: &Grant, now: Time) {
+        let sequence = self.outbound.last + 1;
+        if self.send_in_flight(sequence, message, shared, grant, false, now) {
+            self.outbound.last = sequence;
+        }
+    }
+
+    /// `shared`: the message as it is kept where it came by a share group.
+    fn send_in_flight(
+        &mut self,
+        sequence: Sequence,
+        message: &Message,
+        shared: impl FnOnce() -> InRun,
+        grant: &Grant,
+        dup: bool,
+        now: Time,
+    ) -> bool {
+        let qos = message.qos.min(grant.qos);
+        if !self.send_publish(message, grant, qos, Some(packet_id(sequence)), dup, now) {
             return false;
         }
         let awaiting = if qos == QoS::AtLeastOnce { Awaiting::Puback } else { Awaiting::Pubrec };
-        let shared = grant.group.as_ref().filter(|_| !self.durable).map(|group| Box::new((message.clone(), group.clone())));
+        let shared = grant.group.as_ref().filter(|_| !self.durable).map(|group| Box::new((shared(), group.clone())));
         self.outbound.in_flight.insert(Slot { sequence, awaiting, shared });
         true
     }
@@ -242,8 +266,7 @@ impl Session {
             return false;
         }
         if let (Some(alias), Some(aliases), true) = (new_alias, self.outbound.aliases.as_mut(), sent) {
-            let topic = TopicName::new(message.topic.as_str().to_owned().into());
-            aliases.given.extend(topic.map(|topic| (topic, alias)));
+            aliases.given.insert(message.topic.compact(), alias);
         }
         self.count_sent(1, message.payload.len());
         if self.following.is_some() {
@@ -288,14 +311,10 @@ impl Session {
     }
 
     fn settled(&mut self, packet_id: PacketId, expected: Awaiting, command: fn(Sequence) -> Command) -> Result<(), Fault> {
-        let Some(slot) = self.outbound.in_flight.find(packet_id) else { return Ok(()) };
-        if slot.awaiting != expected {
-            return Err(Fault::new(Reason::PROTOCOL_ERROR, "an acknowledgement that the message does not await"));
-        }
-        let sequence = slot.sequence;
-        self.outbound.in_flight.settle(packet_id);
-        if self.durable {
-            self.command(command(sequence));
+        match self.outbound.in_flight.settle(packet_id, expected) {
+            Ok(Some(sequence)) if self.durable => drop(self.command(command(sequence))),
+            Ok(_) => {}
+            Err(NotAwaited) => return Err(Fault::new(Reason::PROTOCOL_ERROR, "an acknowledgement that the message does not await")),
         }
         Ok(())
     }

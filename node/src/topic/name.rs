@@ -14,6 +14,18 @@ impl TopicName {
         good.then_some(TopicName(text))
     }
 
+    /// The same Topic Name in memory of its own, for what outlives the read that it is a slice of.
+    pub fn compact(&self) -> TopicName {
+        TopicName(self.0.to_string().into())
+    }
+
+    /// This Topic Name again, if the text is the same: then it need not be looked at once more.
+    #[inline]
+    pub fn again(&self, text: &mut ByteString) -> Option<TopicName> {
+        let same = text.as_ptr() == self.0.as_ptr() && text.len() == self.0.len() || *text == self.0;
+        same.then(|| TopicName(std::mem::take(text)))
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

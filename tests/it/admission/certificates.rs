@@ -1,14 +1,20 @@
 //! The name in a client's certificate as its User Name: over real sockets with certificates on both sides, and told by a balancer.
 
 use std::io::Write;
+use std::time::Duration;
 
+use mqttd::config::user::{Secret, User};
 use mqttd::config::{CertificateName, ClientCertificates, Config, ListenUrl, Listener, Scheme};
 use mqttd::hook::client::Transport;
 use mqttd_tests::auth::Scratch;
-use mqttd_tests::bridge::{self, Way, Wire};
+use mqttd_tests::bridge::{self, Wire};
 use mqttd_tests::certificates::{Authority, Certificate, Folder};
+use mqttd_tests::client::Came;
 use mqttd_tests::connecting::Connecting;
+use mqttd_tests::way::Way;
 use mqttd_tests::*;
+
+use super::passwords::{line, scram};
 
 const WITH_CERTIFICATES: [Transport; 3] = [Transport::Tls, Transport::SecureWebSocket, Transport::Quic];
 
@@ -90,4 +96,97 @@ fn the_name_may_be_told_by_a_balancer() {
     let not_verified = b"\x20\0\x0b\x03\0\0\0\x01\x22\0\x03ann";
     assert_eq!(through(not_verified, broker.client(V5)).expect_connack().reason, Reason::NOT_AUTHORIZED);
     assert_eq!(through(b"", broker.client(V5)).expect_connack().reason, Reason::NOT_AUTHORIZED);
+}
+
+/// What may be done is said of names: one that nobody has proven is not had, at no listener.
+#[test]
+fn a_name_in_a_certificate_is_nobody_elses() {
+    let (folder, clients) = (Folder::new("names"), Authority::new("clients"));
+    let ann = clients.client("ann", "ann.example");
+    let rules = Scratch::new("allow user ann all own/ann\nallow publish open/#\n");
+    let broker = Broker::over(&[Transport::Tls], |config| {
+        guarded(config, &folder, &clients, CertificateName::CommonName, &rules);
+        let public = ListenUrl::new(Scheme::Tcp, "127.0.0.1", 0);
+        config.listener.0.push(Listener { anonymous: Some(true), ..Listener::new(public) });
+        let tls = ListenUrl::new(Scheme::Wss, "127.0.0.1", 0);
+        config.listener.0.push(Listener { anonymous: Some(true), ..Listener::new(tls) });
+    });
+    let may = |mut client: Client, topic: &str, reason| {
+        client.send(message(topic, "x").qos(1).id(1));
+        client.expect_ack(Kind::Puback, 1, reason);
+    };
+    let yes = Reason::NO_MATCHING_SUBSCRIBERS;
+    may(broker.client(V5).connect_on(open(&broker, Transport::Tls, Some(&ann))), "own/ann", yes);
+    let public = broker.client(V5).to(broker.address_of(Transport::Tcp));
+    let without = || broker.client(V5);
+    let over_tls = || open(&broker, Transport::SecureWebSocket, None);
+    for name in ["ann", "bob"] {
+        public.clone().user(name, "").refused(Reason::BAD_USER_NAME_OR_PASSWORD);
+        assert_eq!(without().user(name, "").send_on(over_tls()).expect_connack().reason, Reason::BAD_USER_NAME_OR_PASSWORD);
+    }
+    may(public.connect(), "open/x", yes);
+    may(public.connect(), "own/ann", Reason::NOT_AUTHORIZED);
+    may(without().connect_on(over_tls()), "own/ann", Reason::NOT_AUTHORIZED);
+    may(without().connect_on(open(&broker, Transport::SecureWebSocket, Some(&ann))), "own/ann", yes);
+}
+
+/// Each listener believes what it is told to believe, of all that there is.
+#[test]
+fn a_listener_has_its_own_authentication() {
+    let (folder, clients) = (Folder::new("names"), Authority::new("clients"));
+    let ann = clients.client("ann", "ann.example");
+    let (rules, file) = (Scratch::new("allow all #\n"), Scratch::new(line("bob", "stone")));
+    let broker = Broker::over(&[], |config| {
+        guarded(config, &folder, &clients, CertificateName::CommonName, &rules);
+        config.auth.password_file = Some(file.path());
+        config.auth.users.0 = vec![User { name: "carl".into(), password: Secret::new("pencil") }];
+        for (scheme, auth) in [(Scheme::Tcp, "users"), (Scheme::Tls, "certificate"), (Scheme::Ws, "password_file"), (Scheme::Wss, "")] {
+            let auth = Some([auth].into_iter().filter(|name| !name.is_empty()).map(str::to_owned).collect());
+            config.listener.0.push(Listener { auth, ..Listener::new(ListenUrl::new(scheme, "127.0.0.1", 0)) });
+        }
+    });
+    let wrong = Reason::BAD_USER_NAME_OR_PASSWORD;
+    let by_password = |transport, user: &str, password: &str| broker.client(V5).to(broker.address_of(transport)).user(user, password);
+    by_password(Transport::Tcp, "carl", "pencil").connect();
+    by_password(Transport::Tcp, "bob", "stone").refused(wrong);
+    by_password(Transport::WebSocket, "bob", "stone").connect();
+    by_password(Transport::WebSocket, "carl", "pencil").refused(wrong);
+    by_password(Transport::Tls, "carl", "pencil").refused(wrong);
+    by_password(Transport::SecureWebSocket, "bob", "stone").refused(wrong);
+    broker.client(V5).connect_on(open(&broker, Transport::Tls, Some(&ann)));
+    let mut elsewhere = broker.client(V5).send_on(open(&broker, Transport::SecureWebSocket, Some(&ann)));
+    assert_eq!(elsewhere.expect_connack().reason, Reason::NOT_AUTHORIZED);
+    // SCRAM is the mechanism `users`.
+    assert_eq!(scram(&broker, Wire::connect(broker.address_of(Transport::Tcp)).expect("it listens"), "carl", "pencil"), Reason::SUCCESS);
+    let elsewhere = Wire::connect(broker.address_of(Transport::WebSocket)).expect("it listens");
+    assert_eq!(scram(&broker, elsewhere, "carl", "pencil"), Reason::BAD_AUTHENTICATION_METHOD);
+    // And it is no way past a certificate.
+    let all = Broker::over(&[Transport::Tls], |config| {
+        guarded(config, &folder, &clients, CertificateName::CommonName, &rules);
+        config.auth.users.0 = ["ann", "bob"].map(|name| User { name: name.into(), password: Secret::new("pencil") }).into();
+    });
+    assert_eq!(scram(&all, open(&all, Transport::Tls, Some(&ann)), "ann", "pencil"), Reason::SUCCESS);
+    assert_eq!(scram(&all, open(&all, Transport::Tls, Some(&ann)), "bob", "pencil"), wrong);
+    assert_eq!(scram(&all, open(&all, Transport::Tls, None), "bob", "pencil"), Reason::SUCCESS);
+}
+
+/// What has expired proves nothing any more, also in a connection that began before.
+#[test]
+fn a_connection_ends_when_its_certificate_expires() {
+    let (folder, clients, rules) = (Folder::new("names"), Authority::new("clients"), Scratch::new("allow all #\n"));
+    let now = std::time::UNIX_EPOCH.elapsed().expect("it is later than that");
+    let brief = clients.sign(&["ann.example"], |params| {
+        params.distinguished_name.push(rcgen::DnType::CommonName, "ann");
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + now + Duration::from_secs(8);
+    });
+    let broker = Broker::over(&WITH_CERTIFICATES, |config| guarded(config, &folder, &clients, CertificateName::CommonName, &rules));
+    let mut connected: Vec<_> =
+        WITH_CERTIFICATES.iter().map(|transport| broker.client(V5).connect_on(open(&broker, *transport, Some(&brief)))).collect();
+    for client in &mut connected {
+        match client.came_within(Duration::from_secs(60)) {
+            Came::Packet(Packet::Disconnect(end)) if end.reason == Reason::NOT_AUTHORIZED => client.expect_closed(),
+            other => client.fail("DISCONNECT", &other),
+        }
+    }
+    assert_eq!(broker.auth().count(|metrics| &metrics.connections_expired), 3);
 }

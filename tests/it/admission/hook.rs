@@ -8,7 +8,7 @@ use mqttd_tests::*;
 use serde_json::Value;
 
 /// Answers each question with what `answer` makes of it: a status and a body; `None`: with nothing, until the end of the test.
-fn server(answer: impl Fn(&Value) -> Option<(u16, String)> + Send + Sync + 'static) -> String {
+pub(super) fn server(answer: impl Fn(&Value) -> Option<(u16, String)> + Send + Sync + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}/auth", listener.local_addr().expect("an address"));
     let answer = std::sync::Arc::new(answer);

@@ -2,12 +2,16 @@
 
 use std::time::{Duration, Instant};
 
+use mqttd::config::Config;
+use mqttd::config::user::{Secret, User};
 use mqttd::hook::client::Transport;
 use mqttd_tests::auth::Scratch;
+use mqttd_tests::bridge::Wire;
 use mqttd_tests::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::passwords::line;
+use super::hook::server;
+use super::passwords::{line, scram};
 
 /// CONNECT of 3.1.1 with a User Name and a Password.
 fn guess(user: &str, password: &str) -> Vec<u8> {
@@ -77,21 +81,70 @@ fn ten_thousand_wrong_passwords_cost_no_more_than_a_few() {
     broker.auth().until_empty();
 }
 
-/// Who does not exist takes as long as who does: one hash, whoever is asked for.
+/// The same where another server says who comes in: it is asked about the first few, however many wait.
+#[test]
+fn guesses_do_not_reach_the_hook_by_the_thousand() {
+    let (asked, questions) = std::sync::mpsc::channel();
+    let url = server(move |question| {
+        asked.send(question["address"].to_string()).ok()?;
+        Some((200, "{\"result\": \"deny\"}".to_owned()))
+    });
+    let broker = Broker::over(&[Transport::Tcp], |config| {
+        config.auth.http_url = Some(url);
+        config.auth.failures_per_address_max = 20;
+        config.limits.connect_timeout_s = 600;
+    });
+    let answers = attack(&broker, 1000, 200, "ann").join().expect("it comes to an end");
+    assert_eq!(answers.len(), 1000);
+    // Those of them who were being asked about when the bound was reached: an eighth of the 64 places.
+    let asked = questions.try_iter().count();
+    assert!((20..=40).contains(&asked), "{asked} were asked about");
+    assert_eq!(broker.auth().count(|metrics| &metrics.auth_failed) as usize, asked);
+    broker.auth().until_empty();
+}
+
+/// And by SCRAM: the twenty-first proof is not looked at, nor any password after it.
+#[test]
+fn guesses_by_scram_are_held() {
+    let broker = Broker::over(&[Transport::Tcp], |config| {
+        config.auth.users.0 = vec![User { name: "ann".into(), password: Secret::new("pencil") }];
+        config.auth.failures_per_address_max = 20;
+    });
+    let prove = |password: &str| scram(&broker, Wire::connect(broker.address()).expect("it listens"), "ann", password);
+    for number in 0..20 {
+        assert_eq!(prove(&format!("wrong{number}")), Reason::NOT_AUTHORIZED);
+    }
+    assert_eq!(prove("pencil"), Reason::CONNECTION_RATE_EXCEEDED);
+    broker.client(V5).user("ann", "pencil").refused(Reason::CONNECTION_RATE_EXCEEDED);
+    assert_eq!(broker.auth().count(|metrics| &metrics.auth_failed), 20);
+    broker.auth().until_empty();
+}
+
+/// Who does not exist takes as long as who does, wherever it is looked for: of several mechanisms each hashes once.
 #[test]
 fn unknown_users_cost_a_hash_like_known_ones() {
     let file = Scratch::new(line("ann", "pencil"));
-    let broker = Broker::with(|config| {
-        config.auth.password_file = Some(file.path());
-        config.auth.failures_per_address_max = 0;
-    });
-    let once = |user: &str| {
-        let begun = Instant::now();
-        broker.client(V5).user(user, "guess").refused(Reason::BAD_USER_NAME_OR_PASSWORD);
-        begun.elapsed()
-    };
-    // By turns, and the quickest of each: what else the machine does makes an answer later, never earlier.
-    let both = (0..9).map(|_| (once("ann"), once("nobody")));
-    let (known, unknown) = both.reduce(|best, next| (best.0.min(next.0), best.1.min(next.1))).expect("nine of each");
-    assert!(unknown > known / 3 && known > unknown / 3, "{known:?} and {unknown:?}");
+    type Set = fn(&mut Config, &Scratch);
+    let in_file: Set = |config, file| config.auth.password_file = Some(file.path());
+    let in_users: Set = |config, _| config.auth.users.0 = vec![User { name: "bob".into(), password: Secret::new("stone") }];
+    for (sets, known) in [(&[in_file][..], &["ann"][..]), (&[in_users], &["bob"]), (&[in_file, in_users], &["ann", "bob"])] {
+        let broker = Broker::with(|config| {
+            sets.iter().for_each(|set| set(config, &file));
+            config.auth.failures_per_address_max = 0;
+        });
+        let once = |user: &str| {
+            let begun = Instant::now();
+            broker.client(V5).user(user, "guess").refused(Reason::BAD_USER_NAME_OR_PASSWORD);
+            begun.elapsed()
+        };
+        // By turns, and the quickest of each: what else the machine does makes an answer later, never earlier.
+        let mut quickest = vec![Duration::MAX; known.len() + 1];
+        for _ in 0..9 {
+            for (quickest, user) in quickest.iter_mut().zip(known.iter().chain(&["nobody"])) {
+                *quickest = once(user).min(*quickest);
+            }
+        }
+        let (least, most) = (quickest.iter().min().expect("some"), quickest.iter().max().expect("some"));
+        assert!(*most < *least * 3, "{known:?} and nobody: {quickest:?}");
+    }
 }

@@ -1,11 +1,15 @@
 //! How many and how fast: connections, messages, bytes, subscriptions. What is counted returns to zero.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use mqttd::config::keys::OverRate;
 use mqttd::config::{ListenUrl, Listener, Scheme};
 use mqttd::hook::client::Transport;
+use mqttd_tests::bridge::runtime;
+use mqttd_tests::client::Came;
 use mqttd_tests::cluster::until;
+use mqttd_tests::way::Way;
 use mqttd_tests::*;
 
 /// v5 0x9F, v3 0x03 (`max_connections_per_ip`); a place that is left can be taken again, a thousand times over.
@@ -38,8 +42,52 @@ fn connections_of_one_address_are_bounded_and_the_count_never_drifts() {
     }
     broker.auth().until_empty();
     let (_one, _two) = broker.pair(V5);
-    broker.client(V5).refused(Reason::CONNECTION_RATE_EXCEEDED);
+    // Of a flood not everybody is told; when it is over the next one is.
+    let is_told = |came| matches!(came, Came::Packet(Packet::Connack(connack)) if connack.reason == Reason::CONNECTION_RATE_EXCEEDED);
+    until("one is told", || is_told(broker.client(V5).send().next_event()));
     assert!(broker.auth().count(|metrics| &metrics.connections_refused_address) >= 5);
+}
+
+/// From the first byte on, whatever comes before CONNECT: TLS, WebSocket, QUIC.
+#[test]
+fn who_has_not_said_connect_counts_for_its_address() {
+    for transport in [Transport::Tls, Transport::WebSocket, Transport::SecureWebSocket, Transport::Quic] {
+        let broker = Broker::over(&[transport], |config| config.limits.connections_per_address_max = 2);
+        let address = broker.address();
+        let silent = |_| -> Box<dyn std::any::Any> {
+            match transport {
+                Transport::Quic => Box::new(runtime().block_on(Way::new(Transport::Quic).quic(address)).expect("a handshake")),
+                _ => {
+                    let mut socket = std::net::TcpStream::connect(address).expect("it listens");
+                    let beginning: &[u8] = if transport == Transport::WebSocket { b"GET /mqtt" } else { b"\x16\x03\x01" };
+                    socket.write_all(beginning).expect("sent");
+                    Box::new(socket)
+                }
+            }
+        };
+        let silent: Vec<_> = (0..2).map(silent).collect();
+        until("they are counted", || broker.auth().addresses().first().is_some_and(|(_, count)| *count == 2));
+        broker.client(V5).refused(Reason::CONNECTION_RATE_EXCEEDED);
+        assert_eq!(broker.auth().count(|metrics| &metrics.connections_refused_address), 1);
+        drop(silent);
+        broker.auth().until_empty();
+        broker.client(V5).connect().disconnect();
+    }
+}
+
+/// Who says nothing, or was refused and stays, has no place of a listener.
+#[test]
+fn places_of_a_listener_are_those_of_its_clients() {
+    let broker = Broker::over(&[], |config| {
+        let narrow = ListenUrl::tcp("127.0.0.1", 0);
+        config.listener.0.push(Listener { connections_max: 2, ..Listener::new(narrow) });
+    });
+    let _silent: Vec<_> = (0..10).map(|_| broker.open(V5)).collect();
+    let (one, _two) = broker.pair(V5);
+    let mut refused: Vec<_> = (0..10).map(|_| broker.client(V5).send()).collect();
+    assert!(refused.iter_mut().all(|client| client.expect_connack().reason == Reason::SERVER_BUSY));
+    one.disconnect();
+    until("its place is free", || broker.client(V5).try_connect(Duration::from_secs(5)).is_some());
 }
 
 /// v5 0x89, v3 0x03 (`max_connections`).
@@ -160,6 +208,38 @@ fn bytes_over_the_rate_are_delayed() {
         reader.receive(message(&topic, vec![b'x'; 10_000]));
     }
     assert!(begun.elapsed() >= Duration::from_millis(1500), "{:?}", begun.elapsed());
+}
+
+/// A packet is paid for when it has come: none is larger than what may come in ten seconds, and who closes meanwhile is seen to.
+#[test]
+fn a_large_packet_is_paid_for_within_ten_seconds() {
+    let broker = Broker::with(|config| config.limits.bytes_per_second_max = 1000);
+    let mut client = broker.client(V5).connect();
+    assert_eq!(client.connack.as_ref().and_then(|connack| connack.properties.maximum_packet_size), Some(10_000));
+    client.send(message("t", vec![b'x'; 10_000]));
+    client.expect_disconnect(Reason::PACKET_TOO_LARGE);
+    let topic = unique("t");
+    let mut watcher = broker.client(V5).connect();
+    watcher.subscribe(&topic, 0);
+    // It has to wait for nine seconds; its will comes sooner, for it is seen to be gone.
+    let mut publisher = broker.client(V5).will(message(&topic, "gone")).connect();
+    publisher.send(message("t", vec![b'x'; 9_900]));
+    publisher.cut();
+    watcher.receive(message(&topic, "gone"));
+}
+
+/// Before anything is known of a Client it is given less memory.
+#[test]
+fn the_first_packet_has_a_bound_of_its_own() {
+    let broker = Broker::with(|config| config.limits.connect_bytes_max = 1000);
+    for version in VERSIONS {
+        broker.client(version).user("ann", &"x".repeat(2000)).send().expect_closed();
+        let mut client = broker.client(version).user("ann", &"x".repeat(200)).connect();
+        let topic = unique("t");
+        client.subscribe(&topic, 0);
+        client.publish(message(&topic, vec![b'x'; 100_000]));
+        client.receive(message(&topic, vec![b'x'; 100_000]));
+    }
 }
 
 /// SUBACK 0x97, 3.1.1: 0x80; filters count, not packets (`max_subscriptions_per_minute`).

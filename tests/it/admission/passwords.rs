@@ -5,13 +5,33 @@ use std::process::{Command, Output, Stdio};
 
 use mqttd::auth::password::Verifier;
 use mqttd::config::user::{Secret, User};
+use mqttd::packet::auth::Auth;
 use mqttd_tests::auth::Scratch;
+use mqttd_tests::bridge::Wire;
+use mqttd_tests::client::Came;
 use mqttd_tests::cluster::command;
+use mqttd_tests::scram::{METHOD, Scram};
 use mqttd_tests::*;
 
 /// A line for a user, as `mqttd passwd` writes it.
 pub(super) fn line(name: &str, password: &str) -> String {
     format!("{name}:{}\n", Verifier::new(password.as_bytes()).expect("it can be hashed"))
+}
+
+/// What CONNACK says to this user and password, by SCRAM-SHA-256.
+#[track_caller]
+pub(super) fn scram(broker: &Broker, wire: Wire, user: &str, password: &str) -> Reason {
+    let mut scram = Scram::new(user, password, &unique("nonce"));
+    let mut client = broker.client(V5).authenticate(METHOD, &scram.client_first()).send_on(wire);
+    let challenge = match client.next_event() {
+        Came::Packet(Packet::Auth(auth)) => auth.data.expect("a challenge"),
+        Came::Packet(Packet::Connack(connack)) => return connack.reason,
+        other => client.fail("AUTH or CONNACK", &other),
+    };
+    let (method, data) = (Some(METHOD.to_owned().into()), Some(scram.client_final(&challenge).into()));
+    let reason = Reason::CONTINUE_AUTHENTICATION;
+    client.send(Packet::Auth(Box::new(Auth { reason, method, data, reason_string: None, user_properties: Vec::new() })));
+    client.expect_connack().reason
 }
 
 fn passwd(arguments: &[&str], input: &str) -> Output {
@@ -74,6 +94,10 @@ fn mechanisms_are_asked_in_their_order() {
     file_first.client(V5).user("ann", "config").refused(Reason::BAD_USER_NAME_OR_PASSWORD);
     let users_only = broker(&["users"]);
     users_only.client(V5).user("bob", "file").refused(Reason::BAD_USER_NAME_OR_PASSWORD);
+    // SCRAM is another way to show a password of `users`, and no way past the order.
+    let by_scram = |broker: &Broker| scram(broker, Wire::connect(broker.address()).expect("it listens"), "ann", "config");
+    assert_eq!(by_scram(&users_only), Reason::SUCCESS);
+    assert_eq!(by_scram(&broker(&["password_file"])), Reason::BAD_AUTHENTICATION_METHOD);
 }
 
 /// A new password, or none, ends the connections that came in with the old one, and no other.

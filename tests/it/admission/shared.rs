@@ -9,11 +9,11 @@ use mqttd_tests::deployment::{Deployment, Kind as Deployed};
 use mqttd_tests::redis::{Redis, free_port};
 use mqttd_tests::*;
 
-fn hash(password: &str) -> String {
+pub(super) fn hash(password: &str) -> String {
     Verifier::new(password.as_bytes()).expect("it can be hashed").to_string()
 }
 
-fn changed(redis: &Redis, what: &str) {
+pub(super) fn changed(redis: &Redis, what: &str) {
     let _: i64 = redis.query(&["HINCRBY", "mqttd:{auth}:version", what, "1"]);
 }
 

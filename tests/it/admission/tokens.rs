@@ -8,13 +8,17 @@ use serde_json::{Value, json};
 
 const SECRET: &[u8] = b"a secret of more than thirty-two bytes";
 
-fn seconds_from_now(seconds: i64) -> i64 {
+pub(super) fn seconds_from_now(seconds: i64) -> i64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     now.as_secs() as i64 + seconds
 }
 
 fn token(claims: Value) -> String {
-    encode(&Header::new(Algorithm::HS256), &claims, &EncodingKey::from_secret(SECRET)).expect("it can be signed")
+    signed(SECRET, &claims)
+}
+
+pub(super) fn signed(secret: &[u8], claims: &Value) -> String {
+    encode(&Header::new(Algorithm::HS256), claims, &EncodingKey::from_secret(secret)).expect("it can be signed")
 }
 
 fn guarded(key: &Scratch) -> Broker {

@@ -1,6 +1,8 @@
 //! Workers of the SDK where Redis is deployed as Sentinels or as a Cluster, or wants TLS: they take the same addresses as the nodes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mcp_worker_sdk::wire::Names;
@@ -9,6 +11,7 @@ use mqttd::config::StoreUrl;
 use mqttd_tests::certificates::Authority;
 use mqttd_tests::client::Came;
 use mqttd_tests::cluster::until;
+use mqttd_tests::connecting::Connecting;
 use mqttd_tests::deployment::{Deployment, Kind};
 use mqttd_tests::redis::{Redis, free_port};
 use mqttd_tests::*;
@@ -128,6 +131,111 @@ fn workers_follow_the_primary_that_sentinels_name() {
     DELIVERIES.into_iter().for_each(|delivery| until_answered(&broker, delivery));
 }
 
+/// Requests of one Session that are not ended at any time; so many can have been in somebody's hands when a server died.
+const WINDOW: usize = 50;
+
+/// Asks on and on, whatever becomes of its connections, and counts what comes for each request that was acknowledged.
+struct Asker {
+    connecting: Connecting,
+    client: Option<Client>,
+    replies: String,
+    asked: u32,
+    acknowledged: BTreeSet<u32>,
+    /// Answers and error replies.
+    ended: BTreeMap<u32, u32>,
+    errors: u32,
+}
+
+impl Asker {
+    fn new(connecting: Connecting) -> Asker {
+        let (connecting, replies) = (connecting.durable(), unique("replies/"));
+        let mut client = connecting.connect();
+        client.subscribe(&replies, 1);
+        let (acknowledged, ended) = Default::default();
+        Asker { connecting, client: Some(client), replies, asked: 0, acknowledged, ended, errors: 0 }
+    }
+
+    fn run(mut self, stop: &AtomicBool) -> Asker {
+        while !stop.load(Ordering::Relaxed) {
+            self.asked += 1;
+            let number = self.asked;
+            let asked = request("Stream", number.to_string(), &self.replies, &number.to_string()).id((number % 60_000 + 1) as u16);
+            self.client().send(asked);
+            self.read_until(|asker| asker.client.is_none() || asker.acknowledged.contains(&number));
+            self.read_until(|asker| asker.open() < WINDOW);
+        }
+        self.read_until(|asker| asker.open() == 0);
+        self
+    }
+
+    fn open(&self) -> usize {
+        self.acknowledged.iter().filter(|number| !self.ended.contains_key(number)).count()
+    }
+
+    fn client(&mut self) -> &mut Client {
+        let connecting = &self.connecting;
+        self.client.get_or_insert_with(|| {
+            let mut found = None;
+            until("a node lets it in", || {
+                found = connecting.try_connect(PATIENCE);
+                found.is_some()
+            });
+            found.expect("a connection")
+        })
+    }
+
+    fn read_until(&mut self, is_so: impl Fn(&Asker) -> bool) {
+        while !is_so(self) {
+            match self.client().came_within(PATIENCE) {
+                Came::Packet(Packet::Publish(publish)) => {
+                    let id = publish.packet_id.expect("QoS 1");
+                    self.client().send(puback(id.get()));
+                    let properties = publish.properties.expect("Correlation Data");
+                    let number = std::str::from_utf8(&properties.correlation_data.unwrap()).unwrap().parse().unwrap();
+                    let is_new = !self.ended.contains_key(&number);
+                    // What a connection took along comes once more by the next one; that is no second answer.
+                    if is_new || !publish.dup {
+                        *self.ended.entry(number).or_default() += 1;
+                    }
+                    self.errors += u32::from(is_new && properties.user_properties.iter().any(|(name, _)| name == "mqttd-error"));
+                }
+                Came::Packet(Packet::Acknowledge(ack)) if !ack.reason.is_error() => _ = self.acknowledged.insert(self.asked),
+                Came::Packet(Packet::Disconnect(_)) | Came::Closed => self.client = None,
+                Came::Packet(Packet::Acknowledge(_)) => self.client = None, // refused, as it says: it is not owed an answer
+                other => panic!("{} of {} are not ended: {other:?}", self.open(), self.acknowledged.len()),
+            }
+        }
+    }
+}
+
+/// What was acknowledged is answered or told to have failed, though the primary dies under it.
+#[test]
+fn every_request_ends_when_a_primary_dies() {
+    for kind in [Kind::Sentinel, Kind::Cluster] {
+        let deployment = if kind == Kind::Cluster { Deployment::cluster(1) } else { Deployment::start(kind) };
+        let Some(mut redis) = deployment else { return };
+        let (broker, runtime) = (node(&redis.url()), runtime());
+        let _workers = [(); 2].map(|()| start(&runtime, worker(&redis.url(), Delivery::Stream)));
+        let stop = Arc::new(AtomicBool::new(false));
+        let (asker, stopped) = (Asker::new(broker.client(V5)), stop.clone());
+        let asker = std::thread::spawn(move || asker.run(&stopped));
+        let answered = || -> usize { _workers.iter().map(|worker| worker.stats().answered as usize).sum() };
+        until("it works", || answered() > 100);
+        let dies = match kind {
+            Kind::Cluster => redis.owner(redis.servers[0].query(&["CLUSTER", "KEYSLOT", "mqttd:{mcp}:requests"])),
+            _ => 0,
+        };
+        redis.servers[dies].kill();
+        let before = answered();
+        until("it works again", || answered() > before + 200);
+        stop.store(true, Ordering::Relaxed);
+        let asker = asker.join().expect("every request ends");
+        let twice = asker.ended.values().filter(|ends| **ends > 1).count();
+        println!("{kind:?}: {} of {} acknowledged, {} errors, {twice} told twice", asker.acknowledged.len(), asker.asked, asker.errors);
+        assert!(twice <= WINDOW, "{twice}: more than was in anybody's hands");
+    }
+}
+
 /// A server that says nothing more, and keeps its connections: nobody is told that they are of no use.
 #[test]
 fn a_worker_on_the_channel_notices_a_primary_that_is_silent() {
@@ -154,6 +262,16 @@ fn a_worker_shows_its_certificate_and_trusts_only_its_authorities() {
     for delivery in DELIVERIES {
         let trusting = worker(&url, delivery).redis_authorities(authority.pem.clone()).redis_certificate(own.pem.clone(), own.key.clone());
         let worker = start(&runtime, trusting);
+        until_answered(&broker, delivery);
+        runtime.block_on(worker.shutdown()).unwrap();
+    }
+    // By an address that is not in its certificate: only if it is said whose that is.
+    let elsewhere = format!("rediss://127.0.0.1:{port}");
+    for delivery in DELIVERIES {
+        let unnamed =
+            || worker(&elsewhere, delivery).redis_authorities(authority.pem.clone()).redis_certificate(own.pem.clone(), own.key.clone());
+        assert!(runtime.block_on(unnamed().build().unwrap().run()).unwrap_err().is_redis());
+        let worker = start(&runtime, unnamed().redis_server_name("localhost"));
         until_answered(&broker, delivery);
         runtime.block_on(worker.shutdown()).unwrap();
     }

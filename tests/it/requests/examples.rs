@@ -10,9 +10,9 @@ use mqttd_tests::*;
 use rmcp::transport::streamable_http_server::StreamableHttpServerConfig;
 use serde_json::{Value, json};
 
-use super::http::Server;
+use super::calculator::{Calculator, Server, check_calculator, modes, transport};
 use super::kit::*;
-use super::mcp::{check_calculator, modes, transport};
+use super::mcp::PYTHON_SERVER;
 
 const PASSWORD: &str = "p@ss/wörd";
 
@@ -70,13 +70,9 @@ fn the_examples_answer() {
         Example::start(example("typed_json").arg(&address)),
         Example::start(example("mcp_calculator").arg(&address)),
     ];
-    let server = concat!(env!("CARGO_MANIFEST_DIR"), "/../mcp-worker-sdk/examples/mcp_stdio_server.py");
-    let has_python = super::mcp::python();
-    if has_python {
-        examples.push(Example::start(example("mcp_child_process").args([&address, "python3", server])));
-    }
+    examples.push(Example::start(example("mcp_child_process").args([&address, "python3", PYTHON_SERVER])));
     let runtime = runtime();
-    let behind_http = runtime.block_on(Server::start(0, None, StreamableHttpServerConfig::default()));
+    let behind_http = runtime.block_on(Server::start(0, None, StreamableHttpServerConfig::default(), Calculator::new()));
     examples.push(Example::start(example("mcp_http").args([&address, &behind_http.url()])));
     let mut connection = ::redis::Client::open(with_password).unwrap().get_connection().unwrap();
     until("they work", || ::redis::cmd("ZCARD").arg("mqttd:{mcp}:workers").query::<usize>(&mut connection).unwrap() == examples.len());
@@ -91,15 +87,12 @@ fn the_examples_answer() {
     client.expect_within(PATIENCE, trouble("replies", "nothing can be divided by zero", "worker-failed", "d"));
     for (mode, topic) in modes().into_iter().flat_map(|mode| [(mode.clone(), "agents/calculator/mcp"), (mode, "agents/http/mcp")]) {
         let name = format!("{topic} {mode:?}");
-        let client = broker.client(V5).connect();
-        runtime.block_on(async { check_calculator(transport(client, topic), mode, &name).await });
+        runtime.block_on(async { check_calculator(transport(broker.client(V5), topic), mode, &name).await });
     }
-    if has_python {
-        let params = json!({ "name": "shout", "arguments": { "text": "hello" } });
-        let asked = json!({ "jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params }).to_string();
-        client.ask(request("agents/program/mcp", asked, "replies", "d"));
-        let came: Value = serde_json::from_slice(&client.hear().payload).unwrap();
-        assert_eq!((&came["id"], &came["result"]["content"][0]["text"]), (&json!(7), &json!("HELLO")), "{came}");
-    }
+    let params = json!({ "name": "shout", "arguments": { "text": "hello" } });
+    let asked = json!({ "jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params }).to_string();
+    client.ask(request("agents/program/mcp", asked, "replies", "d"));
+    let came: Value = serde_json::from_slice(&client.hear().payload).unwrap();
+    assert_eq!((&came["id"], &came["result"]["content"][0]["text"]), (&json!(7), &json!("HELLO")), "{came}");
     examples.into_iter().for_each(Example::end);
 }

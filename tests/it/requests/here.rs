@@ -20,6 +20,17 @@ fn a_handler_in_this_process_answers_as_a_worker_would() {
     let node = node.on_request("retry", |r: Request| async move {
         if r.attempt < 3 { Err(Failure::retry("not yet")) } else { Ok(r.attempt.to_string()) }
     });
+    let (told, noticed) = std::sync::mpsc::channel();
+    let node = node.on_request("notices", move |r: Request| {
+        let told = told.clone();
+        async move {
+            r.cancelled().await;
+            tokio::time::sleep(Duration::from_millis(20)).await; // it may do something about it
+            told.send(()).unwrap();
+            ""
+        }
+    });
+    let node = node.on_request("unsayable", |_: Request| async { mcp_worker_sdk::Reply::new("x").with_content_type("a\0b") });
     let node = node.on_request("count", |r: Request| async move {
         for n in 0..3 {
             r.part(n.to_string()).await?;
@@ -50,6 +61,11 @@ fn a_handler_in_this_process_answers_as_a_worker_would() {
     for payload in ["0", "1", "2", "end"] {
         client.expect_within(PATIENCE, answer("replies", payload, "d"));
     }
+    client.ask(request("unsayable", "", "replies", "d"));
+    client.expect_within(PATIENCE, trouble("replies", "the answer has a text that MQTT has no words for", "worker-failed", "d"));
+    client.ask(request("notices", "", "replies", "n"));
+    client.ask(message("notices", "").qos(1).user("mqttd-cancel", "1").with(|properties| properties.correlation_data = Some("n".into())));
+    noticed.recv_timeout(PATIENCE).expect("it has a moment to notice");
     client.ask(request("never", "", "replies", "late"));
     client.ask(request("never", "", "replies", "back"));
     client.ask(message("never", "").qos(1).user("mqttd-cancel", "1").with(|properties| properties.correlation_data = Some("back".into())));

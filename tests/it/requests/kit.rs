@@ -1,11 +1,13 @@
 //! A node on Redis, a worker that the test plays itself with a plain Redis client, and workers of the SDK.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc;
 use std::time::Duration;
 
 use mcp_worker_sdk::wire::encode;
-use mcp_worker_sdk::{Worker, WorkerBuilder, WorkerHandle};
+use mcp_worker_sdk::{Delivery, Worker, WorkerBuilder, WorkerHandle};
 use mqttd::config::{Config, StoreUrl};
+use mqttd::metrics::Metrics;
 use mqttd::packet::publish::Publish;
 use mqttd_tests::redis::Redis;
 use mqttd_tests::*;
@@ -60,6 +62,11 @@ impl House {
 
     pub(super) fn start(&self, worker: WorkerBuilder) -> WorkerHandle {
         start(&self.runtime, worker)
+    }
+
+    /// What its node has counted.
+    pub(super) fn count(&self, counter: impl Fn(&Metrics) -> &AtomicU64) -> u64 {
+        counter(self.broker.metrics()).load(Relaxed)
     }
 
     pub(super) fn key(&self, rest: &str) -> String {
@@ -142,11 +149,24 @@ pub(super) struct Plain {
     requests: mpsc::Receiver<Value>,
     redis: ::redis::Connection,
     prefix: String,
+    /// The lane of its answers.
+    lane: Delivery,
 }
 
 impl Plain {
     pub(super) fn listen(redis: &Redis, prefix: &str) -> Plain {
-        Plain { requests: listen(redis, &format!("{prefix}:mcp:requests")), redis: connection(redis), prefix: prefix.to_owned() }
+        Plain {
+            requests: listen(redis, &format!("{prefix}:mcp:requests")),
+            redis: connection(redis),
+            prefix: prefix.to_owned(),
+            lane: Delivery::Channel,
+        }
+    }
+
+    /// Answers by this lane.
+    pub(super) fn by(mut self, lane: Delivery) -> Plain {
+        self.lane = lane;
+        self
     }
 
     #[track_caller]
@@ -159,7 +179,11 @@ impl Plain {
     }
 
     pub(super) fn say(&mut self, text: &str) {
-        ::redis::cmd("PUBLISH").arg(format!("{}:mcp:responses", self.prefix)).arg(text).exec(&mut self.redis).expect("published");
+        let mut say = match self.lane {
+            Delivery::Stream => ::redis::cmd("XADD").arg(format!("{}:{{mcp}}:responses", self.prefix)).arg("*").arg("json").take(),
+            _ => ::redis::cmd("PUBLISH").arg(format!("{}:mcp:responses", self.prefix)).take(),
+        };
+        say.arg(text).exec(&mut self.redis).expect("said");
     }
 
     /// The answer of the seed's contract, and no more.

@@ -1,174 +1,168 @@
-//! MCP for real: a client of the official SDK, over MQTT, to MCP servers behind the broker.
+//! MCP for real: a client of the official SDK, over MQTT, to MCP servers behind the broker, wherever these are, in either era.
 
-use mcp_worker_sdk::mcp;
+use std::time::Duration;
+
 use mqttd_tests::cluster::until;
 use mqttd_tests::*;
-use rmcp::handler::server::wrapper::Parameters;
-use rmcp::model::{CallToolRequestParams, ProtocolVersion};
-use rmcp::{ClientLifecycleMode, ClientServiceExt, ServiceExt, schemars, tool, tool_router};
 use serde_json::{Value, json};
 
+use super::calculator::*;
 use super::kit::*;
-
-#[derive(serde::Deserialize, schemars::JsonSchema)]
-pub(super) struct Add {
-    pub(super) a: i64,
-    pub(super) b: i64,
-}
-
-#[derive(Clone)]
-struct Calculator;
-
-#[tool_router(server_handler)]
-impl Calculator {
-    #[tool(description = "Add two numbers")]
-    fn add(&self, Parameters(Add { a, b }): Parameters<Add>) -> String {
-        (a + b).to_string()
-    }
-}
-
-/// MQTT as a transport of MCP: each message is a request, each answer a message. It reads a line, as a program's input is read.
-pub(super) fn transport(mut client: Client, topic: &str) -> tokio::io::DuplexStream {
-    use std::io::{BufRead, Write};
-    let (ours, theirs) = tokio::io::duplex(64 * 1024);
-    let replies = unique("replies/");
-    client.subscribe(&replies, 1);
-    let topic = topic.to_owned();
-    let (input, mut output) = tokio::io::split(theirs);
-    let handle = tokio::runtime::Handle::current();
-    std::thread::spawn(move || {
-        let _entered = handle.enter();
-        let mut lines = std::io::BufReader::new(SyncRead(input, handle.clone())).lines();
-        while let Some(Ok(line)) = lines.next() {
-            let is_request = serde_json::from_str::<Value>(&line).unwrap().get("id").is_some();
-            client.ask(request(&topic, &line, &replies, "d"));
-            let mut is_answered = !is_request;
-            while !is_answered {
-                let mut message = client.hear().payload.to_vec();
-                is_answered = serde_json::from_slice::<Value>(&message).unwrap().get("method").is_none(); // no progress
-                message.push(b'\n');
-                SyncWrite(&mut output, handle.clone()).write_all(&message).unwrap();
-            }
-        }
-    });
-    ours
-}
-
-struct SyncRead<R>(R, tokio::runtime::Handle);
-
-impl<R: tokio::io::AsyncRead + Unpin> std::io::Read for SyncRead<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        self.1.block_on(tokio::io::AsyncReadExt::read(&mut self.0, buffer))
-    }
-}
-
-struct SyncWrite<'a, W>(&'a mut W, tokio::runtime::Handle);
-
-impl<W: tokio::io::AsyncWrite + Unpin> std::io::Write for SyncWrite<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.1.block_on(tokio::io::AsyncWriteExt::write(self.0, bytes))
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-pub(super) fn modes() -> [ClientLifecycleMode; 2] {
-    [ClientLifecycleMode::Initialize, ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::LATEST] }]
-}
 
 #[test]
 fn a_client_of_either_era_lists_and_calls_tools() {
-    let Some(house) = house() else { return };
-    let _worker = house.start(house.worker().route("agents/calc/mcp", mcp::server(Calculator)));
-    for mode in modes() {
-        let client = house.broker.client(V5).connect();
-        let name = format!("{mode:?}");
-        house.runtime.block_on(async { check_calculator(transport(client, "agents/calc/mcp"), mode, &name).await });
+    for place in EVERYWHERE {
+        let Some(house) = house() else { return };
+        let _worker = house.start(place.route(&house, &Calculator::new()));
+        for mode in modes() {
+            let name = format!("{place:?} {mode:?}");
+            house.runtime.block_on(async { check_calculator(transport(house.broker.client(V5), "mcp"), mode, &name).await });
+        }
     }
 }
 
-pub(super) async fn check_calculator(transport: tokio::io::DuplexStream, mode: ClientLifecycleMode, name: &str) {
-    let client = ().serve_with_lifecycle(transport, mode).await.unwrap_or_else(|error| panic!("{name}: {error}"));
-    let tools = client.list_all_tools().await.expect(name);
-    assert_eq!(tools[0].name, "add", "{name}");
-    let arguments = json!({ "a": 2, "b": 40 }).as_object().cloned().unwrap();
-    let result = client.call_tool(CallToolRequestParams::new("add").with_arguments(arguments)).await.expect(name);
-    assert!(serde_json::to_string(&result).unwrap().contains("\"42\""), "{name}: {result:?}");
+#[test]
+fn what_is_in_the_messages_passes_through_in_either_era() {
+    for place in EVERYWHERE {
+        let Some(house) = house() else { return };
+        let calculator = Calculator::new();
+        let _worker = house.start(place.route(&house, &calculator));
+        let ((mut ann, ann_hears), (mut bob, bob_hears)) = (house.requester(), house.requester());
+        for meta in metas(&json!({ "progressToken": "p" })) {
+            // Two clients with the same JSON-RPC id and the same progress token.
+            for (client, replies) in [(&mut ann, &ann_hears), (&mut bob, &bob_hears)] {
+                client.ask(request("mcp", call_of("1", "add", meta.clone()), replies, "d").user("traceparent", "00-1-2-00"));
+            }
+            for client in [&mut ann, &mut bob] {
+                let progress = hear_rpc(client);
+                assert_eq!((&progress["method"], &progress["params"]["progressToken"]), (&json!("notifications/progress"), &json!("p")));
+                let came = hear_rpc(client);
+                assert_eq!((&came["id"], &came["result"]["content"][0]["text"]), (&json!("1"), &json!("42")), "{place:?}: {came}");
+            }
+            let unknown = json!({ "jsonrpc": "2.0", "id": "u", "method": "x/unknown", "params": { "_meta": meta } });
+            ann.ask(request("mcp", unknown.to_string(), &ann_hears, "d"));
+            let came = hear_rpc(&mut ann);
+            assert_eq!((&came["id"], &came["error"]["code"]), (&json!("u"), &json!(-32601)), "{place:?}: {came}");
+        }
+        assert_eq!(calculator.has_noted("00-1-2-00"), 4, "{place:?}");
+        // A notification has no reply; what comes next is the answer to what is asked next.
+        for notification in ["notifications/initialized", "notifications/x"] {
+            ann.ask(request("mcp", json!({ "jsonrpc": "2.0", "method": notification }).to_string(), &ann_hears, "n"));
+        }
+        ann.ask(request("mcp", call_of(7, "add", json!({})), &ann_hears, "d"));
+        assert_eq!(hear_rpc(&mut ann)["id"], 7);
+        // The server knows why it does not answer, and its own words reach the client.
+        let meta = json!({ "io.modelcontextprotocol/protocolVersion": "1999-01-01", "io.modelcontextprotocol/clientCapabilities": {} });
+        ann.ask(request("mcp", call_of(8, "add", meta), &ann_hears, "d"));
+        let came = hear_rpc(&mut ann);
+        assert_eq!((&came["id"], &came["error"]["code"]), (&json!(8), &json!(-32022)), "{place:?}: {came}");
+        ann.ask(request("mcp", "no JSON", &ann_hears, "d"));
+        assert_eq!(hear_rpc(&mut ann)["error"]["code"], -32700);
+        ann.ask(request("mcp", "[]", &ann_hears, "d"));
+        assert_eq!(hear_rpc(&mut ann)["error"]["code"], -32600);
+        ann.expect_nothing();
+        bob.expect_nothing();
+    }
 }
 
 #[test]
-fn what_is_no_known_request_is_answered_as_json_rpc_says() {
+fn a_call_that_is_taken_back_is_cancelled_at_the_server() {
+    for place in EVERYWHERE {
+        let Some(house) = house() else { return };
+        let calculator = Calculator::new();
+        let worker = house.start(place.route(&house, &calculator).concurrency(1));
+        let (mut client, replies) = house.requester();
+        for (before, meta) in metas(&json!({})).into_iter().enumerate() {
+            client.ask(request("mcp", call_of(1, "wait", meta), &replies, "d"));
+            until("it works", || calculator.has_noted("wait has begun") == before + 1);
+            let cancelled = json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 1 } });
+            client.ask(request("mcp", cancelled.to_string(), &replies, "c"));
+            until(&format!("{place:?} hears that nobody waits"), || calculator.has_noted("wait was cancelled") == before + 1);
+            until("it is over", || worker.stats().running == 0);
+        }
+        // The only hand is free.
+        client.ask(request("mcp", call_of(2, "add", json!({})), &replies, "d"));
+        assert_eq!(hear_rpc(&mut client)["id"], 2, "{place:?}");
+        client.expect_nothing();
+    }
+}
+
+/// Nothing goes on in this process when nobody waits any more, though the tool does not listen; and what breaks does not take the worker along.
+#[test]
+fn a_tool_in_this_process_ends_with_its_call() {
     let Some(house) = house() else { return };
-    let _worker = house.start(house.worker().route("mcp", mcp::server(Calculator)));
+    let calculator = Calculator::new();
+    let worker = house.start(Where::InProcess.route(&house, &calculator).concurrency(1));
+    let hasty = house.worker().request_timeout(Duration::from_millis(300));
+    let _hasty = house.start(hasty.route("hasty", mcp_worker_sdk::mcp::server(calculator.clone())));
     let (mut client, replies) = house.requester();
-    let mut ask = |payload: &str| -> Value {
-        client.ask(request("mcp", payload, &replies, "d"));
-        serde_json::from_slice(&client.hear().payload).unwrap()
-    };
-    let came = ask(&json!({ "jsonrpc": "2.0", "id": "x", "method": "x/unknown", "params": { "a": 1 } }).to_string());
-    assert_eq!((&came["id"], &came["error"]["code"]), (&json!("x"), &json!(-32601)), "{came}");
-    assert_eq!(ask("no JSON")["error"]["code"], -32700);
-    assert_eq!(ask("[]")["error"]["code"], -32600);
-    // A notification has no reply; what comes next is the answer to what is asked next.
-    client.ask(request("mcp", json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }).to_string(), &replies, "n"));
-    client.ask(request("mcp", json!({ "jsonrpc": "2.0", "id": 5, "method": "ping" }).to_string(), &replies, "d"));
-    let came: Value = serde_json::from_slice(&client.hear().payload).unwrap();
-    assert_eq!(came["id"], 5);
-    client.expect_nothing();
+    client.ask(request("mcp", call_of(1, "sleep", json!({})), &replies, "d"));
+    until("it works", || calculator.has_noted("sleep has begun") == 1);
+    assert_eq!(calculator.has_noted("sleep has ended"), 0);
+    client.ask(message("mcp", "").qos(1).user("mqttd-cancel", "1").with(|properties| properties.correlation_data = Some("d".into())));
+    until("it is dropped", || calculator.has_noted("sleep has ended") == 1);
+    client.ask(request("hasty", call_of(2, "sleep", json!({})), &replies, "d"));
+    client.expect_within(PATIENCE, rpc_trouble(&replies, 2, -32001, "the handler took too long", "timeout", "d"));
+    assert_eq!(calculator.has_noted("sleep has ended"), 2);
+    client.ask(request("mcp", call_of(3, "panic", json!({})), &replies, "d"));
+    client.expect_within(PATIENCE, rpc_trouble(&replies, 3, -32003, "the handler panicked", "worker-failed", "d"));
+    client.ask(request("mcp", call_of(4, "add", json!({})), &replies, "d"));
+    assert_eq!(hear_rpc(&mut client)["id"], 4);
+    until("nothing runs", || worker.stats().running == 0);
 }
 
-pub(super) fn python() -> bool {
-    std::process::Command::new("python3").arg("--version").stdout(std::process::Stdio::null()).status().is_ok_and(|status| status.success())
-}
-
-const SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../mcp-worker-sdk/examples/mcp_stdio_server.py");
-
+/// It is told that its client is there, and that it does nothing for it.
 #[test]
-fn a_server_that_is_a_program_answers_and_what_is_in_the_messages_passes_through() {
+fn a_server_that_asks_its_client_gets_an_answer() {
+    for place in EVERYWHERE {
+        let Some(house) = house() else { return };
+        let _worker = house.start(place.route(&house, &Calculator::new()));
+        let (mut client, replies) = house.requester();
+        client.ask(request("mcp", call_of(1, "ask_back", json!({})), &replies, "d"));
+        assert_eq!(hear_rpc(&mut client)["result"]["content"][0]["text"], "ping true, roots false", "{place:?}");
+    }
+}
+
+pub(super) const PYTHON_SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../mcp-worker-sdk/examples/mcp_stdio_server.py");
+
+fn shout(id: impl Into<Value>, text: &str) -> String {
+    call_with(id, "shout", json!({ "text": text }), json!({}))
+}
+
+/// A program of one thread, which knows the older era only. It reads when it has written, so what it says is to be heard while it is written to.
+#[test]
+fn large_messages_pass_through_a_program_of_one_thread() {
     let Some(house) = house() else { return };
-    if !python() {
-        return println!("skipped: no python3");
-    }
     let mut command = tokio::process::Command::new("python3");
-    command.arg(SERVER);
-    let _worker = house.start(house.worker().route("mcp", mcp::child_process(command)));
-    let client = house.broker.client(V5).connect();
-    house.runtime.block_on(async {
-        let client = ().serve(transport(client, "mcp")).await.expect("the handshake of the older era");
-        assert_eq!(client.list_all_tools().await.unwrap()[0].name, "shout");
-        let arguments = json!({ "text": "hello" }).as_object().cloned().unwrap();
-        let result = client.call_tool(CallToolRequestParams::new("shout").with_arguments(arguments)).await.unwrap();
-        assert!(serde_json::to_string(&result).unwrap().contains("HELLO"));
-    });
-    let ((mut ann, ann_hears), (mut bob, bob_hears)) = (house.requester(), house.requester());
-    // Two clients with the same JSON-RPC id and the same progress token.
-    for (client, replies, text) in [(&mut ann, &ann_hears, "a"), (&mut bob, &bob_hears, "b")] {
-        let params = json!({ "name": "shout", "arguments": { "text": text }, "_meta": { "progressToken": "p" } });
-        client.ask(request(
-            "mcp",
-            json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params }).to_string(),
-            replies,
-            "d",
-        ));
-    }
-    for (client, text) in [(&mut ann, "A"), (&mut bob, "B")] {
-        let progress: Value = serde_json::from_slice(&client.hear().payload).unwrap();
-        assert_eq!((&progress["method"], &progress["params"]["progressToken"]), (&json!("notifications/progress"), &json!("p")));
-        let came: Value = serde_json::from_slice(&client.hear().payload).unwrap();
-        assert_eq!((&came["id"], &came["result"]["content"][0]["text"]), (&json!(1), &json!(text)));
-    }
-    // What is unknown passes through, both ways, and with the trace of the MQTT message.
-    let unknown = json!({ "jsonrpc": "2.0", "id": "u", "method": "x/echo", "params": { "any": [1, null] } }).to_string();
-    ann.ask(request("mcp", unknown, &ann_hears, "d").user("traceparent", "00-1-2-00"));
-    let came: Value = serde_json::from_slice(&ann.hear().payload).unwrap();
-    assert_eq!(came["result"], json!({ "any": [1, null], "_meta": { "traceparent": "00-1-2-00" } }));
+    command.arg(PYTHON_SERVER);
+    let _worker = house.start(house.worker().route("mcp", mcp_worker_sdk::mcp::child_process(command)));
+    let (mut client, replies) = house.requester();
+    let text = "a".repeat(1_000_000);
+    (0..8).for_each(|id| client.send(request("mcp", shout(id, &text), &replies, "d").id(id + 10)));
+    let mut came: Vec<u64> = (0..8)
+        .map(|_| {
+            let came = hear_rpc(&mut client);
+            assert!(came["result"]["content"][0]["text"] == text.to_uppercase(), "{:.200}", came.to_string());
+            came["id"].as_u64().unwrap()
+        })
+        .collect();
+    came.sort_unstable();
+    assert_eq!(came, (0..8).collect::<Vec<_>>());
+    // It refuses `server/discover`, and understands requests of the stateless era all the same.
+    client.ask(request("mcp", call_with(9, "shout", json!({ "text": "b" }), stateless(json!({}))), &replies, "d"));
+    assert_eq!(hear_rpc(&mut client)["result"]["content"][0]["text"], "B");
 }
 
 /// Its numbers, one for each start: the program is begun by a shell that writes down which process it becomes.
 fn starts(notes: &std::path::Path) -> Vec<String> {
     std::fs::read_to_string(notes).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+/// The Python server, begun by such a shell.
+fn noted(notes: &std::path::Path) -> tokio::process::Command {
+    let mut command = tokio::process::Command::new("sh");
+    command.args(["-c", r#"echo $$ >> "$0"; exec python3 "$1""#]).arg(notes).arg(PYTHON_SERVER);
+    command
 }
 
 fn signal(name: &str, process: &str) {
@@ -177,20 +171,39 @@ fn signal(name: &str, process: &str) {
 }
 
 #[test]
+fn what_a_program_has_no_time_for_waits() {
+    let Some(house) = house() else { return };
+    let notes = file("starts", "");
+    let worker = house.worker().concurrency(600).route("mcp", mcp_worker_sdk::mcp::child_process(noted(&notes)));
+    let worker = house.start(worker);
+    let (mut client, replies) = house.requester();
+    client.ask(request("mcp", shout("first", "a"), &replies, "d"));
+    assert_eq!(hear_rpc(&mut client)["id"], "first");
+    // More than its pipe and the queue before it hold.
+    let (process, text) = (&starts(&notes)[0], "a".repeat(2000));
+    signal("STOP", process);
+    for id in 0..500 {
+        client.send(request("mcp", shout(id, &text), &replies, "d").qos(0));
+    }
+    until("all are asked", || worker.stats().running == 500);
+    signal("CONT", process);
+    for _ in 0..500 {
+        let came = hear_rpc(&mut client);
+        assert!(came["error"].is_null(), "{came}");
+    }
+    client.expect_nothing();
+}
+
+#[test]
 fn a_program_that_is_killed_is_started_again() {
     let Some(house) = house() else { return };
-    if !python() {
-        return println!("skipped: no python3");
-    }
     let notes = file("starts", "");
-    let mut command = tokio::process::Command::new("sh");
-    command.args(["-c", r#"echo $$ >> "$0"; exec python3 "$1""#]).arg(&notes).arg(SERVER);
-    let worker = house.start(house.worker().route("mcp", mcp::child_process(command)));
+    let worker = house.start(house.worker().route("mcp", mcp_worker_sdk::mcp::child_process(noted(&notes))));
     let (mut client, replies) = house.requester();
-    let asked = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" }).to_string();
+    let asked = call(1);
     let ask = |client: &mut Client| -> Value {
         client.ask(request("mcp", &asked, &replies, "d"));
-        serde_json::from_slice(&client.hear().payload).unwrap()
+        hear_rpc(client)
     };
     assert_eq!(ask(&mut client)["result"]["tools"][0]["name"], "shout");
     for deaths in 1..=2 {
@@ -202,7 +215,7 @@ fn a_program_that_is_killed_is_started_again() {
         client.ask(request("mcp", &asked, &replies, "d"));
         until("it has been asked", || worker.stats().running == 1);
         signal("KILL", &before[deaths - 1]);
-        let came: Value = serde_json::from_slice(&client.hear().payload).unwrap();
+        let came = hear_rpc(&mut client);
         assert_eq!((&came["id"], &came["error"]["code"]), (&json!(1), &json!(-32000)), "{came}");
         until("it is there again", || ask(&mut client)["result"]["tools"][0]["name"] == "shout");
         assert_eq!(starts(&notes).len(), deaths + 1, "it was started once");
@@ -215,10 +228,10 @@ fn a_program_that_ends_at_once_is_started_more_and_more_seldom() {
     let notes = file("starts", "");
     let mut command = tokio::process::Command::new("sh");
     command.args(["-c", r#"date +%s%N >> "$0""#]).arg(&notes);
-    let _worker = house.start(house.worker().route("mcp", mcp::child_process(command)));
+    let _worker = house.start(house.worker().route("mcp", mcp_worker_sdk::mcp::child_process(command)));
     let (mut client, replies) = house.requester();
-    client.ask(request("mcp", json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" }).to_string(), &replies, "d"));
-    let came: Value = serde_json::from_slice(&client.hear().payload).unwrap();
+    client.ask(request("mcp", call(1), &replies, "d"));
+    let came = hear_rpc(&mut client);
     assert_eq!(came["error"]["code"], -32000, "{came}");
     until("it was started five times", || starts(&notes).len() >= 5);
     let times: Vec<u64> = starts(&notes).iter().map(|time| time.parse().unwrap()).collect();

@@ -138,47 +138,6 @@ fn a_retry_is_counted_and_the_last_one_is_a_dead_letter() {
 }
 
 #[test]
-fn what_a_dead_worker_had_another_one_answers() {
-    let Some(house) = house() else { return };
-    let (started, begun) = std::sync::mpsc::channel();
-    let first = house.start(house.worker().group("g").route("t", move |_: Request| {
-        started.send(()).unwrap();
-        std::future::pending::<String>()
-    }));
-    let (mut client, replies) = house.requester();
-    client.ask(request("t", "x", &replies, "d"));
-    begun.recv_timeout(PATIENCE).unwrap();
-    let _second = house.start(house.worker().group("g").route("t", |r: Request| async move { format!("attempt {}", r.attempt) }));
-    first.abort();
-    client.expect_within(PATIENCE, answer(&replies, "attempt 2", "d"));
-    client.expect_nothing();
-}
-
-/// Longer than the lease: the worker is heard of, so nobody takes it away.
-#[test]
-fn a_slow_handler_keeps_its_lease() {
-    let Some(house) = house() else { return };
-    let calls = Arc::new(AtomicU32::new(0));
-    let workers: Vec<_> = (0..2)
-        .map(|_| {
-            let calls = calls.clone();
-            house.start(house.worker().route("t", move |r: Request| {
-                calls.fetch_add(1, Ordering::Relaxed);
-                async move {
-                    tokio::time::sleep(Duration::from_millis(1800)).await;
-                    r.payload
-                }
-            }))
-        })
-        .collect();
-    let (mut client, replies) = house.requester();
-    client.ask(request("t", "x", &replies, "d"));
-    client.expect_within(PATIENCE, answer(&replies, "x", "d"));
-    assert_eq!(calls.load(Ordering::Relaxed), 1);
-    drop(workers);
-}
-
-#[test]
 fn a_worker_that_is_asked_to_end_finishes_and_hands_back_the_rest() {
     let Some(house) = house() else { return };
     let (started, begun) = std::sync::mpsc::channel();

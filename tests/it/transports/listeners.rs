@@ -79,12 +79,36 @@ fn a_listener_has_a_long_queue() {
     drop((waiting, listener));
 }
 
+/// IPv6 over every transport, and a message from there to a client of IPv4.
 #[test]
 fn both_families() {
-    let broker = Broker::over(&[Transport::Tls], |config| config.listen.push(ListenUrl::new(Scheme::Quic, "::1", 0)));
-    broker.client(V5).connect().expect_nothing();
-    let quic = broker.address_of(Transport::Quic);
-    assert!(quic.is_ipv6());
+    let broker = Broker::over(&[Transport::Tcp], |config| {
+        for scheme in [Scheme::Tls, Scheme::Ws, Scheme::Wss, Scheme::Quic] {
+            config.listen.push(ListenUrl::new(scheme, "::1", 0));
+        }
+    });
+    let topic = unique("t");
+    let mut subscriber = broker.client(V5).connect();
+    subscriber.subscribe(&topic, 0);
+    for transport in &ALL[1..] {
+        let address = broker.address_of(*transport);
+        assert!(address.is_ipv6());
+        let told = message(&topic, format!("over {transport:?}"));
+        broker.client(V5).to(address).connect().publish(told.clone());
+        subscriber.receive(told);
+    }
+}
+
+/// A URL without a host is both families, at one port.
+#[test]
+fn all_addresses() {
+    let port = mqttd_tests::redis::free_port();
+    let listen = format!(r#"[{{ url = "tcp://:{port}" }}]"#);
+    let node = mqttd_tests::cluster::Node::alone(&[("MQTTD_LISTENER", &listen)]);
+    for any in ["127.0.0.1", "::1"] {
+        let address = SocketAddr::new(any.parse().expect("an address"), port);
+        node.client(V5).to(address).connect().expect_nothing();
+    }
 }
 
 /// A Client that is one too many for its listener is told so; over another listener it comes in.

@@ -6,6 +6,8 @@ mod hostile;
 mod listeners;
 mod proxy_protocol;
 mod quic;
+mod quic_hostile;
+mod streams;
 mod tls;
 mod websocket;
 

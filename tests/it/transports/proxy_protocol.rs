@@ -131,3 +131,28 @@ fn who_has_no_header_is_not_heard() {
     eventually("it is counted", || count(&broker.metrics().connects_late) == 1);
     assert_ne!(broker.address_of(Transport::Tls), broker.address());
 }
+
+/// A header is as good as a password: where it may come from can be said. Who else comes is closed, header or not, and counted.
+#[test]
+fn headers_are_taken_from_balancers_alone() {
+    let broker = Broker::over(&[], |config| {
+        let url = ListenUrl::new(Scheme::Tcp, "127.0.0.1", 0);
+        let proxy_from = vec!["127.0.0.2".to_owned(), "10.0.0.0/8".to_owned()];
+        config.listener.0.push(Listener { proxy_protocol: true, proxy_from, ..Listener::new(url) });
+    });
+    let header = v2(1, 0x11, &IPV4);
+    let from = |last: u8| {
+        let mut stream = mqttd_tests::elsewhere::connect([127, 0, 0, last], broker.address()).expect("it listens");
+        stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+        let _ = stream.write_all(&[&header[..], CONNECT].concat());
+        let mut answer = Vec::new();
+        let mut connack = [0; 4];
+        if stream.read_exact(&mut connack).is_ok() {
+            answer.extend(connack);
+        }
+        answer
+    };
+    assert_eq!(from(2), [0x20, 2, 0, 0]);
+    assert!(from(1).is_empty() && from(3).is_empty());
+    eventually("they are counted", || count(&broker.metrics().proxy_headers_failed) == 2);
+}

@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use mqttd::hook::client::Transport;
 use mqttd::listener::websocket::frame::masked;
 use mqttd_tests::client::DEADLINE;
+use mqttd_tests::cluster::{Node, until};
 use mqttd_tests::*;
 
 use super::{count, eventually};
@@ -21,6 +22,11 @@ const FINAL_CONTINUATION: u8 = 0x80;
 const TEXT: u8 = 0x81;
 const PING: u8 = 0x89;
 const CLOSE: u8 = 0x88;
+/// RSV1, which permessage-deflate sets (RFC 7692).
+const COMPRESSED: u8 = 0x40;
+
+/// What a bomb may cost that was refused or waits, a debug build and everything counted.
+const BOMB_BYTES_MAX: usize = 32 * 1024;
 
 fn start() -> Broker {
     Broker::over(&[Transport::WebSocket], |config| config.websocket.origins = vec!["https://app.example".to_owned()])
@@ -153,18 +159,68 @@ fn a_huge_frame_costs_nothing() {
     assert_eq!(rest(stream), [0x88, 2, 3, 0xe8]);
 }
 
+/// A message compressed a thousandfold: nobody has agreed to that, so it is not even looked at.
 #[test]
-fn a_header_bomb_is_refused() {
+fn a_compressed_bomb_is_not_opened() {
     let broker = start();
-    for headers in [format!("X: {}\r\n", "x".repeat(1 << 20)), "X: y\r\n".repeat(5000)] {
-        let mut stream = TcpStream::connect(broker.address()).expect("it listens");
+    let (mut stream, status, answer) =
+        request(&broker, "/mqtt", "Sec-WebSocket-Protocol: mqtt\r\nSec-WebSocket-Extensions: permessage-deflate\r\n");
+    assert_eq!((status, answer.contains("permessage-deflate")), (101, false));
+    stream.write_all(&masked(FINAL_BINARY, MASK, CONNECT)).expect("sent");
+    expect(&mut stream, &[&[0x82, 4], CONNACK].concat());
+    // DEFLATE (RFC 1951): a mebibyte of zeros.
+    let head = [0xec, 0xc1, 0x31, 0x01, 0, 0, 0, 0xc2, 0xa0, 0xf5, 0x4f, 0x6d, 0x08, 0x5f, 0xa0];
+    let bomb = [&head[..], &[0; 1016], &[0x3e, 0x03, 0, 0, 0xff, 0xff]].concat();
+    stream.write_all(&masked(FINAL_BINARY | COMPRESSED, MASK, &bomb)).expect("sent");
+    assert_eq!(rest(stream), [0x88, 2, 3, 0xea], "1002");
+    broker.client(V5).connect().expect_nothing();
+}
+
+/// Requests without an end, frames and packets that announce more than any memory holds, two hundred of each at once: the first are refused and
+/// counted, the others wait for what they announced, and neither costs more than a socket does. Who stands beside them is served all the time.
+#[test]
+fn bombs_cost_no_memory() {
+    const EACH: usize = 200;
+    let port = mqttd_tests::redis::free_port();
+    let node = Node::alone(&[("MQTTD_LISTENER", &format!(r#"[{{ url = "ws://127.0.0.1:{port}" }}]"#))]);
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    let mut bystander = node.client(V5).connect();
+    let before = node.resident_bytes();
+    let upgrade = "GET /mqtt HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n";
+    let headers =
+        [format!("GET /mqtt HTTP/1.1\r\nX: {}", "x".repeat(1 << 20)), format!("GET /mqtt HTTP/1.1\r\n{}", "X: y\r\n".repeat(5000))];
+    let mut held = Vec::new();
+    for number in 0..EACH {
+        for header in &headers {
+            let mut stream = TcpStream::connect(address).expect("it listens");
+            // It may be closed before all of it was sent.
+            let _ = stream.write_all(header.as_bytes());
+            held.push(stream);
+        }
+        let mut stream = TcpStream::connect(address).expect("it listens");
         stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
-        // It may be closed before all of it was sent.
-        let _ = stream.write_all(format!("GET /mqtt HTTP/1.1\r\n{headers}").as_bytes());
-        assert!(!rest(stream).starts_with(b"HTTP/1.1 101"));
+        stream.write_all(upgrade.as_bytes()).expect("it takes the request");
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).expect("an answer");
+            answer.push(byte[0]);
+        }
+        // A frame of 2^63 - 1 bytes; in it CONNECT, then the beginning of a PUBLISH of as much as this Server takes.
+        stream
+            .write_all(&[&[0x82, 0xff, 0x7f][..], &[0xff; 7], &[0; 4], CONNECT, &[0x30, 0xf0, 0xff, 0x3f, 0, 1, b't']].concat())
+            .expect("sent");
+        expect(&mut stream, &[&[0x82, 4], CONNACK].concat());
+        held.push(stream);
+        if number % 20 == 0 {
+            bystander.expect_nothing();
+        }
     }
-    eventually("they are counted", || count(&broker.metrics().websockets_failed) == 2);
-    open(&broker);
+    until("the requests are counted", || node.metric("websockets_failed_total") == 2 * EACH);
+    bystander.expect_nothing();
+    let each = node.resident_bytes().saturating_sub(before) / held.len();
+    assert!(each < BOMB_BYTES_MAX, "{each} bytes for each");
 }
 
 /// PINGs without end, and nobody who reads the answers.

@@ -113,7 +113,8 @@ fn time((tag, bytes): (u8, &[u8])) -> Option<i64> {
     };
     let part = |at: usize| rest[at..at + 2].parse::<i64>().ok();
     let (month, day, hour, minute, second) = (part(0)?, part(2)?, part(4)?, part(6)?, part(8)?);
-    (1..=12).contains(&month).then(|| days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second)
+    let is_one = (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24 && minute < 60 && second < 60;
+    is_one.then(|| days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second)
 }
 
 /// Days since 1970-01-01 of the Gregorian calendar. Years are counted from March, so that the leap day is the last.
@@ -126,7 +127,7 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
 /// `2026-11-25`, for a message.
 pub fn date(seconds: i64) -> String {
     let day = seconds.div_euclid(86_400);
-    let year = 1970 + day.div_euclid(366);
+    let year = 1970 + day.div_euclid(if day < 0 { 365 } else { 366 }); // or before it
     let year = (year..).find(|year| days(year + 1, 1, 1) > day).unwrap_or(year);
     let month = (1..=12).rev().find(|month| days(year, *month, 1) <= day).unwrap_or(1);
     format!("{year:04}-{month:02}-{:02}", day - days(year, month, 1) + 1)
@@ -163,13 +164,17 @@ mod tests {
 
     #[test]
     fn times_are_seconds_since_1970() {
-        let rows: [(u8, &str, Option<i64>); 9] = [
+        let rows: [(u8, &str, Option<i64>); 13] = [
             (UTC_TIME, "700101000000Z", Some(0)),
             (UTC_TIME, "691231235959Z", Some(-1)),
             (UTC_TIME, "261125004711Z", Some(1_795_567_631)),
             (GENERALIZED_TIME, "20000229120000Z", Some(951_825_600)),
             (GENERALIZED_TIME, "99991231235959Z", Some(253_402_300_799)),
+            (GENERALIZED_TIME, "00000101000000Z", Some(-62_167_219_200)),
             (GENERALIZED_TIME, "20001329120000Z", None),
+            (GENERALIZED_TIME, "99991232000000Z", None),
+            (GENERALIZED_TIME, "99991231240000Z", None),
+            (GENERALIZED_TIME, "99991231235960Z", None),
             (UTC_TIME, "2611250047Z", None),
             (UTC_TIME, "261125004711+0100", None),
             (UTC_TIME, "", None),
@@ -177,7 +182,14 @@ mod tests {
         for (tag, text, expected) in rows {
             assert_eq!(time((tag, text.as_bytes())), expected, "{text}");
         }
-        for (seconds, expected) in [(0, "1970-01-01"), (-1, "1969-12-31"), (951_825_600, "2000-02-29"), (253_402_300_799, "9999-12-31")] {
+        let rows = [
+            (0, "1970-01-01"),
+            (-1, "1969-12-31"),
+            (951_825_600, "2000-02-29"),
+            (253_402_300_799, "9999-12-31"),
+            (-62_167_219_200, "0000-01-01"),
+        ];
+        for (seconds, expected) in rows {
             assert_eq!(date(seconds), expected);
         }
     }

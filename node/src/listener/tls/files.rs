@@ -13,6 +13,8 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 use crate::clock::Clock;
+use crate::hook::client::Peer;
+use crate::time::Time;
 
 use super::certificate::{Facts, date};
 
@@ -71,11 +73,13 @@ impl Files {
         Ok(config)
     }
 
-    /// The name of a Client, from the certificate that it showed.
-    pub fn name(&self, certificates: Option<&[CertificateDer<'_>]>) -> Option<Arc<str>> {
-        let facts = Facts::read(certificates?.first()?)?;
+    /// Who a Client is, and until when, by the certificate that it showed, if it did.
+    pub fn name_peer(&self, peer: &mut Peer, certificates: Option<&[CertificateDer<'_>]>) {
+        let Some(facts) = certificates.and_then(|chain| Facts::read(chain.first()?)) else { return };
         let name = if self.client_name_is_alternative { facts.alternative_name } else { facts.common_name };
-        name.map(Arc::from)
+        let Some(name) = name else { return };
+        peer.certificate_name = Some(name.into());
+        peer.certificate_until = Some(Time(u64::try_from(facts.not_after).unwrap_or_default().saturating_mul(1000)));
     }
 }
 

@@ -43,18 +43,21 @@ impl Identity {
         self.config.load_full()
     }
 
-    /// Reads the files again if they have changed, or in any case. `Ok(true)`: what is shown is another one now. When something is wrong
-    /// with them, what was shown goes on being shown.
-    pub fn reload(&self, in_any_case: bool) -> io::Result<bool> {
+    /// Reads the files again if they have changed, or in any case. What they say is shown from [`Identity::show`] on.
+    pub fn read_again(&self, in_any_case: bool) -> io::Result<Option<Arc<ServerConfig>>> {
         let now = stamps(&self.files);
         let mut stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
         if *stamps == now && !in_any_case {
-            return Ok(false);
+            return Ok(None);
         }
         // Also when it fails: what is wrong is said once, and tried again when it changes.
         *stamps = now;
-        self.config.store(Arc::new(self.files.read()?));
-        Ok(true)
+        self.files.read().map(|config| Some(Arc::new(config)))
+    }
+
+    /// To those who come from now on.
+    pub fn show(&self, config: Arc<ServerConfig>) {
+        self.config.store(config);
     }
 
     /// The Server's side of a handshake.

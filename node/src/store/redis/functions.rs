@@ -32,6 +32,7 @@ pub(super) enum Function {
     ClaimRequest,
     PartOfRequest,
     PartDone,
+    TellRequest,
     BridgeKeep,
     BridgeSend,
 }
@@ -60,6 +61,7 @@ impl Function {
             Function::ClaimRequest => "claim_request",
             Function::PartOfRequest => "part_of_request",
             Function::PartDone => "part_done",
+            Function::TellRequest => "tell_request",
             Function::BridgeKeep => "bridge_keep",
             Function::BridgeSend => "bridge_send",
         }
@@ -105,6 +107,7 @@ mod tests {
             ClaimRequest,
             PartOfRequest,
             PartDone,
+            TellRequest,
             BridgeKeep,
             BridgeSend,
         ];

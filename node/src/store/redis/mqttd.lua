@@ -464,34 +464,45 @@ end
 -- The context of a request: until when somebody claims it (16 digits), the part of its answer that was begun and the one that is done
 -- (8 digits each), then what the node needs.
 -- keys: request; args: now until parts
--- the context when it is the caller's until then; 1: somebody else has it; 2: not so many parts are done; nothing: it has ended
+-- the context when it is the caller's until then, behind '1' when somebody had it before and did not finish, else behind '0'; 1: somebody
+-- else has it; 2: not so many parts are done; nothing: it has ended
 local function claim_request(keys, args)
   local old = call('GET', keys[1])
   if not old then return nil end
-  if tonumber(string.sub(old, 1, 16)) > tonumber(args[1]) then return 1 end
+  local claimed = tonumber(string.sub(old, 1, 16))
+  if claimed > tonumber(args[1]) then return 1 end
   if tonumber(args[3]) > tonumber(string.sub(old, 25, 32)) then return 2 end
   call('SETRANGE', keys[1], 0, string.format('%016.0f', tonumber(args[2])))
-  return string.sub(old, 33)
+  return (claimed > 0 and '1' or '0') .. string.sub(old, 33)
 end
 
--- keys: request; args: now part
--- the context when the caller may forward that part; 1: somebody else did; 2: one before it is not done; nothing: it has ended
+-- keys: request; args: now part again('1': whoever began it has not ended in time)
+-- the context when the caller may forward that part, behind '1' when somebody had begun it, else behind '0'; 1: somebody else did; 2: one
+-- before it is not done; nothing: it has ended
 local function part_of_request(keys, args)
-  local old, part = call('GET', keys[1]), tonumber(args[2])
+  local old, part, begun_before = call('GET', keys[1]), tonumber(args[2]), '0'
   if not old then return nil end
   if tonumber(string.sub(old, 1, 16)) > tonumber(args[1]) then return 1 end
   if part > 0 then
-    if part <= tonumber(string.sub(old, 17, 24)) then return 1 end
-    if part > tonumber(string.sub(old, 25, 32)) + 1 then return 2 end
+    local begun, done = tonumber(string.sub(old, 17, 24)), tonumber(string.sub(old, 25, 32))
+    if part <= done or part <= begun and args[3] ~= '1' then return 1 end
+    if part > done + 1 then return 2 end
+    if part <= begun then begun_before = '1' end
     call('SETRANGE', keys[1], 16, string.format('%08.0f', part))
   end
-  return string.sub(old, 33)
+  return begun_before .. string.sub(old, 33)
 end
 
 -- keys: request; args: part
 local function part_done(keys, args)
   if call('EXISTS', keys[1]) == 1 then call('SETRANGE', keys[1], 24, string.format('%08.0f', tonumber(args[1]))) end
   return 1
+end
+
+-- A function only because a plain PUBLISH is not refused when memory is at its bound: nobody works on what is refused.
+-- keys: request; args: channel json
+local function tell_request(_, args)
+  return call('PUBLISH', args[1], args[2])
 end
 
 -- The bridge to Pub/Sub (bridge.rs). One ear in the cluster hears what Redis clients publish; `token` names an ear, and only it is subscribed to
@@ -554,5 +565,6 @@ register('unretain', unretain, { 'allow-oom' })
 register('claim_request', claim_request, { 'allow-oom' })
 register('part_of_request', part_of_request, { 'allow-oom' })
 register('part_done', part_done, { 'allow-oom' })
+register('tell_request', tell_request)
 register('bridge_keep', bridge_keep, { 'allow-oom' })
 register('bridge_send', bridge_send, { 'allow-oom' })

@@ -18,7 +18,8 @@ use super::reply::{Reply, bytes, number};
 use crate::store::StoreError;
 use crate::time::{Span, Time};
 
-/// Entries of the stream of requests, and of the stream of answers; older ones are trimmed.
+/// Entries of the stream of requests, and of the stream of answers; the oldest are trimmed: of requests with each that is added, of answers by
+/// [`Requests::trim`].
 const STREAM_LENGTH_MAX: usize = 100_000;
 
 /// What `mqttd.lua` keeps of a claim before the context, in bytes.
@@ -46,9 +47,11 @@ pub struct NewRequest {
     pub json: String,
 }
 
-/// Who can have heard of a request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Who can have heard of a request that is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Heard {
+    /// Its entry in the stream, if it went there.
+    pub entry: Option<String>,
     /// Subscribers of the channel.
     pub channel: u64,
     /// Workers that said so within their time.
@@ -58,8 +61,12 @@ pub struct Heard {
 /// Whether a request can be answered now, and by this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// By this node, for a while; this is its context.
-    Yours(Bytes),
+    /// By this node, for a while.
+    Yours {
+        context: Bytes,
+        /// Another node, or this one, had begun, and did not say that it ended: the requester may have it already.
+        again: bool,
+    },
     /// Another node is about to, or has.
     Taken,
     /// Parts of the answer that come first are not forwarded yet.
@@ -113,7 +120,7 @@ impl Requests {
         format!("{}:{{mcp}}:due", self.link.prefix())
     }
 
-    /// Keeps requests and tells workers of them, in one batch.
+    /// Keeps requests and tells workers of them, in one batch. What is refused is forgotten: nobody answers it.
     pub async fn add(&self, requests: &[NewRequest], lanes: Lanes, now: Time) -> Result<Vec<Result<Heard, StoreError>>, StoreError> {
         let Some(first) = requests.first() else { return Ok(Vec::new()) };
         let each = 2 + usize::from(lanes.stream) + usize::from(lanes.channel);
@@ -127,19 +134,51 @@ impl Requests {
                 commands.push(add);
             }
             if lanes.channel {
-                commands.push(cmd("PUBLISH").arg(self.names.requests()).arg(json).take());
+                commands.push(Function::TellRequest.on(&[self.names.request(id)]).arg(self.names.requests()).arg(json).take());
             }
         }
         // Once for all of them, and after them.
         commands.push(cmd("ZCOUNT").arg(self.names.workers()).arg(now.0).arg("+inf").take());
         let mut replies = self.link.write(shard(&first.id), commands).await?;
         let workers = number(&replies.pop().ok_or(StoreError::Unavailable)?.map_err(LinkError::from)?)?;
-        let heard = replies.chunks(each).map(|replies| {
-            let replies = replies.iter().cloned().collect::<Result<Vec<_>, _>>().map_err(LinkError::from)?;
-            let channel = if lanes.channel { number(&replies[each - 1])? } else { 0 };
-            Ok(Heard { channel, workers: if lanes.stream { workers } else { 0 } })
-        });
-        Ok(heard.collect())
+        if replies.iter().any(|reply| reply.as_ref().is_err_and(library::is_missing)) {
+            functions::load(&self.link).await?;
+        }
+        let mut heard = Vec::with_capacity(requests.len());
+        for (replies, request) in replies.chunks(each).zip(requests) {
+            let entry = lanes.stream.then(|| replies[2].clone().ok()).flatten().and_then(|entry| text(entry).ok());
+            match replies.iter().cloned().collect::<Result<Vec<_>, _>>() {
+                Ok(replies) => {
+                    let channel = if lanes.channel { number(&replies[each - 1])? } else { 0 };
+                    heard.push(Ok(Heard { entry, channel, workers: if lanes.stream { workers } else { 0 } }));
+                }
+                Err(error) => {
+                    if library::is_missing(&error) {
+                        functions::load(&self.link).await?;
+                    }
+                    let _ = self.finish(&request.id).await; // somebody will find it due
+                    let _ = self.remove_entries(entry.as_slice()).await; // it is trimmed
+                    heard.push(Err(LinkError::from(error).into()));
+                }
+            }
+        }
+        Ok(heard)
+    }
+
+    /// Nobody is to be handed these requests any more.
+    pub async fn remove_entries(&self, entries: &[String]) -> Result<(), StoreError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.write("entries", vec![cmd("XDEL").arg(self.names.requests_stream()).arg(entries).take()]).await
+    }
+
+    /// Those of these requests that have ended.
+    pub async fn ended<T: AsRef<str>>(&self, ids: Vec<T>) -> Result<Vec<T>, StoreError> {
+        let asks: Vec<_> = ids.iter().map(|id| cmd("EXISTS").arg(self.names.request(id.as_ref())).take()).collect();
+        let replies = if asks.is_empty() { Vec::new() } else { self.link.write(shard("ended"), asks).await? };
+        let is_gone = |reply: Result<Value, _>| matches!(reply, Ok(Value::Int(0)));
+        Ok(ids.into_iter().zip(replies).filter_map(|(id, reply)| is_gone(reply).then_some(id)).collect())
     }
 
     /// Whether somebody subscribes to the channel of requests at another server than the one that was asked to publish.
@@ -170,10 +209,11 @@ impl Requests {
         self.ask(id, vec![claim, look]).await
     }
 
-    /// The context of a request, to forward a part of its answer; parts with a number come in their order. Part 0 has none.
-    pub async fn part(&self, id: &str, part: u32, now: Time) -> Result<Claim, StoreError> {
+    /// The context of a request, to forward a part of its answer; parts with a number come in their order. Part 0 has none. `again`: whoever
+    /// began to forward this part has not ended in time.
+    pub async fn part(&self, id: &str, part: u32, again: bool, now: Time) -> Result<Claim, StoreError> {
         let mut claim = Function::PartOfRequest.on(&[self.names.request(id)]);
-        claim.arg(now.0).arg(part);
+        claim.arg(now.0).arg(part).arg(u8::from(again));
         self.ask(id, vec![claim]).await
     }
 
@@ -190,7 +230,11 @@ impl Requests {
             Value::Nil => Ok(Claim::Gone),
             Value::Int(1) => Ok(Claim::Taken),
             Value::Int(_) => Ok(Claim::TooEarly),
-            context => bytes(context).map(Claim::Yours),
+            told => {
+                let mut context = bytes(told)?;
+                let again = context.split_to(1.min(context.len())) == "1";
+                Ok(Claim::Yours { context, again })
+            }
         }
     }
 
@@ -247,9 +291,12 @@ impl Requests {
     /// Removes entries that nobody wants any more, and workers that said nothing for long.
     pub async fn trim(&self, now: Time, keep: Span) -> Result<(), StoreError> {
         let oldest = (now - keep).0;
-        let trim = |stream: String| cmd("XTRIM").arg(stream).arg("MINID").arg("~").arg(oldest).take();
+        let trim = |stream: &str, by: &str, bound: u64| cmd("XTRIM").arg(stream).arg(by).arg("~").arg(bound).take();
+        let (requests, responses) = (self.names.requests_stream(), self.names.responses_stream());
         let gone = cmd("ZREMRANGEBYSCORE").arg(self.names.workers()).arg("-inf").arg(oldest).take();
-        self.write("trim", vec![trim(self.names.requests_stream()), trim(self.names.responses_stream()), gone]).await
+        let old = [trim(&requests, "MINID", oldest), trim(&responses, "MINID", oldest)];
+        let many = trim(&responses, "MAXLEN", STREAM_LENGTH_MAX as u64);
+        self.write("trim", old.into_iter().chain([many, gone]).collect()).await
     }
 
     /// A connection that hears answers, and what nodes tell each other.
