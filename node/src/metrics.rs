@@ -71,6 +71,8 @@ macro_rules! counters {
 counters! {
 #[derive(Debug, Default)]
 pub struct Metrics {
+    /// Clients that are connected, and those whose CONNECT is looked at: what `limits.connections_max` is held against.
+    pub places_taken: AtomicUsize,
     /// Clients that are connected.
     pub connections: AtomicUsize,
     /// The most Clients that were connected at a time.
@@ -163,6 +165,8 @@ pub struct Metrics {
     pub hook_panics: AtomicU64,
     /// Handlers of the embedding program that took longer than they may.
     pub hook_timeouts: AtomicU64,
+    /// How often handlers of the embedding program blocked a thread for longer than they may take, where they should have awaited.
+    pub hook_blocks: AtomicU64,
     /// Payloads that `on_subscribe` returned for a subscription with wildcards, so that there was no topic to publish them to.
     pub hook_payloads_without_topic: AtomicU64,
     /// Messages that were not stored because a queue or the Store was full.
@@ -209,6 +213,8 @@ pub struct Metrics {
     pub mcp_errors_too_large: AtomicU64,
     /// Error replies: it could not be answered.
     pub mcp_errors_unavailable: AtomicU64,
+    /// Spans for OpenTelemetry that were not sent: the collector does not answer or keep up.
+    pub otlp_spans_lost: Arc<AtomicU64>,
     /// Whether this node is the one that takes what Redis clients publish.
     pub bridge_keeper: AtomicUsize,
     /// Messages that the bridge published to Redis.
@@ -289,12 +295,11 @@ impl Metrics {
         Metrics::add(&self.messages_too_large, counts.too_large);
     }
 
-    /// A Client is connected from now on; the returned number includes it.
-    pub fn connected(&self) -> usize {
+    /// A Client is connected from now on.
+    pub fn connected(&self) {
         let connections = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
         self.connections_highest.fetch_max(connections, Ordering::Relaxed);
         Metrics::add(&self.connections_total, 1);
-        connections
     }
 
     pub fn disconnected(&self) {

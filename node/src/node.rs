@@ -5,12 +5,12 @@ mod bridge;
 pub mod builder;
 pub mod handle;
 mod listeners;
+pub mod opener;
 pub(crate) mod settings;
 
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +25,6 @@ use crate::bridge as pub_sub;
 use crate::broker::membership::Joined;
 use crate::broker::{self, Broker};
 use crate::clock::Clock;
-use crate::config::user::read_secret;
 use crate::config::{Admin, Config, ListenUrl};
 use crate::hook::client::Transport;
 use crate::hook::hooks::Hooks;
@@ -33,6 +32,8 @@ use crate::listener::hall::Hall;
 use crate::listener::{self, Bound};
 use crate::mcp;
 use crate::node::handle::Handle;
+use crate::node::opener::Opener;
+use crate::store::redis::link::address::Address;
 
 /// How long sockets may take to close when every Session is given back.
 const LAST_WORDS: Duration = Duration::from_secs(3);
@@ -53,6 +54,7 @@ pub struct Node {
     auth: Doors,
     doors: Vec<TcpListener>,
     admin: admin::Settings,
+    opener: Opener,
     handle: Handle,
     /// Told when the node has ended.
     ends: watch::Sender<bool>,
@@ -80,6 +82,9 @@ impl Node {
 
     /// As [`Node::bind`], with the functions of an embedding program.
     async fn assemble(config: &Config, hooks: Hooks, routes: mcp_worker_sdk::Routes) -> io::Result<Node> {
+        let mut config = config.clone();
+        settings::give_name(&mut config);
+        let config = &config;
         let doors = doors(&config.admin).await?;
         let house = Arc::new(House::new(admission::settings(config)?, admission::bounds(config)).map_err(io::Error::other)?);
         let mut broker = Broker::new(
@@ -107,8 +112,9 @@ impl Node {
         let addresses = listeners.iter().map(address).collect::<io::Result<_>>()?;
         let hall = Arc::new(Hall::new(config.limits.connecting_max));
         let sys_interval = (config.protocol.sys_interval_s > 0).then(|| Duration::from_secs(config.protocol.sys_interval_s.into()));
+        let opener = Opener::new(config)?;
         let admin = admin::Settings {
-            token: token(config)?,
+            token: opener.watch(),
             limits: admin::Limits {
                 messages_max: config.session.queue_messages_max,
                 subscriptions_per_client_max: config.limits.subscriptions_per_client_max,
@@ -133,6 +139,7 @@ impl Node {
             auth,
             doors,
             admin,
+            opener,
             handle,
             ends,
             requests,
@@ -161,18 +168,30 @@ impl Node {
         self.renew.clone()
     }
 
+    /// What opens its REST API, to be read again.
+    pub fn opener(&self) -> Opener {
+        self.opener.clone()
+    }
+
     /// What its connections share, its counters among them.
     pub fn broker(&self) -> &Arc<Broker> {
         &self.broker
     }
 
-    /// Whether the files that listeners need are right, those that say who may come in, and what belongs together, without binding anything.
+    /// Whether the files that listeners need are right, those that say who may come in, the token of the API, how Redis is named, and what
+    /// belongs together, without binding anything.
     ///
     /// # Errors
     /// What is wrong with which file.
     pub fn check(config: &Config) -> io::Result<()> {
         listeners::check(config)?;
         bridge::settings(config)?;
+        settings::requests(config)?;
+        Opener::check(config)?;
+        if let Some(redis) = settings::redis(config) {
+            let address = Address::parse(&redis.url).and_then(|address| address.with(redis.access));
+            address.map_err(|error| io::Error::other(format!("{}: {error}", config.store.url)))?;
+        }
         Policy::read(admission::settings(config)?).map(drop).map_err(io::Error::other)
     }
 
@@ -225,9 +244,13 @@ impl Node {
             Ok(_) = asked.wait_for(|asked| *asked) => {}
         }
         // Nobody calls off the end of the process: a drain that was called off begins again.
-        while !self.broker.leave().await {}
-        let _ = stopping.send(true);
-        while !self.broker.send_away().await && self.broker.leave().await {}
+        loop {
+            while !self.broker.leave().await {}
+            stopping.send_replace(true);
+            if self.broker.send_away().await {
+                break;
+            }
+        }
         let _ = tokio::time::timeout(LAST_WORDS, all_closed.recv()).await;
         if let Some(cluster) = self.broker.store().cluster() {
             let _ = cluster.leave().await;
@@ -251,20 +274,6 @@ async fn doors(admin: &Admin) -> io::Result<Vec<TcpListener>> {
         }
     }
     Ok(doors)
-}
-
-/// What opens the REST API to other machines.
-fn token(config: &Config) -> io::Result<Option<String>> {
-    let token = match (&config.api.token, &config.api.token_file) {
-        (Some(_), Some(_)) => return Err(io::Error::other("both api.token and api.token_file are set; keep one")),
-        (Some(token), None) => Some(token.reveal().to_owned()),
-        (None, Some(file)) => Some(read_secret(Path::new(file)).map_err(io::Error::other)?),
-        (None, None) => None,
-    };
-    match token {
-        Some(token) if token.trim().is_empty() => Err(io::Error::other("the token of the API is empty")),
-        token => Ok(token),
-    }
 }
 
 fn at(place: &dyn std::fmt::Display, error: &io::Error) -> io::Error {

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import struct
 import subprocess
@@ -16,6 +17,8 @@ import time
 from pathlib import Path
 
 import paho.mqtt.client as mqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 PATIENCE_S = 60
 MQTTD = os.environ["MQTTD"]
@@ -144,36 +147,39 @@ def start(folder, processes):
     probe.close()
     processes.append(subprocess.Popen(["redis-server", "--port", str(port), "--save", "", "--maxmemory-policy", "noeviction"],
                                       stdout=subprocess.DEVNULL, cwd=folder))
-    found = []
-    for name in ("north", "south"):
-        log = open(folder / name, "wb")
-        processes.append(subprocess.Popen([MQTTD, "--listen", "tcp://127.0.0.1:0", "--admin", "127.0.0.1:0", "--log-format", "json", "--node-id", name,
-                                           "--store", f"redis://127.0.0.1:{port}/"], stderr=log, env={**os.environ, "MQTTD_CONFIG": "/dev/null"}))
-        deadline = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline:
-            text = (folder / name).read_text(errors="replace")
-            listens = re.search(r"listening on tcp://127\.0\.0\.1:(\d+)", text)
-            answers = re.search(r"answers on (http://[^\"]*)\"", text)
-            if listens and answers:
-                found.append((int(listens[1]), answers[1]))
-                break
-            time.sleep(0.05)
-        else:
-            raise AssertionError(f"node {name} does not start: {text[-600:]}")
-    return found
+    return [run(folder, processes, name, f"redis://127.0.0.1:{port}/") for name in ("north", "south")]
 
 
-def client(port, name):
+def run(folder, processes, name, store, variables=None):
+    """A node; where it listens and answers."""
+    log = open(folder / name, "wb")
+    processes.append(subprocess.Popen([MQTTD, "--listen", "tcp://127.0.0.1:0", "--admin", "127.0.0.1:0", "--log-format", "json", "--node-id", name,
+                                       "--store", store], stderr=log, env={**os.environ, "MQTTD_CONFIG": "/dev/null", "MQTTD_LIMITS__WRITE_TIMEOUT_S": "300", **(variables or {})}))
+    deadline = time.monotonic() + PATIENCE_S
+    text = ""
+    while time.monotonic() < deadline:
+        text = (folder / name).read_text(errors="replace")
+        listens = re.search(r"listening on tcp://127\.0\.0\.1:(\d+)", text)
+        answers = re.search(r"answers on (http://[^\"]*)\"", text)
+        if listens and answers:
+            return int(listens[1]), answers[1]
+        time.sleep(0.05)
+    raise AssertionError(f"node {name} does not start: {text[-600:]}")
+
+
+def client(port, name, expiry_s=0):
     one = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=name, protocol=mqtt.MQTTv5)
     there = threading.Event()
     one.on_connect = lambda *_: there.set()
-    one.connect("127.0.0.1", port)
+    lasting = Properties(PacketTypes.CONNECT)
+    lasting.SessionExpiryInterval = expiry_s
+    one.connect("127.0.0.1", port, clean_start=True, properties=lasting)
     one.loop_start()
     assert there.wait(PATIENCE_S), f"{name} does not connect"
     return one
 
 
-def walk(page, nodes):
+def walk(page, redis, south, gone):
     check("live", lambda: page.until("document.getElementById('live-text').textContent.includes('2 of 2 nodes ready')"))
 
     def cluster_map():
@@ -206,9 +212,9 @@ def walk(page, nodes):
         """What a screen reader says: everything that can be used has a name."""
         page.ask("Accessibility.enable")
         tree = page.ask("Accessibility.getFullAXTree")["nodes"]
-        roles = ("button", "link", "textbox", "searchbox", "image", "region", "table")
+        roles = ("button", "link", "textbox", "searchbox", "image", "region", "group", "table")
         nameless = [node["role"]["value"] for node in tree
-                    if not node.get("ignored") and node.get("role", {}).get("value") in roles[:-1] and not node.get("name", {}).get("value")]
+                    if not node.get("ignored") and node.get("role", {}).get("value") in roles and not node.get("name", {}).get("value")]
         assert not nameless, nameless
 
     def phone():
@@ -224,12 +230,80 @@ def walk(page, nodes):
         if os.environ.get("DASHBOARD_PNG"):
             Path(os.environ["DASHBOARD_PNG"]).write_bytes(png)
 
+    def search(part, name):
+        page.js(f"document.getElementById('query').value = {json.dumps(part)}; document.getElementById('search').requestSubmit()")
+        page.until(press("#found button", name))
+
+    def press(which, text):
+        button = f"[...document.querySelectorAll({json.dumps(which)})].find(one => one.textContent.startsWith({json.dumps(text)}))"
+        return f"(it => it && (it.click(), true))({button})"
+
+    def away():
+        """A session without a connection is found, shown and ended."""
+        search("sleep", "sleeper")
+        page.until("document.getElementById('client').innerText.includes('it is away')")
+        shown = page.js("document.getElementById('client').innerText")
+        for text in ("plant/+/alarm", "Queued", "End session"):
+            assert text in shown, (text, shown)
+        page.until(press("#client button", "End session"))
+        page.until("document.getElementById('client').innerText.includes('has ended')")
+        page.js("document.getElementById('search').requestSubmit()")
+        page.until("document.getElementById('found').innerText.includes('No connected client') && !document.getElementById('found').innerText.includes('sleeper')")
+
+    def kicked():
+        search("victim", "victim")
+        page.until(press("#client button", "Disconnect"))
+        page.until("document.getElementById('client').innerText.includes('was disconnected')")
+        assert gone.wait(PATIENCE_S), "the client was not told"
+
+    def slow():
+        """Who reads nothing is named."""
+        page.until("document.getElementById('slow').innerText.includes('deaf')")
+
+    def drained():
+        of_south = "[...document.querySelectorAll('#nodes li')].find(one => one.innerText.includes('south')).innerText"
+        page.until(press("#nodes button", "Drain south"))
+        page.until(f"{of_south}.includes('Take clients again')")
+        page.until("document.getElementById('live-text').textContent.includes('1 of 2 nodes ready')")
+        page.until(press("#nodes button", "Take clients again"))
+        page.until("document.getElementById('live-text').textContent.includes('2 of 2 nodes ready')")
+
+    def unreachable():
+        south.send_signal(signal.SIGSTOP)
+        page.until("document.getElementById('nodes').innerText.includes('did not answer in time')")
+        south.send_signal(signal.SIGCONT)
+        page.until("document.getElementById('live-text').textContent.includes('2 of 2 nodes ready')")
+
+    def redis_away():
+        redis.send_signal(signal.SIGSTOP)
+        page.until("document.getElementById('nodes').innerText.includes('does not answer')")
+        page.until("document.getElementById('nodes').innerText.includes('not ready')")
+        redis.send_signal(signal.SIGCONT)
+        page.until("document.getElementById('live-text').textContent.includes('2 of 2 nodes ready')")
+
     def complaints():
         assert not page.complaints, page.complaints
 
     for name, what in (("cluster-map", cluster_map), ("numbers-move", numbers_move), ("keyboard", by_keyboard), ("names", names),
                        ("phone", phone), ("picture", picture), ("no-complaint", complaints)):
         check(name, what)
+    page.js("window.confirm = () => true")
+    for name, what in (("slow", slow), ("away", away), ("disconnect", kicked), ("drain", drained), ("unreachable", unreachable), ("redis-away", redis_away)):
+        check(name, what)
+
+
+def door(page):
+    """A node with a token shows nothing before it is told it, and a wrong one is said to be wrong."""
+    def locked():
+        page.until("!document.getElementById('door').hidden && document.getElementById('content').hidden")
+        for token in ("wrong", "right"):
+            page.until("document.activeElement.id === 'token'")
+            page.ask("Input.insertText", text=token)
+            page.press("Enter")
+            page.until("document.getElementById('door-fault').textContent" if token == "wrong" else "!document.getElementById('content').hidden")
+        page.until("document.getElementById('live-text').textContent.includes('1 of 1 node ready')")
+
+    check("token", locked)
 
 
 def main():
@@ -241,11 +315,24 @@ def main():
             one = client(port, f"panel-{number}")
             one.subscribe("plant/#", 1)
             clients.append(one)
+        sleeper = client(nodes[1][0], "sleeper", 3600)
+        kept = threading.Event()
+        sleeper.on_subscribe = lambda *_: kept.set()
+        sleeper.subscribe("plant/+/alarm", 1)
+        assert kept.wait(PATIENCE_S), "the sleeper does not subscribe"
+        sleeper.disconnect()
+        sleeper.loop_stop()
+        clients.append(client(nodes[1][0], "victim"))
+        gone = threading.Event()
+        clients[-1].on_disconnect = lambda *_: (gone.set(), clients[2].loop_stop())
+        deaf = socket.create_connection(("127.0.0.1", nodes[0][0]))
+        deaf.sendall(b"\x10\x10\0\4MQTT\4\2\0\0\0\4deaf" + b"\x82\x0b\0\1\0\6flood1\0")
         clients.append(client(nodes[0][0], "meter"))
 
         def publish():
             while not stop.wait(0.02):
                 clients[-1].publish("plant/7/temperature", "21.5", 1)
+                clients[-1].publish("flood1", bytes(64 * 1024))
 
         threading.Thread(target=publish, daemon=True).start()
         log = open(folder / "browser", "wb")
@@ -258,7 +345,9 @@ def main():
             url = re.search(r"DevTools listening on (ws://\S+)", (folder / "browser").read_text(errors="replace"))
             time.sleep(0.1)
         assert url, "the browser does not start: " + (folder / "browser").read_text(errors="replace")[-600:]
-        walk(Page(WebSocket(url[1]), f"{nodes[0][1]}/dashboard"), nodes)
+        walk(Page(WebSocket(url[1]), f"{nodes[0][1]}/dashboard"), processes[0], processes[2], gone)
+        alone = run(folder, processes, "alone", "memory:", {"MQTTD_API__TOKEN": "right"})
+        door(Page(WebSocket(url[1]), f"{alone[1]}/dashboard"))
     finally:
         stop.set()
         for one in clients:

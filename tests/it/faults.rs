@@ -60,11 +60,16 @@ fn publish_before_suback() {
 /// A socket of a client that is connected and subscribes to `a`: what comes next is for a reader that believes no length.
 fn raw(text: &str) -> (Broker, Wire) {
     let (broker, _) = faulty(text);
+    let socket = subscribed(&broker);
+    (broker, socket)
+}
+
+fn subscribed(broker: &Broker) -> Wire {
     let mut socket = Wire::connect(broker.address()).unwrap();
     socket.write_all(&[0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 0, 0, 1, b'x']).unwrap();
     socket.write_all(&[0x82, 6, 0, 1, 0, 1, b'a', 0]).unwrap();
     socket.read_exact(&mut [0; 4 + 5]).unwrap();
-    (broker, socket)
+    socket
 }
 
 #[test]
@@ -88,6 +93,32 @@ fn excessive_remaining() {
     let mut bytes = [0; 10];
     socket.read_exact(&mut bytes).unwrap();
     assert_eq!(bytes, [0x30, 0x84, 0x80, 0x80, 0x80, 0, 0, 1, b'a', b'!']);
+}
+
+/// Every switch has a key of its own too; the file is one more, and both are done.
+#[test]
+fn the_section_has_a_key_for_each() {
+    let with = |change: fn(&mut mqttd::config::keys::Faults)| Broker::with(|config| change(&mut config.faults));
+    with(|faults| faults.error_connack = Some(3)).client(V5).refused(Reason::SERVER_UNAVAILABLE);
+    with(|faults| faults.version = Some(4)).client(V5).refused(Reason::UNSUPPORTED_PROTOCOL_VERSION);
+    with(|faults| faults.testnum = Some(9)).client(V5).connect().expect_nothing();
+    let broker = with(|faults| faults.publish_before_suback = true);
+    let mut client = broker.client(V5).connect();
+    client.publish(message("a", "kept").retain());
+    client.send(Packet::Subscribe(Box::new(subscribe(1, &[("a", 0)]))));
+    client.expect_publish(message("a", "kept").retain());
+    client.expect_suback(1, &[Reason(0)]);
+    for (change, expected) in [
+        ((|faults| faults.short_publish = true) as fn(&mut mqttd::config::keys::Faults), &[0x30, 8, 0, 1, b'a', b'1', b'2', b'3'][..]),
+        (|faults| faults.excessive_remaining = true, &[0x30, 0x88, 0x80, 0x80, 0x80, 0, 0, 1, b'a', b'1', b'2', b'3', b'4', b'5']),
+    ] {
+        let broker = with(change);
+        let mut socket = subscribed(&broker);
+        socket.write_all(&[0x30, 8, 0, 1, b'a', b'1', b'2', b'3', b'4', b'5']).unwrap();
+        let mut bytes = vec![0; expected.len()];
+        socket.read_exact(&mut bytes).unwrap();
+        assert_eq!(bytes, expected);
+    }
 }
 
 #[test]

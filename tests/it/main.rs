@@ -41,6 +41,7 @@ mod embedding;
 mod examples;
 mod faults;
 mod options;
+mod user_code;
 
 // Bad input, large input, and that one client's fault is no other's.
 mod edges;

@@ -103,6 +103,16 @@ fn a_handle_reaches_clients_of_another_node() {
             client.disconnect();
         }
     }
-    let said = Said::new("t", "x").unwrap().qos(QoS::AtLeastOnce);
-    assert!(runtime.block_on(handle.publish_to_client("nobody", said)).unwrap_err().is_absent());
+    let said = |level| Said::new("t", "x").unwrap().qos(QoS::from_bits(level).unwrap());
+    let give = |id: &str, level| runtime.block_on(handle.publish_to_client(id, said(level)));
+    for level in [0, 1] {
+        assert!(give("nobody", level).unwrap_err().is_absent());
+    }
+    // Of a Session that is away: at QoS 0 nobody gets it, and above it waits.
+    b.client(V5).id("d").durable().connect().disconnect();
+    assert!(give("d", 0).unwrap_err().is_absent());
+    give("d", 1).unwrap();
+    let mut back = b.client(V5).id("d").durable().connect();
+    back.receive(message("t", "x").qos(1));
+    back.expect_nothing();
 }

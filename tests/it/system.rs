@@ -14,6 +14,10 @@ fn expect_said(client: &mut Client, name: &str, text: &str) {
     client.wait_for(&format!("{topic} {text}"), is_it);
 }
 
+fn number(payload: &[u8]) -> f64 {
+    std::str::from_utf8(payload).ok().and_then(|text| text.parse().ok()).expect("a number")
+}
+
 #[test]
 fn the_numbers_are_right() {
     let broker = every_second();
@@ -40,8 +44,25 @@ fn the_numbers_are_right() {
         ("subscriptions/count", "3"),
         ("shared_subscriptions/count", "1"),
         ("publish/messages/dropped", "0"),
+        ("clients/active", "3"),
+        ("clients/inactive", "1"),
+        ("clients/expired", "0"),
+        ("messages/inflight", "0"),
+        ("messages/stored", "0"),
+        ("retained messages/count", "0"),
+        ("store/messages/count", "0"),
+        ("store/messages/bytes", "0"),
+        ("publish/bytes/sent", "15"),
+        ("publish/messages/sent", "4"),
     ] {
         expect_said(&mut watcher, name, text);
+    }
+    for name in ["heap/current", "heap/maximum", "bytes/received", "bytes/sent", "load/connections/1min", "load/publish/received/15min"] {
+        let topic = format!("$SYS/broker/{name}");
+        watcher.subscribe(&topic, 0);
+        let is_it =
+            |packet: &Packet| matches!(packet, Packet::Publish(publish) if publish.topic == topic && number(&publish.payload) > 0.0);
+        watcher.wait_for(&format!("{topic}, above zero"), is_it);
     }
     drop(publisher);
     subscriber.unsubscribe("$share/g/b");

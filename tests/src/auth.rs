@@ -55,7 +55,10 @@ impl Auth {
     pub fn until_empty(&self) {
         let broker = self.doors.broker();
         until("all counters return to zero", || {
-            broker.metrics.connections.load(Ordering::Relaxed) == 0 && broker.addresses.counts().is_empty() && broker.clients().is_empty()
+            let counted = [&broker.metrics.connections, &broker.metrics.places_taken];
+            counted.iter().all(|counter| counter.load(Ordering::Relaxed) == 0)
+                && broker.addresses.counts().is_empty()
+                && broker.clients().is_empty()
         });
     }
 

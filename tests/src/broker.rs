@@ -75,6 +75,7 @@ impl Broker {
             let redis = Redis::shared().expect("MQTTD_TEST_STORE=redis needs a redis-server on the PATH");
             config.store.url = StoreUrl::Redis(redis.url());
             config.store.prefix = unique("test");
+            config.node.id = Some("node".to_owned());
         }
         change(&mut config);
         let urls = config.listen.iter().chain(config.listener.0.iter().map(|listener| &listener.url));

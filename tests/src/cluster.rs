@@ -305,7 +305,13 @@ impl Node {
         self.log.lines().iter().any(|line| line.contains(text))
     }
 
-    fn signal(&self, name: &str) {
+    /// Every line that it has said so far, but not that it has ended.
+    pub fn said(&self) -> Vec<String> {
+        self.log.lines().iter().filter(|line| *line != ENDED).cloned().collect()
+    }
+
+    /// Any signal, by its name without `SIG`.
+    pub fn signal(&self, name: &str) {
         let command = format!("kill -{name} {}", self.process.id());
         assert!(Command::new("sh").arg("-c").arg(command).status().expect("sh runs").success());
     }
@@ -396,7 +402,8 @@ pub fn command() -> Command {
 
 fn command_of(program: &Path) -> Command {
     let mut command = Command::new(program);
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MQTTD_")) {
+    let is_read = |name: &str| ["MQTTD_", "OTEL_", "RUST_LOG"].iter().any(|start| name.starts_with(start));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_read(&name.to_string_lossy())) {
         command.env_remove(name);
     }
     command

@@ -67,6 +67,17 @@ impl Trace {
         seen
     }
 
+    /// The next line that has this field.
+    #[track_caller]
+    pub fn event(&mut self, field: &str) -> Value {
+        loop {
+            let event = self.next();
+            if event.get(field).is_some() {
+                return event;
+            }
+        }
+    }
+
     /// Everything that was printed so far.
     pub fn said(&self) -> &[Value] {
         &self.said

@@ -19,13 +19,24 @@ use super::reply::Problem;
 /// A proxy tells with these that the caller is somebody else.
 const FORWARDED: [HeaderName; 2] = [header::FORWARDED, HeaderName::from_static("x-forwarded-for")];
 
+/// What opens the API to other machines. Nothing shows it.
+#[derive(Clone)]
+pub struct Token(pub String);
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(not shown)")
+    }
+}
+
 pub(super) async fn guard(
     State(desk): State<Arc<Desk>>,
     ConnectInfo(From(caller)): ConnectInfo<From>,
     request: Request,
     next: Next,
 ) -> Response {
-    match refusal(desk.settings.token.as_deref(), caller, request.headers()) {
+    let token = desk.settings.token.borrow().clone();
+    match refusal(token.as_ref().map(|Token(token)| token.as_str()), caller, request.headers()) {
         None => next.run(request).await,
         Some(problem) => {
             let asks = (problem.status == StatusCode::UNAUTHORIZED).then_some([(header::WWW_AUTHENTICATE, "Bearer")]);

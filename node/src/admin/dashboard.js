@@ -7,6 +7,10 @@ const by = (id) => document.getElementById(id);
 const history = []; // { at, in, out }
 let before = null;
 let stream = null;
+let heard = 0;
+
+// The clock of the node, not that of this machine: ages are reckoned by who tells the times.
+const clock = () => (before ? before.at + performance.now() - heard : Date.now());
 
 const whole = new Intl.NumberFormat("en");
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
@@ -94,7 +98,7 @@ function lock(message) {
 }
 
 function show(state) {
-  const nodes = state.nodes, self = nodes.find((node) => node.node === state.self) || {};
+  const nodes = state.nodes;
   const sum = (field) => nodes.reduce((total, node) => total + (node[field] || 0), 0);
   const rates = measure(state);
   const ready = nodes.filter((node) => node.ready).length;
@@ -105,7 +109,7 @@ function show(state) {
     ["Received per s", rates ? number(rates.in) : "–"],
     ["Sent per s", rates ? number(rates.out) : "–"],
     ["Waiting in memory", number(sum("mailbox_messages"))],
-    ["Subscriptions", number(self.subscriptions || 0)],
+    ["Subscriptions", number(sum("subscriptions"))],
     ["Retained", state.retained == null ? "–" : number(state.retained)],
   ]);
   chart();
@@ -135,6 +139,7 @@ function measure(state) {
     if (history.length > POINTS) history.shift();
   }
   before = { at: state.at, nodes: now };
+  heard = performance.now();
   return rates;
 }
 
@@ -228,7 +233,7 @@ function work(state, sum, rates) {
     ["Error replies", errors.length === 0 ? "none" : errors.map(([name, many]) => `${number(many)} ${name}`).join(", ")],
   ];
   const workers = state.workers.map((worker) => [worker.name, worker.filters.join(", ") || "everything", worker.group || "–", `${worker.running} of ${worker.concurrency}`, number(worker.answered), number(worker.failed)]);
-  const waiting = state.requests.map((request) => [request.topic, opener(request.clientid), request.node, lasting(Math.max(0, Date.parse(request.deadline) - Date.now()))]);
+  const waiting = state.requests.map((request) => [request.topic, opener(request.clientid), request.node, lasting(Math.max(0, Date.parse(request.deadline) - clock()))]);
   const more = state.workers_count > state.workers.length ? make("p", { class: "small" }, `The first ${state.workers.length} of ${number(state.workers_count)} workers.`) : null;
   fill(by("work"), definitions(facts),
     workers.length === 0 ? make("p", { class: "empty" }, "No worker has said that it is there.") : table(["Worker", "Answers", "Group", "Busy", "Answered", "Failed"], workers, 3), more,
@@ -244,7 +249,8 @@ function fill(place, ...children) {
 
 function table(heads, rows, numbers = 2) {
   const kind = (at) => (at >= numbers ? "number" : null);
-  return make("div", { class: "scroll", tabindex: "0" }, make("table", {},
+  const name = heads.join(", "); // for who cannot see the first row
+  return make("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": name }, make("table", { "aria-label": name },
     make("thead", {}, make("tr", {}, ...heads.map((head, at) => make("th", { scope: "col", class: kind(at) }, head)))),
     make("tbody", {}, ...rows.map((row) => make("tr", {}, ...row.map((cell, at) => make("td", { class: kind(at) }, cell)))))));
 }
@@ -256,19 +262,31 @@ async function find(event) {
   const part = by("query").value.trim();
   by("client").replaceChildren();
   try {
-    const page = await json(`clients?limit=20${part ? `&like_clientid=${encodeURIComponent(part)}` : ""}`);
-    if (page.data.length === 0) return by("found").replaceChildren(make("p", { class: "empty" }, part ? "No connected client has that in its identifier." : "No client is connected."));
+    const wanted = part ? `&like_clientid=${encodeURIComponent(part)}` : "";
+    const [page, kept] = await Promise.all([json(`clients?limit=20${wanted}`), json(`sessions?state=away&limit=20${wanted}`)]);
+    const others = away(kept);
+    if (page.data.length === 0) return by("found").replaceChildren(make("p", { class: "empty" }, part ? "No connected client has that in its identifier." : "No client is connected."), ...others);
     const more = page.meta.count > page.data.length ? ` The first ${page.data.length} of ${number(page.meta.count)}:` : "";
     by("found").replaceChildren(make("p", { class: "small" }, `${number(page.meta.count)} found.${more}`),
-      table(["Client", "Node", "Address", "Since"], page.data.map((client) => [opener(client.clientid), client.node, client.ip_address, lasting(Date.now() - Date.parse(client.connected_at))])));
+      table(["Client", "Node", "Address", "Since"], page.data.map((client) => [opener(client.clientid), client.node, client.ip_address, lasting(clock() - Date.parse(client.connected_at))])), ...others);
   } catch (error) {
     by("found").replaceChildren(make("p", { class: "fault" }, error.message));
   }
 }
 
+// Sessions without a connection: their messages wait for them.
+function away(page) {
+  if (page.data.length === 0) return [];
+  const rows = page.data.slice(0, 20).map((session) => [opener(session.clientid), session.ends_at ? lasting(Math.max(0, Date.parse(session.ends_at) - clock())) : "never", number(session.queued)]);
+  const more = page.meta.hasnext || page.data.length > 20 ? " The first of them:" : "";
+  return [make("h3", {}, "Away"), make("p", { class: "small" }, `Sessions whose client is not connected.${more}`), table(["Client", "Ends in", "Queued"], rows)];
+}
+
 async function open(id) {
   const place = by("client"), path = `clients/${encodeURIComponent(id)}`;
   try {
+    const session = await json(`sessions/${encodeURIComponent(id)}`);
+    if (session.state === "away") return show_away(id, session);
     const [client, subscriptions] = await Promise.all([json(path), json(`${path}/subscriptions`)]);
     const version = { 3: "MQTT 3.1", 4: "MQTT 3.1.1", 5: "MQTT 5.0" }[client.proto_ver];
     const lasts = client.expiry_interval === null ? "for ever" : client.expiry_interval === 0 ? "ends with the connection" : lasting(client.expiry_interval * 1000);
@@ -278,14 +296,37 @@ async function open(id) {
       ["Session", client.resumed ? "resumed" : "new"], ["Will", client.has_will ? "yes" : "no"],
       ["Connected", client.connected_at.replace("T", " ").slice(0, 19)], ["Received / sent", `${number(client.recv_msg)} / ${number(client.send_msg)}`],
       ["Waiting in memory", `${number(client.mailbox_messages)} (${bytes(client.mailbox_bytes)})`],
+      ["In flight", number(client.inflight_cnt)], ["Queued", number(session.queued)],
     ];
-    const away = make("button", { class: "bad", onclick: () => kick(id) }, "Disconnect");
+    const leave = make("button", { class: "bad", onclick: () => kick(id) }, "Disconnect");
     const filters = subscriptions.length === 0 ? make("p", { class: "empty" }, "It subscribes to nothing.")
       : table(["Topic Filter", "QoS"], subscriptions.map((one) => [one.topic, one.qos]));
-    place.replaceChildren(make("h3", { tabindex: "-1" }, id), definitions(facts), make("h3", {}, "Subscriptions"), filters, make("p", {}, away));
+    place.replaceChildren(make("h3", { tabindex: "-1" }, id), definitions(facts), make("h3", {}, "Subscriptions"), filters, make("p", {}, leave, " ", ender(id)));
     place.firstChild.focus();
   } catch (error) {
     place.replaceChildren(make("p", { class: "fault" }, error.message));
+  }
+}
+
+function show_away(id, session) {
+  const place = by("client");
+  const ends = session.ends_at ? lasting(Math.max(0, Date.parse(session.ends_at) - clock())) : "never";
+  const facts = [["Connected to", "no node: it is away"], ["Ends in", ends], ["Queued", number(session.queued)], ["Will", session.has_will ? "yes" : "no"]];
+  const filters = session.subscriptions.length === 0 ? make("p", { class: "empty" }, "It subscribes to nothing.")
+    : table(["Topic Filter", "QoS"], session.subscriptions.map((one) => [one.topic, one.qos]));
+  place.replaceChildren(make("h3", { tabindex: "-1" }, id), definitions(facts), make("h3", {}, "Subscriptions"), filters, make("p", {}, ender(id)));
+  place.firstChild.focus();
+}
+
+const ender = (id) => make("button", { class: "bad", onclick: () => end(id) }, "End session");
+
+async function end(id) {
+  if (!confirm(`End the session of ${id}? Its queue and its subscriptions are lost.`)) return;
+  try {
+    await json(`sessions/${encodeURIComponent(id)}`, { method: "DELETE" });
+    by("client").replaceChildren(make("p", { class: "small" }, `The session of ${id} has ended.`));
+  } catch (error) {
+    by("client").replaceChildren(make("p", { class: "fault" }, error.message));
   }
 }
 

@@ -11,13 +11,17 @@ use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::api::all_nodes;
 use super::questions::{Filter, Question};
 use super::{Desk, Shared};
 
 const INTERVAL: Duration = Duration::from_secs(2);
+
+/// What is younger is told again. A little less than the interval, for no two ticks are quite so far apart.
+const FRESH: Duration = Duration::from_millis(1900);
 
 /// Slow clients that are named.
 const SLOW_SHOWN: usize = 10;
@@ -35,14 +39,31 @@ async fn events(State(desk): Shared) -> Response {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let stream = futures_util::stream::unfold((desk, ticks), |(desk, mut ticks)| async move {
         ticks.tick().await;
-        let event = Event::default().event("state").data(desk.state().await.to_string());
+        let event = Event::default().event("state").data(desk.latest().await);
         Some((Ok::<_, Infallible>(event), (desk, ticks)))
     });
     ([(header::CACHE_CONTROL, "no-store"), (header::HeaderName::from_static("x-accel-buffering"), "no")], Sse::new(stream)).into_response()
 }
 
+/// What was told last, and when: all who look on share it.
+pub(super) type Latest = Mutex<Option<(Instant, Arc<str>)>>;
+
 impl Desk {
-    async fn state(&self) -> serde_json::Value {
+    /// However many look on, the cluster is asked once in an interval.
+    async fn latest(self: &Arc<Desk>) -> Arc<str> {
+        let mut latest = self.latest.lock().await;
+        match &*latest {
+            Some((at, state)) if at.elapsed() < FRESH => state.clone(),
+            _ => {
+                let asked = Instant::now();
+                let state: Arc<str> = self.state().await.to_string().into();
+                *latest = Some((asked, state.clone()));
+                state
+            }
+        }
+    }
+
+    async fn state(self: &Arc<Desk>) -> serde_json::Value {
         let slow = Question::Clients { filter: Filter { slow: Some(true), ..Filter::default() }, reach: SLOW_SHOWN };
         let requests = Question::Requests { filter: Filter::default(), reach: REQUESTS_SHOWN };
         let (nodes, slow, mut requests) = tokio::join!(all_nodes(self), self.ask_all(&slow), self.ask_all(&requests));

@@ -4,6 +4,7 @@
 //! What concerns all nodes is asked of all of them, by way of Redis ([`questions`]): any node answers for the cluster, and says who did not.
 
 mod access;
+mod answers;
 mod api;
 mod door;
 mod events;
@@ -20,11 +21,14 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::auth::doors::Doors;
 use crate::broker::Broker;
 use crate::time::Time;
+pub use access::Token;
 use door::{Door, From};
+pub use probes::{Health, health_of};
 pub use questions::{Kicked, kick};
 use reply::Problem;
 
@@ -34,7 +38,7 @@ pub struct Settings {
     /// The configured name of this node.
     pub node: String,
     /// Whoever shows this one may ask for everything. Without one only programs on this machine may.
-    pub token: Option<String>,
+    pub token: watch::Receiver<Option<Token>>,
     /// 0: no limit.
     pub connections_max: usize,
     pub limits: Limits,
@@ -55,6 +59,7 @@ struct Desk {
     auth: Doors,
     settings: Settings,
     started: Time,
+    latest: events::Latest,
 }
 
 type Shared = State<Arc<Desk>>;
@@ -63,7 +68,7 @@ type Shared = State<Arc<Desk>>;
 pub async fn run(listeners: Vec<TcpListener>, auth: Doors, settings: Settings) {
     let broker = auth.broker().clone();
     let started = broker.clock.now();
-    let desk = Arc::new(Desk { broker, auth, settings, started });
+    let desk = Arc::new(Desk { broker, auth, settings, started, latest: events::Latest::default() });
     let mut doors = tokio::task::JoinSet::new();
     for listener in listeners {
         let service = router(desk.clone()).into_make_service_with_connect_info::<From>();

@@ -15,10 +15,11 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{Desk, Shared};
+use crate::broker::Broker;
 use crate::broker::life::Stage;
 
 pub(super) fn routes() -> Router<Arc<Desk>> {
@@ -99,22 +100,41 @@ pub(super) fn plain(code: StatusCode, text: String) -> Response {
     (code, [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), (header::CACHE_CONTROL, "no-store")], text).into_response()
 }
 
-/// The seed's fields, each true at the moment of asking.
-async fn health(State(desk): Shared) -> Response {
-    let (health, stage, store) = (desk.broker.health(), desk.broker.life.stage(), desk.broker.store());
-    let mut errors = health.errors.clone();
+/// The state of a node, with the field names of the Python package `mqttd`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Health {
+    /// `healthy` or `degraded`.
+    pub status: &'static str,
+    /// It takes Clients.
+    pub running: bool,
+    pub connections: usize,
+    /// `None`: no limit.
+    pub max_connections: Option<usize>,
+    /// Redis answers; false when the Store is in memory.
+    pub redis_connected: bool,
+    pub errors: Vec<String>,
+}
+
+/// Each field true at the moment of asking. `connections_max` is zero where there is no limit.
+pub fn health_of(broker: &Broker, connections_max: usize) -> Health {
+    let (health, stage) = (broker.health(), broker.life.stage());
+    let mut errors = health.errors;
     errors.extend((stage > Stage::Running).then(|| format!("this node is {}", stage.name())));
-    let body = json!({
-        "status": if errors.is_empty() { "healthy" } else { "degraded" },
-        "running": desk.broker.life.takes_connections(),
-        "connections": desk.broker.metrics.connections.load(Relaxed),
-        "max_connections": (desk.settings.connections_max > 0).then_some(desk.settings.connections_max),
-        "redis_connected": store.is_shared() && health.store.is_reachable(),
-        "errors": errors,
-        "node": desk.settings.node,
-        "store": if store.is_shared() { "redis" } else { "memory" },
-        "stage": stage.name(),
-    });
+    Health {
+        status: if errors.is_empty() { "healthy" } else { "degraded" },
+        running: broker.life.takes_connections(),
+        connections: broker.metrics.connections.load(Relaxed),
+        max_connections: (connections_max > 0).then_some(connections_max),
+        redis_connected: broker.store().is_shared() && health.store.is_reachable(),
+        errors,
+    }
+}
+
+async fn health(State(desk): Shared) -> Response {
+    let mut body = json!(health_of(&desk.broker, desk.settings.connections_max));
+    body["node"] = desk.settings.node.as_str().into();
+    body["store"] = desk.broker.store().kind().into();
+    body["stage"] = desk.broker.life.stage().name().into();
     ([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response()
 }
 

@@ -103,20 +103,18 @@ impl Desk {
             }
         }
         let (store, cluster) = (broker.store(), broker.store().cluster());
-        let (mut messages, mut bytes, mut largest) = (0, 0, 0);
+        let (mut messages, mut bytes, mut largest, mut subscriptions) = (0, 0, 0, 0);
         for seen in broker.present() {
             messages += seen.mailbox_messages;
             bytes += seen.mailbox_bytes;
             largest = largest.max(seen.mailbox_messages);
+            subscriptions += seen.subscriptions;
         }
         text.gauge("mqttd_mailbox_messages", "Messages that wait in memory for connected Clients.", messages as u64);
         text.gauge("mqttd_mailbox_bytes", "Bytes of such messages.", bytes as u64);
         text.gauge("mqttd_mailbox_messages_largest", "Messages that wait for the Client with the most.", largest as u64);
-        text.gauge(
-            "mqttd_subscriptions",
-            "Subscriptions in the routing table, of this node and of what others told.",
-            broker.subscriptions() as u64,
-        );
+        text.gauge("mqttd_subscriptions", "Subscriptions of Clients that are connected to this node.", subscriptions as u64);
+        text.gauge("mqttd_routes", "Entries of the routing table: own subscriptions, and what others told.", broker.subscriptions() as u64);
         text.gauge("mqttd_store_up", "Whether the Store answers.", broker.health().store.is_reachable().into());
         text.gauge("mqttd_ready", "Whether clients should be sent to this node.", self.is_ready().into());
         text.gauge("mqttd_uptime_seconds", "Since the start of this node.", broker.clock.now().since(self.started).0 / 1000);

@@ -1,9 +1,7 @@
 //! What one node asks another, and what it answers: JSON both ways, for a cluster may have nodes of different versions for a while.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,22 +9,20 @@ use serde_json::{Value, json};
 use tokio::time::MissedTickBehavior;
 
 use super::Desk;
-use super::reply::date;
+use super::reply::Problem;
 use super::trace::Wanted;
 use crate::broker::Broker;
-use crate::broker::presence::Seen;
-use crate::hook::request::Waiting;
-use crate::metrics::Metrics;
-use crate::packet::Version;
+use crate::broker::order::Order;
+use crate::packet::QoS;
 use crate::packet::connect::ClientId;
+use crate::packet::subscribe::{RetainHandling, SubscriptionOptions};
 use crate::store::cluster::NodeId;
-use crate::subscription::Subscription;
+use crate::store::redis::cluster::Cluster;
+use crate::store::redis::cluster::asks::Answers;
+use crate::subscription::Selector;
 
 /// How often a node looks whether it is another member by now.
 const MEMBERSHIP_LOOK: Duration = Duration::from_secs(1);
-
-/// Addresses that are listed with their connections; more are not told apart.
-const ADDRESSES_MAX: usize = 10_000;
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) enum Question {
@@ -40,8 +36,23 @@ pub(super) enum Question {
     Client {
         id: String,
     },
+    /// The first so many messages that wait in memory for this client.
+    Mailbox {
+        id: String,
+        limit: usize,
+    },
     Kick {
         id: String,
+    },
+    /// Subscribe for this client.
+    Subscribe {
+        id: String,
+        wanted: Vec<NewSubscription>,
+    },
+    /// Unsubscribe for it.
+    Unsubscribe {
+        id: String,
+        topics: Vec<String>,
     },
     Subscriptions {
         filter: Filter,
@@ -86,6 +97,43 @@ pub(super) struct Filter {
     pub match_topic: Option<String>,
 }
 
+/// A subscription that is made for a client, in the names of its options that MQTT and others have.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewSubscription {
+    pub topic: String,
+    #[serde(default)]
+    pub qos: u8,
+    /// No Local.
+    #[serde(default)]
+    pub nl: u8,
+    /// Retain As Published.
+    #[serde(default)]
+    pub rap: u8,
+    /// Retain Handling.
+    #[serde(default)]
+    pub rh: u8,
+}
+
+impl NewSubscription {
+    pub(super) fn options(&self) -> Option<SubscriptionOptions> {
+        let is_flag = |bit: u8| bit <= 1;
+        let retain_handling = match self.rh {
+            0 => RetainHandling::Send,
+            1 => RetainHandling::SendIfNew,
+            2 => RetainHandling::DoNotSend,
+            _ => return None,
+        };
+        let qos = QoS::from_bits(self.qos).filter(|_| is_flag(self.nl) && is_flag(self.rap))?;
+        Some(SubscriptionOptions { qos, no_local: self.nl == 1, retain_as_published: self.rap == 1, retain_handling })
+    }
+
+    /// Whoever asks has looked that it is right.
+    fn read(&self) -> (String, SubscriptionOptions) {
+        (self.topic.clone(), self.options().unwrap_or_default())
+    }
+}
+
 /// Answers what other nodes ask, for as long as it is polled.
 pub(super) async fn answer_others(desk: Arc<Desk>) {
     if !desk.broker.store().is_shared() {
@@ -115,8 +163,11 @@ pub(super) async fn answer_others(desk: Arc<Desk>) {
 
 /// A question that this version does not know has no answer.
 async fn answered(desk: Arc<Desk>, question: Vec<u8>) -> Vec<u8> {
-    let answer = serde_json::from_slice(&question).map(|question| desk.answer(&question));
-    answer.unwrap_or(Value::Null).to_string().into_bytes()
+    let answer = match serde_json::from_slice(&question) {
+        Ok(question) => desk.answer(&question).await,
+        Err(_) => Value::Null,
+    };
+    answer.to_string().into_bytes()
 }
 
 /// What all nodes said.
@@ -154,207 +205,87 @@ pub async fn kick(broker: &Broker, id: &str) -> Kicked {
 
 impl Desk {
     /// Asks every node, this one first.
-    pub(super) async fn ask_all(&self, question: &Question) -> Said {
-        let mut answers = vec![self.answer(question)];
-        let mut missing = Vec::new();
-        if let Some(cluster) = self.broker.store().cluster() {
-            let said = cluster.ask(None, json!(question).to_string().as_bytes()).await;
-            answers.extend(said.answers.iter().filter_map(|(_, answer)| understood(answer)));
-            missing.extend(said.missing.iter().map(|node| name_of(node).to_owned()));
-        }
-        Said { answers, missing }
+    pub(super) async fn ask_all(self: &Arc<Desk>, question: &Question) -> Said {
+        let others = async {
+            match self.broker.store().cluster() {
+                Some(cluster) => cluster.ask(None, json!(question).to_string().as_bytes()).await,
+                None => Answers::default(),
+            }
+        };
+        let (own, said) = tokio::join!(self.answer(question), others);
+        let mut answers = vec![own];
+        answers.extend(said.answers.iter().filter_map(|(_, answer)| understood(answer)));
+        Said { answers, missing: said.missing.iter().map(|node| name_of(node).to_owned()).collect() }
     }
 
-    /// Asks the node of this name. `None`: there is none, or it does not answer.
-    pub(super) async fn ask_node(&self, name: &str, question: &Question) -> Option<Value> {
+    /// Asks the node of this name.
+    pub(super) async fn ask_node(self: &Arc<Desk>, name: &str, question: &Question) -> Result<Value, Problem> {
         if name == self.settings.node {
-            return Some(self.answer(question));
+            return Ok(self.answer(question).await);
         }
-        let cluster = self.broker.store().cluster()?;
-        let node = cluster.live().into_iter().find(|node| name_of(node) == name && node != cluster.node())?;
+        let cluster = self.broker.store().cluster();
+        let is_it = |cluster: &Cluster| cluster.live().into_iter().find(|node| name_of(node) == name && node != cluster.node());
+        let Some((cluster, node)) = cluster.and_then(|cluster| is_it(&cluster).map(|node| (cluster, node))) else {
+            return Err(Problem::not_found(format!("there is no node {name:?}; GET nodes lists them")));
+        };
         let said = cluster.ask(Some(&node), json!(question).to_string().as_bytes()).await;
-        said.answers.first().and_then(|(_, answer)| understood(answer))
+        let said = said.answers.first().and_then(|(_, answer)| understood(answer));
+        said.ok_or_else(|| Problem::unavailable(format!("node {name:?} does not answer")))
     }
 
-    pub(super) fn answer(&self, question: &Question) -> Value {
+    /// What concerns everybody is looked up on a thread that may take its time.
+    pub(super) async fn answer(self: &Arc<Desk>, question: &Question) -> Value {
         match question {
-            Question::Node => self.node(),
-            Question::Clients { filter, reach } => self.clients(filter, *reach),
+            Question::Node
+            | Question::Clients { .. }
+            | Question::Subscriptions { .. }
+            | Question::Requests { .. }
+            | Question::Addresses => {
+                let (desk, question) = (self.clone(), question.clone());
+                aside(move || desk.walk(&question)).await
+            }
             Question::Client { id } => {
                 let seen = self.broker.present_as(&ClientId::new(id));
                 seen.map_or(Value::Null, |seen| self.client(&seen))
             }
+            Question::Mailbox { id, limit } => self.mailbox(&ClientId::new(id), *limit),
             Question::Kick { id } => json!(self.broker.kick_here(&ClientId::new(id))),
-            Question::Subscriptions { filter, reach } => self.subscriptions(filter, *reach),
-            Question::Requests { filter, reach } => self.requests(filter, *reach),
-            Question::Addresses => {
-                let mut addresses: BTreeMap<String, u64> = BTreeMap::new();
-                for seen in self.broker.present() {
-                    let address = seen.presence.client.peer.address.ip().to_canonical().to_string();
-                    if addresses.len() < ADDRESSES_MAX || addresses.contains_key(&address) {
-                        *addresses.entry(address).or_default() += 1;
-                    }
-                }
-                json!(addresses)
+            Question::Subscribe { id, wanted } => {
+                self.order(id, Order::Subscribe(wanted.iter().map(NewSubscription::read).collect())).await
+            }
+            Question::Unsubscribe { id, topics } => {
+                self.order(id, Order::Unsubscribe(topics.iter().filter_map(|topic| Selector::parse(topic)).collect())).await
             }
             Question::Drain { off: true } => {
                 self.broker.call_off_drain();
-                self.node()
+                self.walk(&Question::Node)
             }
             Question::Drain { off: false } => {
-                let broker = self.broker.clone();
-                tokio::spawn(async move { broker.drain().await });
-                self.node()
+                // Begun when it is answered: whoever calls it off next comes after it.
+                if self.broker.begin_drain() {
+                    let broker = self.broker.clone();
+                    tokio::spawn(async move { broker.drain().await });
+                }
+                self.walk(&Question::Node)
             }
             Question::Trace { id, wanted } => self.noted(id, wanted),
         }
     }
 
-    fn node(&self) -> Value {
-        let broker = &self.broker;
-        let (metrics, now) = (&broker.metrics, broker.clock.now());
-        let (cluster, health) = (broker.store().cluster(), broker.health());
-        let (mut messages, mut bytes, mut slow) = (0, 0, 0);
-        for seen in broker.present() {
-            messages += seen.mailbox_messages;
-            bytes += seen.mailbox_bytes;
-            slow += usize::from(is_slow(&seen));
-        }
-        let faults: Vec<String> =
-            self.checks().iter().filter_map(|check| Some(format!("{}: {}", check.name, check.fault.as_ref()?))).collect();
-        json!({
-            "node": self.settings.node,
-            "incarnation": cluster.as_ref().map(|cluster| cluster.node().as_str()),
-            "node_status": broker.life.stage().name(),
-            "ready": faults.is_empty(),
-            "errors": faults,
-            "version": env!("CARGO_PKG_VERSION"),
-            "store": if broker.store().is_shared() { "redis" } else { "memory" },
-            "store_reachable": health.store.is_reachable(),
-            "uptime": now.since(self.started).0,
-            "started_at": date(self.started),
-            "connections": metrics.connections.load(Relaxed),
-            "max_connections": self.settings.connections_max,
-            "subscriptions": broker.subscriptions(),
-            "mailbox_messages": messages,
-            "mailbox_bytes": bytes,
-            "slow_clients": slow,
-            "counters": counters(metrics),
-        })
-    }
-
-    fn clients(&self, filter: &Filter, reach: usize) -> Value {
-        if !filter.wants_node(&self.settings.node) {
-            return json!({ "count": 0, "data": [] });
-        }
-        let mut found: Vec<Seen> = self.broker.present().into_iter().filter(|seen| filter.wants(seen)).collect();
-        found.sort_by(|a, b| a.presence.client.id.cmp(&b.presence.client.id));
-        let data: Vec<Value> = found.iter().take(reach).map(|seen| self.client(seen)).collect();
-        json!({ "count": found.len(), "data": data })
-    }
-
-    fn client(&self, seen: &Seen) -> Value {
-        let presence = &seen.presence;
-        let (client, traffic) = (&presence.client, &presence.traffic);
-        let (proto_name, proto_ver) = match client.version {
-            Version::V3_1 => ("MQIsdp", 3),
-            Version::V3_1_1 => ("MQTT", 4),
-            Version::V5 => ("MQTT", 5),
-        };
-        json!({
-            "clientid": client.id.as_str(),
-            "username": client.user.as_deref(),
-            "connected": true,
-            "node": self.settings.node,
-            "ip_address": client.peer.address.ip().to_canonical().to_string(),
-            "port": client.peer.address.port(),
-            "transport": client.peer.transport.scheme(),
-            "certificate_name": client.peer.certificate_name.as_deref(),
-            "proto_name": proto_name,
-            "proto_ver": proto_ver,
-            "keepalive": client.keep_alive_s,
-            "clean_start": client.clean_start,
-            "resumed": presence.resumed,
-            "expiry_interval": presence.expiry.map(|expiry| expiry.0 / 1000),
-            "has_will": presence.has_will,
-            "connected_at": date(presence.connected_at),
-            "subscriptions_cnt": seen.subscriptions,
-            "mailbox_messages": seen.mailbox_messages,
-            "mailbox_bytes": seen.mailbox_bytes,
-            "outgoing_bytes": traffic.outgoing_bytes.load(Relaxed),
-            "recv_msg": traffic.publishes_received.load(Relaxed),
-            "recv_bytes": traffic.publish_bytes_received.load(Relaxed),
-            "send_msg": traffic.publishes_sent.load(Relaxed),
-            "send_bytes": traffic.publish_bytes_sent.load(Relaxed),
-        })
-    }
-
-    fn subscriptions(&self, filter: &Filter, reach: usize) -> Value {
-        if !filter.wants_node(&self.settings.node) {
-            return json!({ "count": 0, "data": [] });
-        }
-        let mut found: Vec<(ClientId, String, Subscription)> = Vec::new();
-        for (client_id, subscription) in self.broker.all_subscriptions() {
-            let topic = subscription.selector.to_string();
-            if filter.wants_subscription(&client_id, &topic, &subscription) {
-                found.push((client_id, topic, subscription));
-            }
-        }
-        found.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
-        let count = found.len();
-        let data: Vec<Value> =
-            found.into_iter().take(reach).map(|(client_id, _, subscription)| self.subscription(&client_id, &subscription)).collect();
-        json!({ "count": count, "data": data })
-    }
-
-    fn requests(&self, filter: &Filter, reach: usize) -> Value {
-        let Some(requests) = self.broker.requests.get().filter(|_| filter.wants_node(&self.settings.node)) else {
-            return json!({ "count": 0, "data": [] });
-        };
-        let (count, first) = requests.waiting(&|one| filter.wants_request(&one.client_id, &one.topic), reach);
-        let shown = |one: &Waiting| {
-            json!({
-                "id": *one.id,
-                "clientid": one.client_id.as_str(),
-                "topic": one.topic,
-                "deadline": date(one.deadline),
-                "answered_by": if one.is_here { "handler" } else { "worker" },
-                "node": self.settings.node,
-            })
-        };
-        json!({ "count": count, "data": first.iter().map(shown).collect::<Vec<_>>() })
-    }
-
-    pub(super) fn subscription(&self, client_id: &ClientId, subscription: &Subscription) -> Value {
-        let options = &subscription.options;
-        json!({
-            "clientid": client_id.as_str(),
-            "topic": subscription.selector.to_string(),
-            "qos": options.qos as u8,
-            "nl": u8::from(options.no_local),
-            "rap": u8::from(options.retain_as_published),
-            "subscription_id": subscription.id,
-            "node": self.settings.node,
-        })
+    /// What came of an order to a connection: Reason Codes; null when it is not here, nothing when it ended meanwhile.
+    async fn order(&self, id: &str, order: Order) -> Value {
+        let Some(told) = self.broker.order(&ClientId::new(id), order) else { return Value::Null };
+        let reasons = told.await.unwrap_or_default();
+        json!({ "node": self.settings.node, "reasons": reasons.iter().map(|reason| reason.0).collect::<Vec<_>>() })
     }
 }
 
-/// Something waits for it here, and the socket takes no more for the moment.
-pub(super) fn is_slow(seen: &Seen) -> bool {
-    seen.mailbox_messages > 0 && seen.presence.traffic.outgoing_bytes.load(Relaxed) > 0
-}
-
-/// Every counter by its name in the code. For the sums over all nodes.
-fn counters(metrics: &Metrics) -> Value {
-    use crate::metrics::Value as Reading;
-    let number = |reading: &Reading<'_>| match reading {
-        Reading::Counter(count) | Reading::Gauge(count) => json!(count),
-        Reading::Histogram(histogram) => {
-            let seen = histogram.seen();
-            json!({ "count": seen.count, "sum_s": seen.sum_s })
-        }
-    };
-    metrics.all().iter().map(|metric| (metric.field.to_owned(), number(&metric.value))).collect::<serde_json::Map<_, _>>().into()
+/// What takes its time, where nobody else has to wait for it.
+pub(super) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+    }
 }
 
 /// The configured name of an incarnation.
@@ -364,42 +295,4 @@ pub(super) fn name_of(node: &NodeId) -> &str {
 
 fn understood(answer: &[u8]) -> Option<Value> {
     serde_json::from_slice(answer).ok().filter(|answer: &Value| !answer.is_null())
-}
-
-impl Filter {
-    fn wants_node(&self, node: &str) -> bool {
-        self.node.as_deref().is_none_or(|wanted| wanted == node)
-    }
-
-    fn wants(&self, seen: &Seen) -> bool {
-        let client = &seen.presence.client;
-        let user = client.user.as_deref().unwrap_or_default();
-        let version = match client.version {
-            Version::V3_1 => 3,
-            Version::V3_1_1 => 4,
-            Version::V5 => 5,
-        };
-        self.clientid.as_deref().is_none_or(|wanted| wanted == client.id.as_str())
-            && self.like_clientid.as_deref().is_none_or(|part| client.id.as_str().contains(part))
-            && self.username.as_deref().is_none_or(|wanted| wanted == user)
-            && self.like_username.as_deref().is_none_or(|part| user.contains(part))
-            && self.ip_address.is_none_or(|wanted| wanted == client.peer.address.ip().to_canonical())
-            && self.proto_ver.is_none_or(|wanted| wanted == version)
-            && self.slow.is_none_or(|wanted| wanted == is_slow(seen))
-    }
-
-    fn wants_request(&self, client_id: &ClientId, topic: &str) -> bool {
-        self.clientid.as_deref().is_none_or(|wanted| wanted == client_id.as_str())
-            && self.like_clientid.as_deref().is_none_or(|part| client_id.as_str().contains(part))
-            && self.topic.as_deref().is_none_or(|wanted| wanted == topic)
-    }
-
-    fn wants_subscription(&self, client_id: &ClientId, topic: &str, subscription: &Subscription) -> bool {
-        let matches =
-            |name: &str| crate::topic::name::TopicName::new(name.into()).is_some_and(|name| subscription.selector.filter.matches(&name));
-        self.clientid.as_deref().is_none_or(|wanted| wanted == client_id.as_str())
-            && self.like_clientid.as_deref().is_none_or(|part| client_id.as_str().contains(part))
-            && self.topic.as_deref().is_none_or(|wanted| wanted == topic)
-            && self.match_topic.as_deref().is_none_or(matches)
-    }
 }

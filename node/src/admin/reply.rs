@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -14,7 +14,7 @@ use crate::store::StoreError;
 use crate::time::Time;
 
 /// Entries of one page, at most.
-pub(super) const LIMIT_MAX: usize = 1000;
+const LIMIT_MAX: usize = 1000;
 const LIMIT_DEFAULT: usize = 100;
 
 /// Entries up to the end of the last page: whoever wants those behind names them more exactly.
@@ -37,6 +37,10 @@ impl Problem {
         Problem::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", message)
     }
 
+    pub(super) fn unavailable(message: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", message)
+    }
+
     pub(super) fn not_found(message: impl Into<String>) -> Problem {
         Problem::new(StatusCode::NOT_FOUND, "NOT_FOUND", message)
     }
@@ -45,7 +49,7 @@ impl Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Problem {
         match error {
-            StoreError::Unavailable => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "SERVICE_UNAVAILABLE", "the Store does not answer"),
+            StoreError::Unavailable => Problem::unavailable("the Store does not answer"),
             StoreError::Full => Problem::new(StatusCode::INSUFFICIENT_STORAGE, "QUOTA_EXCEEDED", "the Store is full"),
         }
     }
@@ -60,16 +64,49 @@ impl IntoResponse for Problem {
 /// What most handlers return.
 pub(super) type Reply = Result<Json<Value>, Problem>;
 
-/// A query string whose faults are told like all others.
-pub(super) struct Asked<T>(pub T);
+/// A query string. Whoever reads it says what may stand in it: a name that nobody knows is a filter that would be missed.
+pub(super) struct Asked(Uri);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
+impl<S: Send + Sync> FromRequestParts<S> for Asked {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Asked<T>, Problem> {
-        let query = Query::<T>::from_request_parts(parts, state).await;
-        query.map(|Query(asked)| Asked(asked)).map_err(|error: QueryRejection| Problem::bad(error.body_text()))
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Asked, Problem> {
+        Ok(Asked(parts.uri.clone()))
     }
+}
+
+impl Asked {
+    /// All of it, with no other names than these.
+    pub(super) fn read<T: DeserializeOwned>(&self, names: &[&str]) -> Result<T, Problem> {
+        for (name, _) in self.parse::<Vec<(String, String)>>()? {
+            if !names.contains(&name.as_str()) {
+                return Err(Problem::bad(format!("{name}: there is no such parameter here; there are {}", names.join(", "))));
+            }
+        }
+        self.parse()
+    }
+
+    /// The same where there are pages.
+    pub(super) fn paged<T: DeserializeOwned>(&self, names: &[&str]) -> Result<(T, Page), Problem> {
+        let asked = self.read(&[names, &["page", "limit"]].concat())?;
+        Ok((asked, self.parse::<Paging>()?.page()?))
+    }
+
+    fn parse<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        let query = Query::<T>::try_from_uri(&self.0);
+        query.map(|Query(asked)| asked).map_err(|error: QueryRejection| Problem::bad(error.body_text()))
+    }
+}
+
+/// Where nothing may stand but what pages have.
+#[derive(Deserialize)]
+pub(super) struct Nothing {}
+
+/// How many a list without pages has at most.
+pub(super) fn limit(asked: Option<usize>) -> Result<usize, Problem> {
+    let limit = asked.unwrap_or(LIMIT_DEFAULT);
+    let is_right = (1..=LIMIT_MAX).contains(&limit);
+    is_right.then_some(limit).ok_or_else(|| Problem::bad(format!("limit is 1 to {LIMIT_MAX}")))
 }
 
 /// What stands in the path, with the same.
@@ -120,7 +157,7 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for Object<T> {
 
 /// `page` and `limit`; the first page is 1.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
-pub(super) struct Paging {
+struct Paging {
     page: Option<usize>,
     limit: Option<usize>,
 }
@@ -133,7 +170,7 @@ pub(super) struct Page {
 }
 
 impl Paging {
-    pub(super) fn page(self) -> Result<Page, Problem> {
+    fn page(self) -> Result<Page, Problem> {
         let (number, limit) = (self.page.unwrap_or(1), self.limit.unwrap_or(LIMIT_DEFAULT));
         if number == 0 || limit == 0 || limit > LIMIT_MAX {
             return Err(Problem::bad(format!("page begins with 1, and limit is 1 to {LIMIT_MAX}")));

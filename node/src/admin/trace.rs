@@ -23,6 +23,7 @@ use super::{Desk, Shared};
 use crate::broker::fates::{Noted, TRACES_MAX};
 use crate::fate::{Note, Step, Watch};
 use crate::packet::connect::ClientId;
+use crate::session::state::Epoch;
 use crate::time::Time;
 use crate::topic::filter::TopicFilter;
 
@@ -63,12 +64,32 @@ struct Course {
     /// What is to be said next.
     events: VecDeque<Event>,
     expected: Option<Expected>,
+    /// Nodes that say nothing, or cannot follow one more trace, as the reader was told last.
+    blind: Blind,
 }
 
-async fn trace(State(desk): Shared, Asked(wanted): Asked<Wanted>) -> Result<Response, Problem> {
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+struct Blind {
+    missing: Vec<String>,
+    full: Vec<Value>,
+}
+
+impl Blind {
+    fn of(said: &Said) -> Blind {
+        let mut missing = said.missing.clone();
+        missing.sort();
+        let full = said.answers.iter().filter(|answer| answer["full"] == true).map(|answer| answer["node"].clone()).collect();
+        Blind { missing, full }
+    }
+}
+
+async fn trace(State(desk): Shared, asked: Asked) -> Result<Response, Problem> {
+    let wanted: Wanted = asked.read(&["clientid", "topic"])?;
     wanted.watch()?;
     let question = Question::Trace { id: Uuid::new_v4().to_string(), wanted: wanted.clone() };
-    let Said { answers, missing } = desk.ask_all(&question).await;
+    let said = desk.ask_all(&question).await;
+    let blind = Blind::of(&said);
+    let Said { answers, missing } = said;
     if let Some(full) = answers.iter().find(|answer| answer["full"] == true) {
         let text = format!("node {} follows {TRACES_MAX} traces already: end one of them, or wait ten seconds", full["node"]);
         return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "QUOTA_EXCEEDED", text));
@@ -78,8 +99,8 @@ async fn trace(State(desk): Shared, Asked(wanted): Asked<Wanted>) -> Result<Resp
     let begun = Event::default().event("following").data(json!({ "nodes": nodes, "missing": missing }).to_string());
     let mut ticks = interval(PAUSE);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let expected = Some(Expected { of: wanted.clientid, waiting: HashMap::new() });
-    let course = Course { desk, question, ticks, events: VecDeque::from([begun]), expected };
+    let expected = Some(Expected { of: wanted.clientid, ..Expected::default() });
+    let course = Course { desk, question, ticks, events: VecDeque::from([begun]), expected, blind };
     let stream = futures_util::stream::unfold(course, |mut course| async move {
         let event = course.next().await;
         Some((Ok::<_, Infallible>(event), course))
@@ -96,13 +117,18 @@ impl Course {
             }
             self.ticks.tick().await;
             let now = self.desk.broker.clock.now();
-            let Said { answers, .. } = self.desk.ask_all(&self.question).await;
-            self.tell(answers, now);
+            let said = self.desk.ask_all(&self.question).await;
+            let blind = Blind::of(&said);
+            if blind != self.blind {
+                self.events.push_back(Event::default().event("missing").data(json!(blind).to_string()));
+                self.blind = blind;
+            }
+            self.tell(said.answers, now).await;
         }
     }
 
     /// What the nodes have noted, in the order in which it happened; `now` is before they were asked.
-    fn tell(&mut self, mut answers: Vec<Value>, now: Time) {
+    async fn tell(&mut self, mut answers: Vec<Value>, now: Time) {
         let lossy = answers.iter().filter(|answer| answer["lost"].as_u64().is_some_and(|lost| lost > 0));
         let lost: Vec<Value> = lossy.map(|answer| json!({ "node": answer["node"], "count": answer["lost"] })).collect();
         let mut notes: Vec<Value> =
@@ -113,19 +139,31 @@ impl Course {
         notes.sort_by_key(|note| (note["at_ms"].as_u64(), note["rank"].as_u64()));
         if let Some(expected) = &mut self.expected {
             notes.iter().for_each(|note| expected.see(note));
-            notes.extend(expected.expired(now));
+            let (desk, new) = (&self.desk, expected.unknown());
+            let epochs = desk.broker.store().epochs(&new).await;
+            new.into_iter().zip(epochs.unwrap_or_default()).for_each(|(client_id, epoch)| expected.know(&client_id, epoch));
+            let expired = expected.expired(now);
+            let recipients: Vec<_> = expired.iter().map(|note| ClientId::new(note["recipient"].as_str().unwrap_or_default())).collect();
+            let epochs = desk.broker.store().epochs(&recipients).await.unwrap_or_default();
+            notes.extend(expired.into_iter().zip(epochs).filter(|(note, epoch)| expected.is_as_before(note, *epoch)).map(|(note, _)| note));
+            expected.forget_idle();
         }
         self.events.extend(notes.iter().map(|note| Event::default().event("fate").data(note.to_string())));
         self.events.extend(lost.iter().map(|lost| Event::default().event("lost").data(lost.to_string())));
     }
 }
 
-/// Queued messages that have not been sent: the Store removes them without a word when they expire.
+/// Queued messages that have not been sent: the Store removes them without a word when they expire. So may whoever opens the Session anew, or ends
+/// it: nothing is concluded where its epoch is another by then.
+#[derive(Default)]
 struct Expected {
     /// Where only one client is followed, nothing is known of what others are sent.
     of: Option<String>,
-    /// When the queued message expires, by recipient and message.
-    waiting: HashMap<(String, String), (u64, Value)>,
+    /// When the queued messages expire, by recipient and message: equal ones have one name, and leave in their order.
+    waiting: HashMap<(String, String), VecDeque<(u64, Value)>>,
+    count: usize,
+    /// Of their recipients, when the first was queued; `None` until it is looked up.
+    epochs: HashMap<String, Option<Epoch>>,
 }
 
 impl Expected {
@@ -136,18 +174,53 @@ impl Expected {
         }
         let key = (recipient.to_owned(), message.to_owned());
         match (note["step"].as_str(), note["expires_at_ms"].as_u64()) {
-            (Some("queued"), Some(expires_at)) if self.waiting.len() < EXPECTED_MAX => {
-                self.waiting.insert(key, (expires_at, note.clone()));
+            (Some("queued"), Some(expires_at)) if self.count < EXPECTED_MAX => {
+                self.epochs.entry(recipient.to_owned()).or_default();
+                self.waiting.entry(key).or_default().push_back((expires_at, note.clone()));
+                self.count += 1;
             }
-            (Some("sent" | "dropped"), _) => drop(self.waiting.remove(&key)),
+            (Some("sent" | "dropped"), _) => {
+                if let Some(waiting) = self.waiting.get_mut(&key) {
+                    self.count -= usize::from(waiting.pop_front().is_some());
+                    if waiting.is_empty() {
+                        self.waiting.remove(&key);
+                    }
+                }
+            }
             _ => {}
         }
     }
 
+    /// Recipients whose epoch is to be looked up.
+    fn unknown(&self) -> Vec<ClientId> {
+        self.epochs.iter().filter(|(_, epoch)| epoch.is_none()).map(|(recipient, _)| ClientId::new(recipient)).collect()
+    }
+
+    fn know(&mut self, client_id: &ClientId, epoch: Option<Epoch>) {
+        self.epochs.insert(client_id.as_str().to_owned(), epoch);
+    }
+
+    fn is_as_before(&self, note: &Value, epoch: Option<Epoch>) -> bool {
+        let before = note["recipient"].as_str().and_then(|recipient| self.epochs.get(recipient).copied().flatten());
+        epoch.is_some() && before == epoch
+    }
+
+    /// Recipients for whom nothing waits.
+    fn forget_idle(&mut self) {
+        let waited_for: std::collections::HashSet<_> = self.waiting.keys().map(|(recipient, _)| recipient.as_str()).collect();
+        self.epochs.retain(|recipient, _| waited_for.contains(recipient.as_str()));
+    }
+
     /// What has expired by now.
     fn expired(&mut self, now: Time) -> Vec<Value> {
-        let late = |(expires_at, _): &(u64, Value)| *expires_at <= now.0;
-        let mut expired: Vec<_> = self.waiting.extract_if(|_, waiting| late(waiting)).map(|(_, waiting)| waiting).collect();
+        let mut expired: Vec<(u64, Value)> = Vec::new();
+        self.waiting.retain(|_, waiting| {
+            let (late, rest) = std::mem::take(waiting).into_iter().partition(|(expires_at, _)| *expires_at <= now.0);
+            *waiting = rest;
+            expired.extend::<VecDeque<_>>(late);
+            !waiting.is_empty()
+        });
+        self.count -= expired.len();
         expired.sort_by_key(|(expires_at, _)| *expires_at);
         let step = Step::Dropped(crate::fate::Why::Expired);
         let note = |(expires_at, mut note): (u64, Value)| {
@@ -210,25 +283,30 @@ mod tests {
 
     #[test]
     fn what_is_queued_and_not_sent_has_expired() {
-        let mut expected = Expected { of: None, waiting: HashMap::new() };
+        let mut expected = Expected::default();
         for note in [
             seen("queued", "a", "1", Some(50)),
             seen("queued", "a", "2", Some(40)),
             seen("queued", "b", "1", Some(50)),
             seen("queued", "b", "3", None),
             seen("sent", "b", "1", Some(50)),
+            // Two that are equal, of which one is sent.
+            seen("queued", "c", "4", Some(60)),
+            seen("queued", "c", "4", Some(60)),
+            seen("sent", "c", "4", Some(60)),
         ] {
             expected.see(&note);
         }
         assert!(expected.expired(Time(39)).is_empty());
         let gone: Vec<Value> = expected.expired(Time(60));
         let gone: Vec<_> = gone.iter().map(|note| (note["message"].as_str().unwrap(), note["why"].as_str().unwrap())).collect();
-        assert_eq!(gone, [("2", "expired"), ("1", "expired")]);
+        assert_eq!(gone, [("2", "expired"), ("1", "expired"), ("4", "expired")]);
+        assert_eq!((expected.count, expected.waiting.len()), (0, 0));
     }
 
     #[test]
     fn of_others_than_the_client_that_is_followed_nothing_is_concluded() {
-        let mut expected = Expected { of: Some("a".to_owned()), waiting: HashMap::new() };
+        let mut expected = Expected { of: Some("a".to_owned()), ..Expected::default() };
         expected.see(&seen("queued", "b", "1", Some(50)));
         assert!(expected.expired(Time(60)).is_empty());
     }

@@ -238,7 +238,7 @@ impl Broker {
         count(&member.subscriber) + beside.iter().map(count).sum::<usize>()
     }
 
-    async fn subscribe(&self, member: &mut Member, requests: Vec<Result<Subscription, Reason>>) -> Result<Outcome, StoreError> {
+    pub(super) async fn subscribe(&self, member: &mut Member, requests: Vec<Result<Subscription, Reason>>) -> Result<Outcome, StoreError> {
         let (now, allowance) = (self.clock.now(), member.allowance.clone());
         let adding = allowance.as_ref().map(|allowance| allowance.add(requests.len()));
         let mut room = self.subscriptions_per_client_max.saturating_sub(self.subscriptions_on_all_streams(member));

@@ -107,16 +107,14 @@ impl Broker {
         self.post_to_client(client_id, &run, qos, here.is_some()).await
     }
 
-    /// Wherever a Session is connected that has no queue, or for what is not queued: every other node is told, and one has it.
+    /// Wherever a Session is connected that has no queue, or for what is not queued: the node that has it is told.
     async fn post_to_client(&self, client_id: &ClientId, run: &Arc<Run>, qos: QoS, known: bool) -> Result<Given, StoreError> {
         let Some(cluster) = self.store.cluster() else { return Ok(if known { Given::Away } else { Given::Unknown }) };
-        if self.store.epochs(std::slice::from_ref(client_id)).await?.first().copied().flatten().is_none() {
-            return Ok(Given::Unknown);
-        }
-        for node in cluster.live().iter().filter(|node| *node != cluster.node()) {
-            let post = Post { run: run.clone(), to: Some((client_id.clone(), alone(qos))), publisher: None };
-            cluster.post(node, vec![post], qos > QoS::AtMostOnce).await?;
-        }
+        let Some(owner) = self.store.owner(client_id).await? else { return Ok(Given::Unknown) };
+        // Who has it here has just left; who has it at a node that is dead is about to.
+        let Some(node) = owner.filter(|node| node != cluster.node() && cluster.is_live(node)) else { return Ok(Given::Away) };
+        let post = Post { run: run.clone(), to: Some((client_id.clone(), alone(qos))), publisher: None };
+        cluster.post(&node, vec![post], qos > QoS::AtMostOnce).await?;
         Ok(Given::Taken)
     }
 }

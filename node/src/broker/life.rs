@@ -129,11 +129,18 @@ impl Broker {
         }
     }
 
-    /// Not ready, for the grace; then no connection is taken any more. False: it was called off meanwhile.
-    pub async fn leave(&self) -> bool {
-        if self.life.advance(Stage::Running, Stage::Leaving) {
+    /// Not ready from now on. False: somebody else has begun.
+    pub fn begin_drain(&self) -> bool {
+        let begins = self.life.advance(Stage::Running, Stage::Leaving);
+        if begins {
             tracing::info!(grace_s = self.life.settings.grace.as_secs(), "not ready any more");
         }
+        begins
+    }
+
+    /// Not ready, for the grace; then no connection is taken any more. False: it was called off meanwhile.
+    pub async fn leave(&self) -> bool {
+        self.begin_drain();
         self.life.grace().await;
         self.life.advance(Stage::Leaving, Stage::Draining) || self.life.stage() > Stage::Leaving
     }

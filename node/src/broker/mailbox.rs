@@ -7,12 +7,15 @@ use std::task::{Context, Poll, Waker};
 
 use bytestring::ByteString;
 
+use crate::broker::order::Ordered;
 use crate::broker::presence::Presence;
 use crate::hook::client::Client;
+use crate::message::Message;
 use crate::packet::reason::Reason;
 use crate::session::Fault;
 use crate::session::outbound::Delivery;
 use crate::session::state::Epoch;
+use crate::subscription::Grant;
 
 /// How much may wait for one connection.
 #[derive(Clone, Copy, Debug)]
@@ -71,6 +74,7 @@ struct State {
     bytes: usize,
     news: bool,
     reconsider: bool,
+    orders: Vec<Ordered>,
     kicked: Option<Fault>,
     /// The Store has lost the Session of this epoch.
     lost: Option<Epoch>,
@@ -225,16 +229,42 @@ impl Mailbox {
         self.tell(|state| state.reconsider = true);
     }
 
-    /// Ends the connection that has the mailbox.
+    /// Something for the connection to do for its Client; it looks when it reconsiders.
+    pub fn order(&self, order: Ordered) {
+        self.tell(|state| {
+            state.orders.push(order);
+            state.reconsider = true;
+        });
+    }
+
+    /// What the connection of this epoch is to do.
+    pub fn take_orders(&self, epoch: Epoch) -> Vec<Ordered> {
+        let state = self.lock().filter(|state| state.epoch == epoch);
+        state.map(|mut state| std::mem::take(&mut state.orders)).unwrap_or_default()
+    }
+
+    /// The first messages that wait, each with what it is granted.
+    pub fn first(&self, limit: usize) -> Vec<(Message, Grant)> {
+        let Some(state) = self.lock() else { return Vec::new() };
+        let messages = |delivery: &Delivery| {
+            let grant = delivery.grant.clone();
+            delivery.run.messages().iter().take(limit).map(move |message| (message.clone(), grant.clone())).collect::<Vec<_>>()
+        };
+        state.deliveries.iter().flat_map(messages).take(limit).collect()
+    }
+
+    /// Ends the connection that has the mailbox. The first reason is the one that it is told.
     pub fn kick(&self, fault: Fault) {
-        self.tell(|state| state.kicked = Some(fault));
+        self.tell(|state| {
+            state.kicked.get_or_insert(fault);
+        });
     }
 
     /// Ends the connection that has the mailbox if its epoch is older than this.
     pub fn kick_before(&self, epoch: Epoch) {
         self.tell(|state| {
             if state.epoch < epoch {
-                state.kicked = Some(TAKEN_OVER);
+                state.kicked.get_or_insert(TAKEN_OVER);
             }
         });
     }
@@ -243,7 +273,7 @@ impl Mailbox {
     pub fn kick_at(&self, epoch: Epoch, fault: Fault) {
         self.tell(|state| {
             if state.epoch == epoch {
-                state.kicked = Some(fault);
+                state.kicked.get_or_insert(fault);
             }
         });
     }

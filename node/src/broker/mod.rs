@@ -5,6 +5,7 @@ pub mod allowance;
 mod batch;
 pub mod census;
 pub mod commit;
+mod conduct;
 mod debts;
 pub mod fates;
 pub mod give;
@@ -15,6 +16,7 @@ pub mod life;
 pub mod mailbox;
 pub mod membership;
 mod once;
+pub mod order;
 mod outbox;
 pub mod outward;
 pub mod presence;
@@ -100,6 +102,7 @@ pub struct Broker {
     pub requests: OnceLock<Arc<dyn Requests>>,
     /// What else is told of messages that are published here, if anybody is; set once, when the node is put together.
     pub outward: OnceLock<Arc<outward::Outward>>,
+    conduct: conduct::Conduct,
     /// Wakes the reaper when something may be due earlier than it thought.
     due: Notify,
     pub life: life::Life,
@@ -175,6 +178,7 @@ impl Broker {
             addresses: Arc::new(addresses::Addresses::new(limits.addresses)),
             requests: OnceLock::new(),
             outward: OnceLock::new(),
+            conduct: conduct::Conduct::default(),
             due: Notify::new(),
             life: life::Life::new(limits.drain),
         }

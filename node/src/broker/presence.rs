@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::broker::Broker;
 use crate::broker::roster::{Place, Subscriber};
 use crate::hook::client::Client;
+use crate::message::Message;
 use crate::metrics::Metrics;
 use crate::packet::connect::ClientId;
 use crate::packet::reason::Reason;
 use crate::router::Count;
 use crate::session::{Counts, Fault};
-use crate::subscription::{Selector, Subscription};
+use crate::subscription::{Grant, Selector, Subscription};
 use crate::time::{Span, Time};
 
 /// A Client as it is connected.
@@ -37,11 +38,13 @@ pub struct Traffic {
     pub publish_bytes_sent: AtomicU64,
     /// Bytes that wait for the socket now.
     pub outgoing_bytes: AtomicU64,
+    /// Messages above QoS 0 that were sent and not acknowledged.
+    pub in_flight: AtomicU64,
 }
 
 impl Traffic {
     /// By the connection alone: what it adds to cannot change meanwhile.
-    pub fn add(&self, counts: &Counts, outgoing_bytes: usize) {
+    pub fn add(&self, counts: &Counts, outgoing_bytes: usize, in_flight: usize) {
         let add = |number: &AtomicU64, count: u64| {
             if count > 0 {
                 number.store(number.load(Relaxed) + count, Relaxed);
@@ -52,6 +55,7 @@ impl Traffic {
         add(&self.publishes_sent, counts.publishes_sent);
         add(&self.publish_bytes_sent, counts.publish_bytes_sent);
         self.outgoing_bytes.store(outgoing_bytes as u64, Relaxed);
+        self.in_flight.store(in_flight as u64, Relaxed);
     }
 }
 
@@ -71,6 +75,8 @@ pub struct Subscriptions {
 pub struct Seen {
     pub presence: Arc<Presence>,
     pub subscriptions: usize,
+    /// The Session outlives the connection.
+    pub durable: bool,
     pub mailbox_messages: usize,
     pub mailbox_bytes: usize,
 }
@@ -100,17 +106,24 @@ impl Broker {
         self.roster.get(client_id).map(|subscriber| self.table.subscriptions_of(&subscriber)).unwrap_or_default()
     }
 
-    /// All subscriptions of Clients that are connected here, and of Sessions that were left here in memory.
-    pub fn all_subscriptions(&self) -> Vec<(ClientId, Subscription)> {
+    /// Every subscription of Clients that are connected here, and of Sessions that were left here in memory.
+    pub fn each_subscription(&self, mut see: impl FnMut(&ClientId, Subscription)) {
         let is_cluster = self.store.cluster().is_some();
         let here = |subscriber: &Arc<Subscriber>| subscriber.place == Place::Here && (!is_cluster || subscriber.mailbox.is_online());
-        let here = self.roster.all().into_iter().filter(here);
-        here.flat_map(|subscriber| self.table.subscriptions_of(&subscriber).into_iter().map(move |one| (subscriber.client_id.clone(), one)))
-            .collect()
+        for subscriber in self.roster.all().into_iter().filter(here) {
+            self.table.subscriptions_of(&subscriber).into_iter().for_each(|one| see(&subscriber.client_id, one));
+        }
+    }
+
+    /// How many messages wait in memory for a Client that is connected here, and the first of them.
+    pub fn waiting(&self, client_id: &ClientId, limit: usize) -> Option<(usize, Vec<(Message, Grant)>)> {
+        let subscriber = self.roster.get(client_id)?;
+        let (_, count, _) = subscriber.mailbox.presence()?;
+        Some((count, subscriber.mailbox.first(limit)))
     }
 
     /// How many subscriptions the Sessions have that this node knows itself. A walk over all of them.
-    pub(super) fn kinds_of_subscriptions(&self) -> Subscriptions {
+    pub fn kinds_of_subscriptions(&self) -> Subscriptions {
         let mut counted = Subscriptions::default();
         for subscriber in self.roster.all().iter().filter(|subscriber| subscriber.place == Place::Here) {
             let Count { ordinary, shared } = self.table.count_of(subscriber);
@@ -135,6 +148,12 @@ impl Broker {
     fn seen(&self, subscriber: &Subscriber) -> Option<Seen> {
         let (presence, mailbox_messages, mailbox_bytes) = subscriber.mailbox.presence()?;
         let count = self.table.count_of(subscriber);
-        Some(Seen { presence, subscriptions: count.ordinary + count.shared, mailbox_messages, mailbox_bytes })
+        Some(Seen {
+            presence,
+            subscriptions: count.ordinary + count.shared,
+            durable: subscriber.is_durable(),
+            mailbox_messages,
+            mailbox_bytes,
+        })
     }
 }

@@ -10,9 +10,8 @@ use crate::broker::Broker;
 use crate::fate::{Step, Why};
 use crate::hook::client::Client;
 use crate::hook::event::Delivering;
-use crate::hook::hooks::{self, Judging, Refused};
+use crate::hook::hooks::{Judging, Refused};
 use crate::message::{InRun, Message, Run};
-use crate::metrics::Metrics;
 use crate::session::state::Sequence;
 use crate::store::Stored;
 use crate::subscription::Grant;
@@ -33,19 +32,9 @@ enum Seen {
 }
 
 impl Broker {
-    /// Counts and tells what user code failed at.
-    pub(crate) fn count_failure(&self, client: &Client, event: &'static str, why: hooks::Why) {
-        let (counter, what) = match why {
-            hooks::Why::Answer => return,
-            hooks::Why::Panic => (&self.metrics.hook_panics, "panicked"),
-            hooks::Why::Deadline => (&self.metrics.hook_timeouts, "took too long"),
-        };
-        Metrics::add(counter, 1);
-        tracing::error!(client_id = %client.id, event, "a handler {what}");
-    }
-
     /// Screens the messages of a run until one has to be waited for.
     async fn screen(&self, client: &Arc<Client>, messages: &[Message], mut take: impl FnMut(Seen)) -> (usize, bool) {
+        let begun = self.clock.now();
         let mut judging = Judging::<Delivering>::default();
         for (index, message) in messages.iter().enumerate() {
             let at_once = judging.poll(message, &self.hooks, client, &mut Context::from_waker(Waker::noop()));
@@ -54,7 +43,9 @@ impl Broker {
                 Poll::Ready(passed) => passed,
                 Poll::Pending => {
                     let answer = std::future::poll_fn(|context| judging.poll(message, &self.hooks, client, context));
-                    tokio::time::timeout(self.hooks.deadline, answer).await.unwrap_or(Err(Refused::DEADLINE))
+                    tokio::time::timeout(self.hooks.deadline, self.watched(client, "on_deliver", answer))
+                        .await
+                        .unwrap_or(Err(Refused::DEADLINE))
                 }
             };
             take(match passed {
@@ -75,6 +66,7 @@ impl Broker {
                 return (index + 1, true);
             }
         }
+        self.note_block(client, "on_deliver", begun);
         (messages.len(), false)
     }
 

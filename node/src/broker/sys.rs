@@ -156,6 +156,7 @@ async fn forget(broker: &Broker, cluster: &Cluster, node: &NodeId, now: Time) ->
 async fn numbers(broker: &Broker, started: Time, now: Time) -> Result<Numbers, StoreError> {
     let (metrics, stats) = (&broker.metrics, broker.store.stats().await?);
     let subscriptions = broker.table.count();
+    let [memory, memory_highest] = memory();
     Ok(Numbers {
         uptime: now.since(started),
         connected: metrics.connections.load(Relaxed) as u64,
@@ -167,6 +168,9 @@ async fn numbers(broker: &Broker, started: Time, now: Time) -> Result<Numbers, S
         held_bytes: stats.held_bytes,
         subscriptions: subscriptions.ordinary as u64,
         shared_subscriptions: subscriptions.shared as u64,
+        in_flight: broker.present().iter().map(|seen| seen.presence.traffic.in_flight.load(Relaxed)).sum(),
+        memory,
+        memory_highest,
         totals: Totals {
             connections: metrics.connections_total.load(Relaxed),
             sockets: metrics.sockets_total.load(Relaxed),
@@ -180,6 +184,15 @@ async fn numbers(broker: &Broker, started: Time, now: Time) -> Result<Numbers, S
         },
         publish_bytes_received: metrics.publish_bytes_received.load(Relaxed),
         publish_bytes_sent: metrics.publish_bytes_sent.load(Relaxed),
+    })
+}
+
+/// What the system says that this process has in memory, and had at most; zero where it does not say.
+fn memory() -> [u64; 2] {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    ["VmRSS:", "VmHWM:"].map(|name| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok()).unwrap_or_default() * 1024
     })
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::mailbox::Bounds;
-use super::{Broker, Limits, Member, Rates};
+use super::{Broker, Limits, Member, Rates, life};
 use crate::clock::Clock;
 use crate::hook::client::{Client, Peer, Proof};
 use crate::hook::{Admitted, Answer, Exchange, Guard, Recipient};
@@ -202,4 +202,31 @@ fn someone() -> Arc<crate::hook::client::Client> {
     let peer = Arc::new(crate::hook::client::Peer::tcp(std::net::SocketAddr::from(([127, 0, 0, 1], 1))));
     let (id, version) = (ClientId::new("c"), crate::packet::Version::V5);
     Arc::new(crate::hook::client::Client { id, user: None, peer, version, proof: Default::default(), keep_alive_s: 0, clean_start: true })
+}
+
+/// However many there are, no tick sends away more than its part of them, and none is left when the time is over.
+#[tokio::test(start_paused = true)]
+async fn clients_are_sent_away_a_handful_at_a_time() {
+    const CLIENTS: u64 = 3000;
+    let mut broker = broker(memory::Limits::default());
+    let time = std::time::Duration::from_secs(10);
+    broker.life = life::Life::new(life::Settings { time, ..life::Settings::default() });
+    let broker = Arc::new(broker);
+    let mut members = Vec::new();
+    for number in 0..CLIENTS {
+        members.push(connect(&broker, &format!("c{number}"), 0).await);
+    }
+    let drain = tokio::spawn({
+        let broker = broker.clone();
+        async move { broker.drain().await }
+    });
+    let mut told = vec![0];
+    for _ in 0..100 {
+        tokio::time::advance(std::time::Duration::from_millis(100)).await;
+        tokio::task::yield_now().await;
+        told.push(broker.metrics.clients_sent_away.load(std::sync::atomic::Ordering::Relaxed));
+    }
+    assert!(told.windows(2).all(|two| two[1] - two[0] <= 60), "{told:?}"); // the first tick comes at once
+    assert!(told[50] <= 1560 && told[100] == CLIENTS, "{told:?}");
+    drain.abort();
 }

@@ -2,12 +2,13 @@
 //! are read too.
 
 use super::run::RunArguments;
-use super::{Failure, log, print};
+use super::{Failure, log, otlp, print};
 use crate::config::print::effective;
 
 pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let loaded = arguments.load()?;
     log::filter(&loaded)?;
+    otlp::collector(&loaded)?;
     crate::node::Node::check(&loaded.config).map_err(|error| Failure::Usage(error.to_string()))?;
     print(&effective(&loaded))
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use reqwest::{Method, Url};
+use reqwest::{Method, StatusCode, Url};
 use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -120,18 +120,8 @@ impl Target {
 }
 
 impl Node {
-    async fn try_ask(&self, method: Method, segments: &[&str], query: &[(&str, &str)]) -> Result<Option<Value>, Failure> {
-        self.try_tell(method, segments, query, None).await
-    }
-
-    /// The answer of `/api/v1/SEGMENTS`; each segment may have any characters. `None`: there is none, the node is gone.
-    async fn try_tell(
-        &self,
-        method: Method,
-        segments: &[&str],
-        query: &[(&str, &str)],
-        body: Option<&Value>,
-    ) -> Result<Option<Value>, Failure> {
+    /// The answer of `/api/v1/SEGMENTS`; each segment may have any characters.
+    async fn tell(&self, method: Method, segments: &[&str], query: &[(&str, &str)], body: Option<&Value>) -> Result<Value, Failure> {
         let url = self.url(segments, query)?;
         let mut request = self.request(method, &url);
         if let Some(body) = body {
@@ -139,12 +129,32 @@ impl Node {
         }
         let answer = match request.send().await {
             Ok(answer) => answer,
-            Err(error) if error.is_connect() => return Ok(None),
+            Err(error) if error.is_connect() => return Err(self.silent()),
             Err(error) => return Err(http::unreachable(&url, &error)),
         };
         let answer = accepted(answer, &url).await?;
         let text = answer.text().await.map_err(|error| http::unreachable(&url, &error))?;
-        Ok(Some(serde_json::from_str(&text).unwrap_or_default()))
+        Ok(serde_json::from_str(&text).unwrap_or_default())
+    }
+
+    /// How a node is that is about to end. `None`: it has ended, or whoever was asked has.
+    async fn look(&self, name: &str) -> Result<Option<Value>, Failure> {
+        let url = self.url(&["nodes", name], &[])?;
+        loop {
+            let answer = match self.request(Method::GET, &url).send().await {
+                Ok(answer) => answer,
+                Err(error) if error.is_timeout() => return Err(http::unreachable(&url, &error)),
+                Err(_) => return Ok(None),
+            };
+            match answer.status() {
+                StatusCode::NOT_FOUND => return Ok(None),
+                // It lives by the word of the others and says nothing: they will know soon.
+                StatusCode::SERVICE_UNAVAILABLE => continue,
+                _ => {}
+            }
+            let text = accepted(answer, &url).await?.text().await;
+            return Ok(text.ok().map(|text| serde_json::from_str(&text).unwrap_or_default()));
+        }
     }
 
     /// An answer that goes on for as long as it is read.
@@ -179,7 +189,7 @@ impl Node {
     }
 
     async fn ask(&self, method: Method, segments: &[&str], query: &[(&str, &str)]) -> Result<Value, Failure> {
-        self.try_ask(method, segments, query).await?.ok_or_else(|| self.silent())
+        self.tell(method, segments, query, None).await
     }
 
     fn silent(&self) -> Failure {
@@ -209,7 +219,11 @@ pub(super) fn status(arguments: &StatusArguments) -> Result<(), Failure> {
         node.show(&answer, || {
             let mut rows = vec![["NODE", "STATUS", "CLIENTS", "WAITING", "STORE", "UP", "VERSION"].map(str::to_owned).to_vec()];
             for one in answer["data"].as_array().into_iter().flatten() {
-                let status = if one["ready"] == true { "ready" } else { one["node_status"].as_str().unwrap_or_default() };
+                let status = match one["node_status"].as_str().unwrap_or_default() {
+                    _ if one["ready"] == true => "ready",
+                    "running" => "not ready",
+                    status => status,
+                };
                 let store = if one["store_reachable"] == false { "does not answer" } else { one["store"].as_str().unwrap_or("?") };
                 let up = one["uptime"].as_u64().map_or_else(String::new, |ms| lasting(ms / 1000));
                 rows.push(vec![
@@ -280,7 +294,7 @@ pub(super) fn ban(arguments: &BanArguments) -> Result<(), Failure> {
     let (kind, who) = words(&arguments.who);
     let body = json!({ "as": kind, "who": who, "reason": arguments.reason, "seconds": arguments.seconds });
     http::block_on(async {
-        let answer = node.try_tell(Method::POST, &["banned"], &[], Some(&body)).await?.ok_or_else(|| node.silent())?;
+        let answer = node.tell(Method::POST, &["banned"], &[], Some(&body)).await?;
         node.show(&answer, String::new)
     })
 }
@@ -319,8 +333,11 @@ pub(super) fn drain(arguments: &DrainArguments) -> Result<(), Failure> {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !arguments.off && !arguments.no_wait && answer["node_status"] != "drained" {
             looks.tick().await;
-            let Some(now) = node.try_ask(Method::GET, &["nodes", name], &[]).await? else { return Ok(()) };
-            if now["node_status"] == "running" && answer["node_status"] != "running" {
+            let Some(now) = node.look(name).await? else { return Ok(()) };
+            if now["incarnation"] != answer["incarnation"] {
+                return Ok(()); // it has ended, and another one came under its name
+            }
+            if now["node_status"] == "running" {
                 return Err(Failure::Runtime("the drain was called off".to_owned()));
             }
             answer = now;

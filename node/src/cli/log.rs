@@ -1,8 +1,11 @@
 //! The log: lines on standard error, text or JSON.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
 
+use serde_json::Value;
 use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, reload};
@@ -35,7 +38,8 @@ impl Log {
     }
 }
 
-pub(super) fn start(loaded: &Effective) -> Result<(Log, Option<Exporter>), Failure> {
+/// `node`: whose lines they are. Where those of a cluster come together, in JSON, each says so.
+pub(super) fn start(loaded: &Effective, node: &str) -> Result<(Log, Option<Exporter>), Failure> {
     let (filter, handle) = reload::Layer::new(filter(loaded)?);
     let terminal = std::io::stderr().is_terminal();
     let as_text = match loaded.config.log.format {
@@ -44,12 +48,50 @@ pub(super) fn start(loaded: &Effective) -> Result<(Log, Option<Exporter>), Failu
         LogFormat::Json => false,
     };
     let color = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    let lines = if as_text { lines.with_ansi(color).with_target(false).boxed() } else { lines.json().flatten_event(true).boxed() };
-    let (spans, exporter) = otlp::start(loaded)?.unzip();
+    let lines = tracing_subscriber::fmt::layer();
+    let lines = match as_text {
+        true => lines.with_writer(std::io::stderr).with_ansi(color).with_target(false).boxed(),
+        false => lines.with_writer(Named::new(node)).json().flatten_event(true).boxed(),
+    };
+    let (spans, exporter) = otlp::start(loaded, node)?.unzip();
     let for_spans = filter_fn(|metadata| metadata.target() == SPANS);
     let all = tracing_subscriber::registry().with(lines.with_filter(filter)).with(spans.map(|spans| spans.with_filter(for_spans)));
     all.try_init().map_err(|error| Failure::Runtime(format!("the log: {error}")))?;
     // Refused only when nobody logs any more.
     Ok((Log(Box::new(move |filter| drop(handle.reload(filter)))), exporter))
+}
+
+/// Standard error for lines of JSON, of which each is given the name of the node as its first field.
+struct Named(Arc<str>);
+
+impl Named {
+    fn new(node: &str) -> Named {
+        Named(format!("{{{}:{},", Value::from("node"), Value::from(node)).into())
+    }
+}
+
+impl MakeWriter<'_> for Named {
+    type Writer = Line;
+
+    fn make_writer(&self) -> Line {
+        Line(self.0.clone())
+    }
+}
+
+struct Line(Arc<str>);
+
+impl Write for Line {
+    /// A whole line at a time, as it comes.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let named = match line.strip_prefix(b"{") {
+            Some(rest) => &[self.0.as_bytes(), rest].concat(),
+            None => line,
+        };
+        io::stderr().lock().write_all(named)?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().lock().flush()
+    }
 }

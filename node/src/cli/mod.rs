@@ -88,8 +88,10 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the broker (as without any command)
+    #[command(alias = "serve")]
     Run(run::RunArguments),
     /// Say whether the configuration is right, and where each value comes from
+    #[command(alias = "check-config")]
     Check(run::RunArguments),
     /// Print every option with its help and default, as a file to start from
     Config,

@@ -2,7 +2,8 @@
 //! (opentelemetry.io/docs/specs/otlp, "JSON Protobuf Encoding"). One thread sends, and nothing of the broker waits for it.
 
 use std::fmt::Debug;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -17,6 +18,7 @@ use uuid::Uuid;
 
 use super::{Failure, http};
 use crate::config::{ConfigErrors, Effective};
+use crate::metrics::Metrics;
 
 /// Spans that wait to be sent; more are dropped, and the log says so.
 const WAITING_MAX: usize = 4096;
@@ -35,11 +37,29 @@ pub(super) struct Spans {
     sender: mpsc::Sender<Item>,
     one_in: u64,
     traces: AtomicU64,
-    lost: AtomicU64,
+    losses: Arc<Losses>,
 }
 
-/// For the end of the program.
-pub(super) struct Exporter(mpsc::Sender<Item>);
+/// Spans that were not sent.
+#[derive(Debug, Default)]
+struct Losses {
+    /// Among the metrics of the node, when there is one.
+    counted: OnceLock<Arc<AtomicU64>>,
+    /// The log says so already, of those that found no room.
+    told: AtomicBool,
+}
+
+impl Losses {
+    fn add(&self, spans: u64) {
+        self.counted.get().into_iter().for_each(|counted| Metrics::add(counted, spans));
+    }
+}
+
+/// For the program around it.
+pub(super) struct Exporter {
+    sender: mpsc::Sender<Item>,
+    losses: Arc<Losses>,
+}
 
 enum Item {
     Span(Value),
@@ -117,45 +137,66 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Spans {
             "endTimeUnixNano": since_epoch().as_nanos().to_string(),
             "attributes": attributes.0,
         });
-        if self.sender.try_send(Item::Span(ended)).is_err() && self.lost.fetch_add(1, Relaxed) == 0 {
-            tracing::warn!("the collector of traces does not keep up: spans are dropped; a larger log.otlp_one_in makes fewer");
+        if self.sender.try_send(Item::Span(ended)).is_err() {
+            self.losses.add(1);
+            if !self.losses.told.swap(true, Relaxed) {
+                tracing::warn!("the collector of traces does not keep up: spans are dropped; a larger log.otlp_one_in makes fewer");
+            }
         }
     }
 }
 
 impl Exporter {
-    /// Comes back when everything has been sent, or when that takes too long.
+    /// What is lost is counted here from now on.
+    pub(super) fn count_in(&self, counter: &Arc<AtomicU64>) {
+        let _ = self.losses.counted.set(counter.clone());
+    }
+
+    /// Comes back when everything has been sent, or when that takes too long. Not within a runtime: it waits for room, which is there after
+    /// one request at the latest.
     pub(super) fn finish(&self) {
         let (told, heard) = std::sync::mpsc::channel();
-        if self.0.try_send(Item::Flush(told)).is_ok() {
+        if self.sender.blocking_send(Item::Flush(told)).is_ok() {
             let _ = heard.recv_timeout(PATIENCE);
         }
     }
 }
 
-/// Nothing where no collector is configured.
-pub(super) fn start(loaded: &Effective) -> Result<Option<(Spans, Exporter)>, Failure> {
-    let log = &loaded.config.log;
-    let Some(text) = &log.otlp_url else { return Ok(None) };
+/// Where spans are sent; `None`: nowhere.
+pub(super) fn collector(loaded: &Effective) -> Result<Option<reqwest::Url>, Failure> {
+    let Some(text) = &loaded.config.log.otlp_url else { return Ok(None) };
     let refused = |reason: &str| ConfigErrors::refused(loaded.origin("log.otlp_url"), "log.otlp_url", text, reason).into();
     let url: reqwest::Url = text.parse().map_err(|_| refused("no URL; allowed: as http://collector:4318/v1/traces"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(refused("OTLP is sent by http:// or https://"));
     }
+    Ok(Some(url))
+}
+
+/// Nothing where no collector is configured. `node`: who sends.
+pub(super) fn start(loaded: &Effective, node: &str) -> Result<Option<(Spans, Exporter)>, Failure> {
+    let Some(url) = collector(loaded)? else { return Ok(None) };
     let (sender, items) = mpsc::channel(WAITING_MAX);
-    let node = loaded.config.node.id.clone().unwrap_or_default();
+    let losses = Arc::new(Losses::default());
     let client = http::client(PATIENCE)?;
-    let run = move || http::block_on(async { send_all(&client, &url, &node, items).await });
+    let (node, of_thread) = (node.to_owned(), losses.clone());
+    let run = move || http::block_on(async { send_all(&client, &url, &node, items, &of_thread).await });
     std::thread::Builder::new()
         .name("mqttd-otlp".to_owned())
         .spawn(run)
         .map_err(|error| Failure::Runtime(format!("the thread that sends traces: {error}")))?;
-    let (traces, lost) = Default::default();
-    Ok(Some((Spans { sender: sender.clone(), one_in: log.otlp_one_in.max(1) as u64, traces, lost }, Exporter(sender))))
+    let (one_in, traces) = (loaded.config.log.otlp_one_in.max(1) as u64, AtomicU64::default());
+    Ok(Some((Spans { sender: sender.clone(), one_in, traces, losses: losses.clone() }, Exporter { sender, losses })))
 }
 
 /// Sends what has come together, until nobody collects spans any more.
-async fn send_all(client: &reqwest::Client, url: &reqwest::Url, node: &str, mut items: mpsc::Receiver<Item>) -> Result<(), Failure> {
+async fn send_all(
+    client: &reqwest::Client,
+    url: &reqwest::Url,
+    node: &str,
+    mut items: mpsc::Receiver<Item>,
+    losses: &Losses,
+) -> Result<(), Failure> {
     let mut failing = false;
     loop {
         // The first is waited for as long as it takes, those after it for a moment.
@@ -172,7 +213,11 @@ async fn send_all(client: &reqwest::Client, url: &reqwest::Url, node: &str, mut 
             }
             next = tokio::time::timeout_at(until, items.recv()).await.ok().flatten();
         }
+        if items.is_empty() {
+            losses.told.store(false, Relaxed); // it has caught up: the next loss is news
+        }
         if !batch.is_empty() {
+            let spans = batch.len() as u64;
             let sent = client.post(url.clone()).json(&request(node, batch)).send().await.and_then(reqwest::Response::error_for_status);
             match &sent {
                 Err(error) if !failing => tracing::warn!(%error, "traces cannot be sent; they are dropped until they can"),
@@ -180,6 +225,7 @@ async fn send_all(client: &reqwest::Client, url: &reqwest::Url, node: &str, mut 
                 _ => {}
             }
             failing = sent.is_err();
+            losses.add(if failing { spans } else { 0 });
         }
         if let Some(told) = flushed {
             let _ = told.send(());

@@ -7,9 +7,10 @@ use super::run::RunArguments;
 use crate::auth::doors::Doors;
 use crate::config::{Config, Effective};
 use crate::node::admission;
+use crate::node::opener::Opener;
 
 /// Keys that hold from a SIGHUP on, by how they begin. Certificates, and the files that these keys name, are read again whatever their keys say.
-const HELD_AT_ONCE: &[&str] = &["log.filter", "auth.", "access."];
+const HELD_AT_ONCE: &[&str] = &["log.filter", "auth.", "access.", "api."];
 
 /// Those of them that do not: they are the sizes of what is there already.
 const HELD_LATER: &[&str] = &["auth.hashes_at_once_max", "auth.failures_per_address_max"];
@@ -29,6 +30,7 @@ pub(super) struct Reload {
 fn held(before: &Config, now: &Config) -> Config {
     let mut config = before.clone();
     (config.log.filter, config.auth, config.access) = (now.log.filter.clone(), now.auth.clone(), now.access.clone());
+    config.api = now.api.clone();
     config.auth.hashes_at_once_max = before.auth.hashes_at_once_max;
     config.auth.failures_per_address_max = before.auth.failures_per_address_max;
     config
@@ -36,7 +38,7 @@ fn held(before: &Config, now: &Config) -> Config {
 
 impl Reload {
     /// Reads it again, and the files of users, rules and keys. What is wrong with them is told, and then nothing changes.
-    pub(super) async fn again(&mut self, doors: &Doors) {
+    pub(super) async fn again(&mut self, doors: &Doors, opener: &Opener) {
         let checked = self.arguments.load().and_then(|loaded| super::log::filter(&loaded).map(|filter| (loaded, filter)));
         let (loaded, filter) = match checked {
             Ok(checked) => checked,
@@ -46,10 +48,11 @@ impl Reload {
             }
         };
         let config = held(&self.loaded.config, &loaded.config);
-        let reloaded = match admission::settings(&config) {
+        let reloaded = match Opener::check(&config).and_then(|()| admission::settings(&config)) {
             Ok(settings) => doors.reload(settings).await,
             Err(error) => Err(error.to_string()),
         };
+        let reloaded = reloaded.and_then(|()| opener.renew(&config).map_err(|error| error.to_string()));
         if let Err(fault) = reloaded {
             error!("SIGHUP: {fault}");
             return error!("SIGHUP: the configuration stays as it was");

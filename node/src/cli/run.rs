@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use clap::{ArgAction, Args};
 use tracing::{info, warn};
@@ -17,7 +18,8 @@ use crate::config::{Config, Effective, Flag, Sources};
 use crate::fault;
 use crate::hook::client::Transport;
 use crate::listener;
-use crate::node::Node;
+use crate::node::handle::Handle;
+use crate::node::{Node, settings};
 
 /// Read when nobody names another file, if it is there.
 const FILE_DEFAULT: &str = "/etc/mqttd/mqttd.toml";
@@ -124,14 +126,16 @@ fn drop_ins(file: &Path) -> Result<Vec<PathBuf>, Failure> {
 
 pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let loaded = arguments.load()?;
-    let (log, exporter) = log::start(&loaded)?;
+    let mut config = loaded.config.clone();
+    settings::give_name(&mut config);
+    let (log, exporter) = log::start(&loaded, &settings::name(&config))?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if loaded.config.runtime.worker_threads > 0 {
         runtime.worker_threads(loaded.config.runtime.worker_threads);
     }
     let runtime = runtime.thread_name("mqttd").enable_all().build().map_err(|error| Failure::Runtime(format!("the threads: {error}")))?;
-    let config = loaded.config.clone();
-    let served = runtime.block_on(serve(&config, Reload { arguments: arguments.clone(), loaded, log }));
+    let reload = Reload { arguments: arguments.clone(), loaded, log };
+    let served = runtime.block_on(serve(&config, reload, exporter.as_ref()));
     exporter.iter().for_each(Exporter::finish);
     served
 }
@@ -139,24 +143,29 @@ pub(super) fn run(arguments: &RunArguments) -> Result<(), Failure> {
 /// Names a place at which this process ends itself, in debug builds (`fault.rs`). For tests.
 const FAULT_POINT: &str = "FAULT_POINT";
 
-async fn serve(config: &Config, mut reload: Reload) -> Result<(), Failure> {
+async fn serve(config: &Config, mut reload: Reload, exporter: Option<&Exporter>) -> Result<(), Failure> {
     if let Ok(point) = std::env::var(FAULT_POINT) {
         fault::arm(&point);
     }
     let failed = |what: &str, error: &dyn std::fmt::Display| Failure::Runtime(format!("{what}: {error}"));
     // Before the ports are open: whoever sees a port open may send the signal.
-    let mut signals = Signals::catch()?;
+    let (mut signals, mut hangups, mut questions) = (Signals::catch()?, Signals::hangups()?, Signals::questions()?);
     let node = Node::bind(config).await.map_err(|error| failed("cannot start", &error))?;
+    exporter.iter().for_each(|exporter| exporter.count_in(&node.broker().metrics.otlp_spans_lost));
     announce(config, &node);
     for address in node.admin_addresses() {
         info!("the administration answers on http://{address}");
     }
-    let (haste, renew, doors) = (node.haste(), node.renew(), node.auth().clone());
-    let mut hangups = Signals::hangups()?;
+    let (haste, renew, doors, opener, handle) = (node.haste(), node.renew(), node.auth().clone(), node.opener(), node.handle());
     tokio::spawn(async move {
         while hangups.recv().await.is_some() {
-            Box::pin(reload.again(&doors)).await;
+            Box::pin(reload.again(&doors, &opener)).await;
             renew.notify_one();
+        }
+    });
+    tokio::spawn(async move {
+        while questions.recv().await.is_some() {
+            tell(&handle);
         }
     });
     node.run_until(async {
@@ -174,6 +183,26 @@ async fn serve(config: &Config, mut reload: Reload) -> Result<(), Failure> {
     .await;
     info!("ended");
     Ok(())
+}
+
+/// How the node is, in one line.
+fn tell(handle: &Handle) {
+    let (health, metrics) = (handle.health(), handle.metrics());
+    let count = |counter: &AtomicU64| counter.load(Relaxed);
+    info!(
+        status = health.status,
+        connections = health.connections,
+        connections_total = count(&metrics.connections_total),
+        connections_refused = count(&metrics.connections_refused),
+        publishes_received = count(&metrics.publishes_received),
+        publishes_sent = count(&metrics.publishes_sent),
+        bytes_received = count(&metrics.bytes_received),
+        bytes_sent = count(&metrics.bytes_sent),
+        dropped = count(&metrics.messages_dropped_slow) + count(&metrics.messages_dropped_queue_full),
+        requests_in_flight = metrics.mcp_in_flight.load(Relaxed),
+        errors = health.errors.join("; "),
+        "SIGUSR1: how this node is"
+    );
 }
 
 /// What listens where, who may come in, and what to try next.

@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT, which ask for a clean end, and SIGHUP.
+//! SIGTERM and SIGINT, which ask for a clean end; SIGHUP, and SIGUSR1.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -19,6 +19,11 @@ impl Signals {
     /// SIGHUP, which asks for files to be read again. From now on it does not end the process.
     pub(super) fn hangups() -> Result<Signal, Failure> {
         signal(SignalKind::hangup()).map_err(|error| Failure::Runtime(format!("signals: {error}")))
+    }
+
+    /// SIGUSR1, which asks for a line in the log of how the node is. From now on it does not end the process.
+    pub(super) fn questions() -> Result<Signal, Failure> {
+        signal(SignalKind::user_defined1()).map_err(|error| Failure::Runtime(format!("signals: {error}")))
     }
 
     /// Waits for the next signal and says its name.

@@ -61,8 +61,8 @@ pub(super) fn sessions(arguments: &SessionsArguments) -> Result<(), Failure> {
                 row.client_id.as_str().escape_debug()
             );
         }
-        if let Some(Scan { primary, cursor }) = next {
-            let _ = writeln!(text, "more: --from {primary}:{cursor}");
+        if let Some(next) = next {
+            let _ = writeln!(text, "more: --from {next}");
         }
         print(&text)
     })
@@ -117,9 +117,7 @@ fn failed(error: StoreError) -> Failure {
 }
 
 fn place(text: &str) -> Result<Scan, Failure> {
-    let parsed =
-        text.split_once(':').and_then(|(primary, cursor)| Some(Scan { primary: primary.parse().ok()?, cursor: cursor.parse().ok()? }));
-    parsed.ok_or_else(|| Failure::Usage(format!("--from {text}: PRIMARY:CURSOR, as an answer has said it")))
+    Scan::parse(text).ok_or_else(|| Failure::Usage(format!("--from {text}: PRIMARY:CURSOR, as an answer has said it")))
 }
 
 fn state(row: &Row) -> &'static str {

@@ -48,6 +48,10 @@ fn line(event: &str, data: &Value) -> String {
             format!("following on {}; these nodes do not answer: {}", names(&data["nodes"]), names(&data["missing"]))
         }
         "following" => format!("following on {}", names(&data["nodes"])),
+        "missing" => match names(&data["missing"]) + &names(&data["full"]) {
+            nobody if nobody.is_empty() => "every node is followed on again".to_owned(),
+            nodes => format!("nothing is heard of these nodes from now on: {nodes}"),
+        },
         "lost" => format!("node {} had {} notes more than are kept: follow something narrower", text(&data["node"]), text(&data["count"])),
         _ => {
             let time = text(&data["at"]);

@@ -10,7 +10,15 @@ use super::suggest::{key_like, name_like};
 use super::user::read_secret;
 
 /// Short names for what is set most often.
-pub const SHORT_NAMES: [(&str, &str); 3] = [("MQTTD_LOG", "log.filter"), ("MQTTD_LOG_FORMAT", "log.format"), ("MQTTD_NODE_ID", "node.id")];
+pub const SHORT_NAMES: [(&str, &str); 4] =
+    [("MQTTD_LOG", "log.filter"), ("MQTTD_LOG_FORMAT", "log.format"), ("MQTTD_NODE_ID", "node.id"), ("MQTTD_REDIS_URL", "store.url")];
+
+/// Names that other programs have too, with what is added to their values. Ours win over them, and the first of two.
+const COMMON_NAMES: [(&str, &str, &str); 3] = [
+    ("RUST_LOG", "log.filter", ""),
+    ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "log.otlp_url", ""),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "log.otlp_url", "/v1/traces"),
+];
 
 /// Names the configuration file itself; read by the command line, before any key.
 pub const FILE_VARIABLE: &str = "MQTTD_CONFIG";
@@ -34,6 +42,14 @@ pub(super) fn read(variables: &[(String, String)], errors: &mut Vec<ConfigError>
         match if is_file { read_secret(Path::new(text)) } else { Ok(text.clone()) } {
             Ok(text) => given.push(Given { key, value: key.value_of_text(text.trim()), origin }),
             Err(text) => errors.push(ConfigError::new(origin, text)),
+        }
+    }
+    for (name, path, more) in COMMON_NAMES {
+        let said = variables.iter().find(|(known, text)| known == name && !text.is_empty());
+        let key = KEYS.iter().find(|key| key.path() == path).filter(|key| !given.iter().any(|other| std::ptr::eq(other.key, *key)));
+        if let (Some((_, text)), Some(key)) = (said, key) {
+            let text = if more.is_empty() { text.trim().to_owned() } else { format!("{}{more}", text.trim().trim_end_matches('/')) };
+            given.push(Given { key, value: key.value_of_text(&text), origin: Origin::Environment(name.to_owned()) });
         }
     }
     given

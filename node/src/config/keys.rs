@@ -145,7 +145,7 @@ keys! {
 
     /// This process.
     [node] Node {
-        /// Its name: in logs, and among other nodes. Not set: one is made at start.
+        /// Its name: in logs, and among other nodes. Not set: with the Store on Redis that of the machine and a mark, made at start; else `node`.
         id: Option<String> = None, Allowed::Text, example "\"node-1\"";
     }
 

@@ -11,7 +11,6 @@ use crate::hook::event::Publishing;
 use crate::hook::hooks::{Judging, Refused, Why};
 use crate::hook::welcoming::{Greeting, Welcomed, Welcoming};
 use crate::message::Message;
-use crate::metrics::Metrics;
 use crate::packet::publish::Publish;
 use crate::packet::subscribe::{Subscribe, SubscriptionOptions};
 use crate::packet::{Packet, Version};
@@ -35,6 +34,22 @@ enum About {
     Subscribe { subscribe: Box<Subscribe>, welcoming: Welcoming, outcome: Option<Welcomed> },
 }
 
+impl About {
+    fn event(&self) -> &'static str {
+        match self {
+            About::Publish { .. } => "on_publish",
+            About::Subscribe { .. } => "on_subscribe",
+        }
+    }
+
+    fn is_decided(&self) -> bool {
+        match self {
+            About::Publish { outcome, .. } => outcome.is_some(),
+            About::Subscribe { outcome, .. } => outcome.is_some(),
+        }
+    }
+}
+
 impl Deciding {
     /// For the timer of the connection.
     pub(super) fn until(&self) -> Time {
@@ -46,6 +61,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Whether user code is still to be waited for.
     pub(super) fn poll_decided(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Some(deciding) = &mut self.deciding else { return Poll::Ready(()) };
+        let begun = self.broker.clock.now();
         let (hooks, client) = (&self.broker.hooks, &self.client);
         match &mut deciding.about {
             About::Publish { offer, judging, outcome } => {
@@ -54,7 +70,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 {
                     *outcome = Some(decision);
                 }
-                if outcome.is_some() { Poll::Ready(()) } else { Poll::Pending }
             }
             About::Subscribe { welcoming, outcome, .. } => {
                 if outcome.is_none()
@@ -62,9 +77,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 {
                     *outcome = Some(welcomed);
                 }
-                if outcome.is_some() { Poll::Ready(()) } else { Poll::Pending }
             }
         }
+        self.broker.note_block(client, deciding.about.event(), begun);
+        if deciding.about.is_decided() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Does what was decided, or what is to be done when nobody decided in time.
@@ -160,8 +176,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.broker.count_failure(&self.client, "on_subscribe", Why::Deadline);
         }
         if without_topic > 0 {
-            Metrics::add(&self.broker.metrics.hook_payloads_without_topic, without_topic);
-            tracing::warn!(client_id = %self.client.id, "on_subscribe returned a payload for a subscription with wildcards: return a Message, with its topic");
+            self.broker.count_without_topic(&self.client, without_topic);
         }
         self.session.subscribe_except(subscribe, &refused, now)?;
         self.greetings.extend(greetings);

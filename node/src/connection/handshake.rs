@@ -1,6 +1,7 @@
 //! From the first byte to CONNACK: who is it, and may it come in (sections 3.1 and 4.12).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -46,12 +47,27 @@ pub(super) struct Authentication {
     running: bool,
 }
 
-/// Counts one connected Client for as long as it lives, and its place at its listener.
-pub(super) struct Counted(Arc<Broker>, Option<Place>);
+/// The place of a Client for as long as it lives: taken with its CONNECT, and counted as a connection when it is let in.
+pub(super) struct Counted {
+    broker: Arc<Broker>,
+    connected: bool,
+    /// At its listener.
+    place: Option<Place>,
+}
+
+impl Counted {
+    fn connect(&mut self) {
+        self.connected = true;
+        self.broker.metrics.connected();
+    }
+}
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.metrics.disconnected();
+        if self.connected {
+            self.broker.metrics.disconnected();
+        }
+        self.broker.metrics.places_taken.fetch_sub(1, Relaxed);
     }
 }
 
@@ -73,17 +89,29 @@ where
         return None; // A Server that got no CONNECT in a reasonable time closes the connection (section 3.1.4).
     };
     // Outside of that time: who has begun to open a Session must end it. The Store has bounds of its own.
-    let entered = match introduced {
-        Ok(introduced) => open(framing, introduced, broker).await,
-        Err(end) => Err(end),
+    let (admitted, entered) = match introduced {
+        Ok(introduced) => (Some(introduced.client.clone()), open(framing, introduced, broker).await),
+        Err(end) => (None, Err(end)),
     };
-    let fault = match entered {
+    let end = match entered {
         Ok(entered) => return Some(entered),
-        Err(End::Fault(fault)) => fault,
-        Err(_) => return None,
+        Err(end) => end,
     };
+    let reason = end.reason();
+    if let End::Fault(fault) = end {
+        let (listener, code) = (&peer.listener.name, fault.reason.0);
+        tracing::info!(peer = %peer.address, %listener, reason_code = code, reason = %fault.reason, text = fault.text, "refused");
+        refuse(framing, fault, &asker, broker).await;
+    }
+    if let Some(client) = admitted {
+        super::leaving::tell_disconnected(broker, &client, reason).await;
+    }
+    None
+}
+
+/// Says why a Client is not let in, as far as it has a word for it.
+async fn refuse<S: AsyncRead + AsyncWrite + Unpin>(framing: &mut Framing<S>, fault: Fault, asker: &Asker, broker: &Broker) {
     Metrics::add(&broker.metrics.connections_refused, 1);
-    tracing::info!(peer = %peer.address, reason = %fault.reason, text = fault.text, "refused");
     let mut outgoing = Outgoing::default();
     let said = asker.has_word_for(fault.reason)
         && refusal(fault, asker.problem_information, &broker.settings).encode_within(
@@ -93,7 +121,6 @@ where
         );
     Metrics::add(&broker.metrics.packets_sent, said.into());
     let _ = tokio::time::timeout(super::leaving::LINGER, finish(framing, &mut outgoing)).await;
-    None
 }
 
 /// How a Client must be answered, as far as it has said so.
@@ -194,7 +221,8 @@ where
 
 /// What the embedding program says to a Client that was believed.
 async fn admit(client: &Arc<Client>, password: Option<&Bytes>, broker: &Broker) -> Result<(), Fault> {
-    let admitted = tokio::time::timeout(broker.hooks.deadline, broker.hooks.admit(client, password)).await;
+    let admits = broker.watched(client, "on_connect", broker.hooks.admit(client, password));
+    let admitted = tokio::time::timeout(broker.hooks.deadline, admits).await;
     admitted.unwrap_or(Err(Refused::DEADLINE)).map_err(|refused| {
         broker.count_failure(client, "on_connect", refused.why);
         Fault::new(refused.reason, "the program that this Server is part of does not let the Client in")
@@ -206,11 +234,12 @@ async fn open<S>(framing: &mut Framing<S>, introduced: Introduced, broker: &Arc<
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let Introduced { client, request, authentication, counted } = introduced;
+    let Introduced { client, request, authentication, mut counted } = introduced;
     let now = broker.clock.now();
     let open = Open { clean_start: request.clean_start, expiry: request.expiry, will: request.will.clone() };
     let (member, state) = broker.open(&client, &request.client_id, open, now).await.map_err(not_opened)?;
-    tracing::info!(client_id = %request.client_id, peer = %client.peer.address, version = ?request.version, resumed = state.is_some(), "connected");
+    let (peer, listener) = (client.peer.address, &client.peer.listener.name);
+    tracing::info!(client_id = %request.client_id, %peer, %listener, version = ?request.version, resumed = state.is_some(), "connected");
     let answered = authentication.as_ref().map(|(authentication, data)| (authentication.method.clone(), data.clone()));
     let (resumed, expiry, has_will) = (state.is_some(), request.expiry, request.will.is_some());
     // Shared by all streams; where there can be no other, and nothing is bounded, there is none.
@@ -239,6 +268,7 @@ where
     let authentication = authentication.map(|(authentication, _)| Box::new(authentication));
     let presence = Arc::new(Presence { client: client.clone(), connected_at: now, resumed, expiry, has_will, traffic: Traffic::default() });
     member.subscriber.mailbox.show(member.lease.epoch, presence.clone());
+    counted.connect();
     Ok((Entered { client, presence, session, member: Box::new(member), authentication, counted: Some(counted) }, entrance))
 }
 
@@ -318,9 +348,9 @@ pub fn count_turned(beyond: Beyond, broker: &Broker) -> Fault {
 }
 
 fn count(broker: &Arc<Broker>, patience: &Patience) -> Result<Counted, Fault> {
-    let connections = broker.metrics.connected();
-    let counted = Counted(broker.clone(), Places::take(&patience.places));
-    if counted.1.is_none() || (patience.connections_max > 0 && connections > patience.connections_max) {
+    let places = broker.metrics.places_taken.fetch_add(1, Relaxed) + 1;
+    let counted = Counted { broker: broker.clone(), connected: false, place: Places::take(&patience.places) };
+    if counted.place.is_none() || (patience.connections_max > 0 && places > patience.connections_max) {
         return Err(Fault::new(Reason::SERVER_BUSY, "as many Clients as this Server takes are connected"));
     }
     Ok(counted)

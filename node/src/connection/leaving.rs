@@ -18,17 +18,18 @@ pub(super) const LINGER: Duration = Duration::from_secs(2);
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Says why, writes what is left, gives the Session back.
     pub(super) async fn leave(mut self, end: Result<(), End>) {
-        let peer = self.client.peer.address;
+        let (peer, listener) = (self.client.peer.address, &self.client.peer.listener.name);
         let now = self.broker.clock.now();
         let client_id = self.session.client_id().clone();
         let reason = reason(&end);
         let sent_away = matches!(&end, Err(End::Fault(fault)) if sends_away(fault.reason));
         match end {
-            Ok(()) | Err(End::Client("DISCONNECT")) => tracing::info!(%client_id, %peer, "disconnected"),
-            Err(End::Client(how)) => tracing::info!(%client_id, %peer, how, "disconnected"),
-            Err(End::Io(error)) => tracing::info!(%client_id, %peer, %error, "connection lost"),
+            Ok(()) | Err(End::Client("DISCONNECT")) => tracing::info!(%client_id, %peer, %listener, reason_code = reason.0, "disconnected"),
+            Err(End::Client(how)) => tracing::info!(%client_id, %peer, %listener, reason_code = reason.0, how, "disconnected"),
+            Err(End::Io(error)) => tracing::info!(%client_id, %peer, %listener, reason_code = reason.0, %error, "connection lost"),
             Err(End::Fault(fault)) => {
-                tracing::info!(%client_id, %peer, reason = %fault.reason, text = fault.text, "connection ended by the Server");
+                let (code, text) = (fault.reason.0, fault.text);
+                tracing::info!(%client_id, %peer, %listener, reason_code = code, reason = %fault.reason, text, "connection ended by the Server");
                 self.session.send_disconnect(fault);
             }
         }
@@ -40,19 +41,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         let _ = tokio::time::timeout(LINGER, handshake::finish(&mut self.framing, self.session.outgoing())).await;
         self.count();
-        // What has not come by CONNECT, a stream beside one, was not told of either.
-        if self.broker.tells_of_clients && self.counted.is_some() {
-            Box::pin(self.broker.tell_disconnected(&self.presence, reason, now)).await;
-        }
-        if self.broker.hooks.asks_for_disconnect() {
+        // What has not come by CONNECT, a stream beside one, was not told of either; its Client goes on.
+        if self.counted.is_some() {
+            if self.broker.tells_of_clients {
+                Box::pin(self.broker.tell_disconnected(&self.presence, reason, now)).await;
+            }
             Box::pin(tell_disconnected(&self.broker, &self.client, reason)).await;
         }
     }
 }
 
-/// The connection has ended, and its Session is given back.
-async fn tell_disconnected(broker: &Broker, client: &Arc<Client>, reason: Reason) {
-    match tokio::time::timeout(broker.hooks.deadline, broker.hooks.disconnected(client, reason)).await {
+/// A Client that `on_connect` let in is gone.
+pub(super) async fn tell_disconnected(broker: &Broker, client: &Arc<Client>, reason: Reason) {
+    if !broker.hooks.asks_for_disconnect() {
+        return;
+    }
+    let told = broker.watched(client, "on_disconnect", broker.hooks.disconnected(client, reason));
+    match tokio::time::timeout(broker.hooks.deadline, told).await {
         Ok(Ok(())) => {}
         Ok(Err(_)) => broker.count_failure(client, "on_disconnect", Why::Panic),
         Err(_) => broker.count_failure(client, "on_disconnect", Why::Deadline),
@@ -61,9 +66,15 @@ async fn tell_disconnected(broker: &Broker, client: &Arc<Client>, reason: Reason
 
 /// The Reason Code of the end of a connection, as handlers of `on_disconnect` are told it.
 fn reason(end: &Result<(), End>) -> Reason {
-    match end {
-        Ok(()) | Err(End::Client("DISCONNECT")) => Reason::SUCCESS,
-        Err(End::Fault(fault)) => fault.reason,
-        Err(End::Client(_) | End::Io(_)) => Reason::UNSPECIFIED_ERROR,
+    end.as_ref().map_or_else(End::reason, |()| Reason::SUCCESS)
+}
+
+impl End {
+    pub(super) fn reason(&self) -> Reason {
+        match self {
+            End::Client("DISCONNECT") => Reason::SUCCESS,
+            End::Fault(fault) => fault.reason,
+            End::Client(_) | End::Io(_) => Reason::UNSPECIFIED_ERROR,
+        }
     }
 }

@@ -241,6 +241,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             if std::mem::take(&mut self.reconsider) {
                 Box::pin(self.broker.reconsider_member(&mut self.member)).await?.map_or(Ok(()), Err)?;
+                Box::pin(self.broker.follow_orders(&mut self.member, &mut self.session)).await?;
             }
             if !self.greetings.is_empty() {
                 Box::pin(self.greet(now)).await?;
@@ -387,6 +388,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Step::Authenticate(auth) => self.re_authenticate(&auth)?,
             }
         }
+        if asks {
+            self.broker.note_block(&self.client, "on_publish or on_subscribe", now);
+        }
         Ok(())
     }
 
@@ -484,7 +488,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Once a turn, when what it wrote has left.
     fn count(&mut self) {
         let counts = self.session.take_counts();
-        self.presence.traffic.add(&counts, self.session.outgoing().len());
+        self.presence.traffic.add(&counts, self.session.outgoing().len(), self.session.in_flight());
         self.broker.metrics.add_counts(counts);
         self.framing.count(&self.broker.metrics);
     }

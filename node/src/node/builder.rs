@@ -21,6 +21,10 @@ use crate::node::Node;
 /// - Handlers are called in the order of the packets of a Client, and those of one event in the order in which they were added.
 ///   While one has to be waited for, its Client is not read from; there is never more than one at work for a connection.
 /// - All handlers of one packet together have [`Builder::deadline`]. What is not decided by then is refused (0x83).
+/// - To wait is to `await`. A handler that blocks its thread (`std::thread::sleep`, a loop, a driver that is not async) cannot be interrupted: it
+///   holds one of `runtime.worker_threads` with every client that is served there, and the deadline is looked at only when it is over. Such work
+///   belongs into `tokio::task::spawn_blocking`, which can be awaited. A packet that blocked for longer than the deadline is told in the log and
+///   counted (`hook_blocks`).
 /// - A panic ends the packet, as a refusal (0x83), and nothing else. A 3.1.1 publisher, whose protocol has no word for it, loses its connection
 ///   rather than being told that a message arrived.
 #[must_use = "a builder does nothing before `bind` or `run_until`"]
@@ -109,7 +113,8 @@ impl Builder {
         self.note(added)
     }
 
-    /// After a connection has ended, with the [`Reason`](crate::Reason) of its end: Success after DISCONNECT, Unspecified error when it was lost.
+    /// Once for each Client that all handlers of `on_connect` let in, when it is gone: after its connection has ended, or when it was not given
+    /// its Session after all (the Store is away, another connection took it over). With the [`Reason`](crate::Reason) of its end: Success after DISCONNECT, Unspecified error when it was lost.
     pub fn on_disconnect<Arguments: 'static>(mut self, handler: impl Handler<Disconnected, Arguments>) -> Builder {
         self.hooks.on_disconnect(handler);
         self
@@ -133,7 +138,8 @@ impl Builder {
     /// Opens the Store and binds the listeners.
     ///
     /// # Errors
-    /// What is wrong with the options or the handlers, a line for each; an address that cannot be bound; a Store that cannot be reached.
+    /// What is wrong with the options or the handlers, a line for each; an address that cannot be bound; a Store that cannot be relied on. One
+    /// that cannot be reached is waited for, as by [`Node::bind`].
     pub async fn bind(mut self) -> io::Result<Node> {
         self.faults.extend(self.hooks.missing());
         let loaded = Config::load(&self.sources);

@@ -1,11 +1,11 @@
 //! What a program does with a node that it has started.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
+pub use crate::admin::Health;
 use crate::admin::{self, Kicked};
 use crate::broker::Broker;
 use crate::broker::give::Given;
@@ -73,20 +73,6 @@ impl From<StoreError> for HandleError {
     }
 }
 
-/// The state of a node, with the field names of the Python package `mqttd`.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Health {
-    /// `healthy` or `degraded`.
-    pub status: &'static str,
-    pub running: bool,
-    pub connections: usize,
-    /// `None`: no limit.
-    pub max_connections: Option<usize>,
-    /// Redis answers; false when the Store is in memory.
-    pub redis_connected: bool,
-    pub errors: Vec<String>,
-}
-
 impl Handle {
     /// Publishes a message to all who subscribe to its topic, on all nodes. It is no Client's: handlers of `on_publish` do not see it, and
     /// rules for Clients do not hold for it. `Ok`: it is as safe as an acknowledged one. Subscribers that cannot keep up hold it back for a
@@ -130,20 +116,7 @@ impl Handle {
 
     /// The state of this node at this moment.
     pub fn health(&self) -> Health {
-        let health = self.broker.health();
-        let running = self.broker.life.takes_connections() && !*self.ended.borrow();
-        let mut errors = health.errors;
-        if !running {
-            errors.insert(0, "this node is ending".to_owned());
-        }
-        Health {
-            status: if errors.is_empty() { "healthy" } else { "degraded" },
-            running,
-            connections: self.broker.metrics.connections.load(Relaxed),
-            max_connections: (self.connections_max > 0).then_some(self.connections_max),
-            redis_connected: self.broker.store().is_shared() && health.store.is_reachable(),
-            errors,
-        }
+        admin::health_of(&self.broker, self.connections_max)
     }
 
     /// Ends the node: clients are told, Sessions are given back, and it comes back when all that is done. What is left at the deadline is ended

@@ -20,11 +20,25 @@ use crate::store::redis::{self, joining::Joining};
 use crate::time::Span;
 use crate::topic::filter::TopicFilter;
 
-/// Of a node that has no name.
+/// Of a host name in the name of a node.
+const HOST_CHARS_MAX: usize = 40;
+
+/// Of a node that has no name, and its Store for itself.
 const NAME_DEFAULT: &str = "node";
 
+/// A node without a name that shares its Store with others is given one, once: its own under `$SYS`, `nodes/` and in the log.
+pub(crate) fn give_name(config: &mut Config) {
+    if config.node.id.is_none() && matches!(config.store.url, StoreUrl::Redis(_)) {
+        let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+        let host: String = host.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').take(HOST_CHARS_MAX).collect();
+        let host = if host.is_empty() { NAME_DEFAULT } else { &host };
+        let (_, mark) = uuid::Uuid::new_v4().as_u64_pair();
+        config.node.id = Some(format!("{host}-{:06x}", mark & 0xff_ffff));
+    }
+}
+
 /// The name of this node.
-pub(super) fn name(config: &Config) -> String {
+pub(crate) fn name(config: &Config) -> String {
     config.node.id.clone().unwrap_or_else(|| NAME_DEFAULT.to_owned())
 }
 

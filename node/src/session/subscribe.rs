@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::packet::reason::Reason;
-use crate::packet::subscribe::{RetainHandling, Suback, Subscribe};
+use crate::packet::subscribe::{RetainHandling, Suback, Subscribe, SubscriptionOptions};
 use crate::packet::unsubscribe::{Unsuback, Unsubscribe};
 use crate::packet::{Packet, PacketId, QoS};
 use crate::session::{Command, Fault, Outcome, Promise, Promised, Session, Subscribed};
@@ -28,10 +28,9 @@ impl Session {
             return Err(Fault::new(Reason::SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED, "this Server has no Subscription Identifiers"));
         }
         let mut requests = Vec::with_capacity(filters.len());
-        for (at, (text, mut options)) in filters.into_iter().enumerate() {
+        for (at, (text, options)) in filters.into_iter().enumerate() {
             check_form(&text)?;
-            options.qos = options.qos.min(self.settings.maximum_qos);
-            let request = self.selector(&text).map(|selector| Subscription { selector, options, id });
+            let request = self.subscription(&text, options, id);
             if options.no_local && request.as_ref().is_ok_and(|subscription| subscription.selector.share.is_some()) {
                 return Err(Fault::new(Reason::PROTOCOL_ERROR, "No Local with a Shared Subscription")); // [MQTT-3.8.3-4]
             }
@@ -54,6 +53,12 @@ impl Session {
         Ok(())
     }
 
+    /// What this Server makes of a Topic Filter that is asked for.
+    pub fn subscription(&self, text: &str, mut options: SubscriptionOptions, id: Option<u32>) -> Result<Subscription, Reason> {
+        options.qos = options.qos.min(self.settings.maximum_qos);
+        Ok(Subscription { selector: self.selector(text)?, options, id })
+    }
+
     fn selector(&self, text: &str) -> Result<Selector, Reason> {
         let selector = Selector::parse(text).ok_or(Reason::TOPIC_FILTER_INVALID)?;
         if selector.share.is_some() && !self.settings.shared_available {
@@ -73,29 +78,37 @@ impl Session {
 
     pub(super) fn promise_suback(&mut self, packet_id: PacketId, outcome: Option<&mut Outcome>) {
         let Some(Outcome::Subscribed(all)) = outcome else { return };
-        let reasons = all.iter().map(|one| match &one.subscription {
-            Ok(subscription) => Reason(subscription.options.qos as u8),
-            Err(reason) => *reason,
-        });
-        let suback = Suback { packet_id, properties: None, reasons: reasons.collect() };
-        self.send(&Packet::Suback(Box::new(suback)));
+        let reasons = reasons_of(all);
+        self.send(&Packet::Suback(Box::new(Suback { packet_id, properties: None, reasons })));
+        self.begin_reads(std::mem::take(all));
+    }
+
+    /// The retained messages of what was subscribed to are to be read; with its Reason Codes.
+    pub fn begin_reads(&mut self, all: Vec<Subscribed>) -> Vec<Reason> {
+        let reasons = reasons_of(&all);
         // The last for a Topic Filter replaces those before it, which need not be read to their end any more: so there are never more
         // than subscriptions, however often a Client asks.
         let mut asked = BTreeSet::new();
-        let reads = std::mem::take(all).into_iter().rev().filter_map(retained_read);
+        let reads = all.into_iter().rev().filter_map(retained_read);
         let reads: Vec<_> = reads.filter(|read| asked.insert(read.filter.clone())).collect();
         self.forget_reads(|filter| asked.contains(filter));
         self.retained_reads.extend(reads.into_iter().rev());
+        reasons
     }
 
     pub(super) fn promise_unsuback(&mut self, packet_id: PacketId, filters: &[TopicFilter], outcome: Option<&mut Outcome>) {
         let Some(Outcome::Unsubscribed(reasons)) = outcome else { return };
-        if !self.retained_reads.is_empty() {
-            let filters: BTreeSet<_> = filters.iter().collect();
-            self.forget_reads(|filter| filters.contains(filter)); // [MQTT-3.10.4-2]
-        }
+        self.end_reads(filters);
         let unsuback = Unsuback { packet_id, properties: None, reasons: std::mem::take(reasons) };
         self.send(&Packet::Unsuback(Box::new(unsuback)));
+    }
+
+    /// No more retained messages of these, which are unsubscribed from `[MQTT-3.10.4-2]`.
+    pub fn end_reads(&mut self, filters: &[TopicFilter]) {
+        if !self.retained_reads.is_empty() {
+            let filters: BTreeSet<_> = filters.iter().collect();
+            self.forget_reads(|filter| filters.contains(filter));
+        }
     }
 
     fn forget_reads(&mut self, mut gone: impl FnMut(&TopicFilter) -> bool) {
@@ -118,6 +131,11 @@ impl Session {
             self.retained_reads = Default::default();
         }
     }
+}
+
+fn reasons_of(all: &[Subscribed]) -> Vec<Reason> {
+    let reason = |one: &Subscribed| one.subscription.as_ref().map_or_else(|reason| *reason, |granted| Reason(granted.options.qos as u8));
+    all.iter().map(reason).collect()
 }
 
 /// What is no Topic Filter at all breaks the rules `[MQTT-4.7.3-1]`, `[MQTT-4.8.2-1]`, `[MQTT-4.8.2-2]`; one with a misplaced wildcard is

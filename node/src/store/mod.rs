@@ -22,6 +22,7 @@
 pub mod bans;
 pub mod cluster;
 pub mod health;
+pub mod look;
 pub mod memory;
 pub mod redis;
 mod seek;
@@ -242,6 +243,11 @@ impl Store {
         matches!(self, Store::Redis(_))
     }
 
+    /// `redis` or `memory`.
+    pub fn kind(&self) -> &'static str {
+        if self.is_shared() { "redis" } else { "memory" }
+    }
+
     /// What joins this node with others; a store of one process has none, nor has one that is not joined now.
     pub fn cluster(&self) -> Option<redis::cluster::Cluster> {
         match self {
@@ -305,10 +311,42 @@ impl Store {
         }
     }
 
-    /// The newest epochs of Sessions of a cluster; `None`: there is no such Session.
+    /// The node of a cluster that has the connection of this Client, if any has; `None`: there is no such Session.
+    pub async fn owner(&self, client_id: &ClientId) -> Result<Option<Option<cluster::NodeId>>, StoreError> {
+        match self {
+            Store::Memory(_) => Ok(None),
+            Store::Redis(store) => store.now()?.owner(client_id).await,
+        }
+    }
+
+    /// About `limit` Sessions, connected or not, from this place on, as an answer has said it. `None`: there is no such place.
+    pub async fn sessions(&self, after: Option<&str>, limit: usize, now: Time) -> Result<Option<look::Rows>, StoreError> {
+        match self {
+            Store::Memory(store) => Ok(Some(store.rows(after, limit, now))),
+            Store::Redis(store) => store.now()?.sessions(after, limit).await,
+        }
+    }
+
+    /// One Session, with at most `limit` messages of its queue; `None`: there is none of this Client.
+    pub async fn session(&self, client_id: &ClientId, limit: usize, now: Time) -> Result<Option<look::Session>, StoreError> {
+        match self {
+            Store::Memory(store) => Ok(store.session(client_id, limit, now)),
+            Store::Redis(store) => store.now()?.session(client_id, limit).await,
+        }
+    }
+
+    /// At most `limit` messages of a queue that come after this one. Nothing changes by it.
+    pub async fn queue(&self, client_id: &ClientId, after: Sequence, limit: usize) -> Result<Vec<look::Queued>, StoreError> {
+        match self {
+            Store::Memory(store) => Ok(store.queue(client_id, after, limit)),
+            Store::Redis(store) => store.now()?.queue(client_id, after, limit).await,
+        }
+    }
+
+    /// The newest epochs of Sessions; `None`: there is no such Session.
     pub async fn epochs(&self, clients: &[ClientId]) -> Result<Vec<Option<Epoch>>, StoreError> {
         match self {
-            Store::Memory(_) => Ok(Vec::new()),
+            Store::Memory(store) => Ok(clients.iter().map(|client_id| store.epoch(client_id)).collect()),
             Store::Redis(store) => store.now()?.epochs(clients).await,
         }
     }

@@ -128,6 +128,36 @@ fn messages_are_published() {
     subscriber.expect_nothing();
 }
 
+/// A message that the Store has no room for is not published, and that is said.
+#[test]
+fn what_the_store_does_not_take_is_told() {
+    let broker = Broker::administered(|config| {
+        config.store.url = mqttd::config::StoreUrl::Memory;
+        config.protocol.sys_interval_s = 0; // what $SYS says is retained too
+        config.store.messages_max = 1;
+        config.store.retained_max = 1;
+    });
+    let admin = broker.admin();
+    let mut away = broker.client(V5).durable().connect();
+    let id = away.id.clone();
+    away.subscribe("t", 1);
+    away.disconnect();
+    let one = json!({ "topic": "t", "payload": "1", "qos": 1 });
+    admin.post("/api/v1/publish", one.clone()).json(200);
+    assert_eq!(admin.post("/api/v1/publish", one.clone()).json(507)["code"], "QUOTA_EXCEEDED");
+    assert_eq!(admin.post("/api/v1/publish/bulk", json!([one])).json(507)["code"], "QUOTA_EXCEEDED");
+    // What needs no room is still taken.
+    admin.post("/api/v1/publish", json!({ "topic": "t", "payload": "2" })).json(200);
+    admin.post("/api/v1/publish", json!({ "topic": "r/1", "payload": "kept", "retain": true })).json(200);
+    assert_eq!(
+        admin.post("/api/v1/publish", json!({ "topic": "r/2", "payload": "kept", "retain": true })).json(507)["code"],
+        "QUOTA_EXCEEDED"
+    );
+    let mut back = broker.client(V5).id(&id).resume().connect();
+    back.receive(message("t", "1").qos(1));
+    back.expect_nothing();
+}
+
 #[test]
 fn retained_messages_are_paged_shown_and_removed() {
     let broker = Broker::administered(|config| config.protocol.sys_interval_s = 0);
@@ -184,14 +214,55 @@ fn what_is_asked_wrongly_is_told() {
         "clients?page=x",
         "clients?ip_address=x",
         "clients?proto_ver=6",
+        "clients?like_client=x",
+        "subscriptions?ip_address=10.0.0.1",
+        "topics?topic=x",
+        "banned?limt=1",
+        "sessions?state=gone",
+        "sessions?page=1",
+        "mqtt/retainer/messages?page=1",
+        "trace?client=x",
     ] {
         assert_eq!(admin.get(&format!("/api/v1/{path}")).json(400)["code"], "BAD_REQUEST", "{path}");
     }
+    let told = admin.get("/api/v1/clients?like_client=x").text;
+    assert!(told.contains("like_client: there is no such parameter") && told.contains("like_clientid"), "{told}");
     assert_eq!(admin.get("/api/v1/nowhere").json(404)["code"], "NOT_FOUND");
     assert_eq!(admin.delete("/api/v1/nodes").json(405)["code"], "METHOD_NOT_ALLOWED");
-    for good in ["stats", "limits", "nodes", "metrics"] {
-        admin.get(&format!("/api/v1/{good}")).json(200);
+}
+
+#[test]
+fn numbers_and_limits_are_what_they_are() {
+    let broker = Broker::administered(|config| {
+        config.protocol.sys_interval_s = 0;
+        config.limits.connections_max = 9;
+        config.limits.mailbox_messages_max = 8;
+        config.session.queue_messages_max = 7;
+        config.session.inflight_max = 6;
+    });
+    let admin = broker.admin();
+    let mut client = broker.client(V5).connect();
+    client.subscribe("a/+", 1);
+    client.publish(message("r", "kept").qos(1).retain());
+    let stats = admin.get("/api/v1/stats").json(200);
+    let rows = [
+        ("connections.count", 1),
+        ("subscriptions.count", 1),
+        ("retained.count", 1),
+        ("mailbox.messages", 0),
+        ("mailbox.bytes", 0),
+        ("clients.slow", 0),
+        ("nodes.count", 1),
+        ("nodes.ready", 1),
+    ];
+    for (name, expected) in rows {
+        assert_eq!(stats[name], expected, "{name} in {stats}");
     }
+    let limits = admin.get("/api/v1/limits").json(200);
+    for (name, expected) in [("connections_max", 9), ("mailbox_messages_max", 8), ("queue_messages_max", 7), ("inflight_max", 6)] {
+        assert_eq!(limits[name], expected, "{name} in {limits}");
+    }
+    assert_eq!(admin.get("/api/v1/nodes/self").json(200)["max_connections"], 9);
 }
 
 /// The first event comes at once, and tells of every node.

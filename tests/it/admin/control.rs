@@ -2,8 +2,9 @@
 
 use std::process::Output;
 
-use mqttd_tests::cluster;
+use mqttd_tests::cluster::{self, Cluster, until};
 use mqttd_tests::*;
+use serde_json::json;
 
 fn program(broker: &Broker, arguments: &[&str]) -> Output {
     let url = format!("http://{}", broker.admin().address());
@@ -46,6 +47,60 @@ fn the_command_line_shows_and_kicks_and_drains() {
     assert!(waits && broker.admin().get("/readyz").code == 503);
     says(&broker, &["drain", "--off"]);
     assert_eq!(broker.admin().get("/readyz").code, 200);
+}
+
+/// By way of another node: it comes back well when the node that it empties ends meanwhile, and when whoever it asks does.
+#[test]
+fn a_drain_of_a_node_that_ends_is_a_good_one() {
+    let Some(mut cluster) = Cluster::with(2, &[("MQTTD_DRAIN__GRACE_S", "3600")]) else { return };
+    let admin = cluster.node(0).admin();
+    until("both know of each other", || admin.get("/api/v1/nodes").json(200)["data"].as_array().unwrap().len() == 2);
+    // It is told before it is answered: whoever calls it off next is right.
+    assert_eq!(admin.post("/api/v1/nodes/n1/drain", json!({})).json(200)["node_status"], "leaving");
+    assert_eq!(admin.delete("/api/v1/nodes/n1/drain").json(200)["node_status"], "running");
+    for asks in [0, 1] {
+        let url = format!("http://{}", cluster.node(asks).admin().address());
+        let mut drain = cluster::command()
+            .args(["drain", "n1", "--url", &url])
+            .env("MQTTD_CONFIG", "/dev/null")
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("mqttd runs");
+        until("it has begun", || cluster.node(1).admin().get("/api/v1/nodes/self").json(200)["node_status"] == "leaving");
+        cluster.node(1).terminate();
+        cluster.node(1).terminate();
+        cluster.node(1).ended();
+        assert!(drain.wait().expect("it ends").success(), "asked of node {asks}");
+        cluster.node(1).revive();
+        until("it is back", || cluster.node(1).admin().get("/readyz").code == 200);
+        until("it is known", || admin.get("/api/v1/nodes/n1").code == 200);
+    }
+    // Called off by somebody else: told, and no success.
+    let url = format!("http://{}", admin.address());
+    let drain = cluster::command()
+        .args(["drain", "n1", "--url", &url])
+        .env("MQTTD_CONFIG", "/dev/null")
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("mqttd runs");
+    until("it has begun", || admin.get("/api/v1/nodes/n1").json(200)["node_status"] == "leaving");
+    admin.delete("/api/v1/nodes/n1/drain").json(200);
+    let output = drain.wait_with_output().expect("it ends");
+    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("called off"), "{output:?}");
+}
+
+/// What a node that is not ready is called in the dashboard it is called here too.
+#[test]
+fn a_node_that_is_not_ready_is_called_so() {
+    let Some(mut cluster) = Cluster::start(1) else { return };
+    let url = format!("http://{}", cluster.node(0).admin().address());
+    cluster.redis.pause();
+    let status = || {
+        let output = cluster::command().args(["status", "--url", &url]).env("MQTTD_CONFIG", "/dev/null").output().expect("mqttd runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    until("it says that it is not ready", || status().contains("not ready"));
+    cluster.redis.resume();
 }
 
 #[test]

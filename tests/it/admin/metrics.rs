@@ -105,6 +105,28 @@ fn read_all(folder: &Path, text: &mut String) {
     }
 }
 
+/// Who is refused has not connected: neither in the names of the seed, nor in those of Prometheus, nor in the highest number.
+#[test]
+fn who_is_refused_is_not_counted_as_connected() {
+    let users = auth::Scratch::new("");
+    let broker = Broker::administered(|config| {
+        config.auth.password_file = Some(users.path());
+        config.auth.anonymous = Some(true);
+    });
+    for version in VERSIONS {
+        broker.client(version).user("nobody", "x").refused(Reason::BAD_USER_NAME_OR_PASSWORD);
+    }
+    let mut client = broker.client(V5).connect();
+    let now = broker.admin().get("/api/v1/metrics").json(200);
+    let counters = &now["counters"];
+    let seen = [&now["total_connections"], &now["current_connections"], &counters["connections_highest"], &counters["places_taken"]];
+    assert_eq!(seen, [1; 4], "{now}");
+    assert_eq!(counters["connections_refused"], VERSIONS.len());
+    client.expect_nothing();
+    let samples = samples(&broker.admin().get("/metrics").text);
+    assert_eq!(samples["mqttd_connections_accepted_total"], 1.0);
+}
+
 /// The names of the seed, true at every moment.
 #[test]
 fn the_metrics_of_the_seed() {

@@ -9,4 +9,6 @@ mod drain;
 mod metrics;
 mod otlp;
 mod probes;
+mod process;
+mod sessions;
 mod trace;

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use mqttd_tests::cluster::{Node, PATIENCE};
+use mqttd_tests::cluster::{Node, PATIENCE, until};
 use mqttd_tests::*;
 use serde_json::Value;
 
@@ -47,6 +47,44 @@ fn answer(stream: TcpStream, told: &Sender<Value>) -> Option<()> {
         let mut stream = &stream;
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}").ok()?;
     }
+}
+
+/// One trace of so many: of thirty turns about every tenth, whole or not at all.
+#[test]
+fn a_part_of_the_traces_is_enough() {
+    let (url, spans) = collector();
+    let mut node = Node::alone(&[("MQTTD_LOG__OTLP_URL", &url), ("MQTTD_LOG__OTLP_ONE_IN", "10")]);
+    let mut publisher = node.client(V5).id("p").connect();
+    publisher.subscribe("t", 1);
+    for number in 0..30 {
+        publisher.publish(message("t", number.to_string()).qos(1));
+        publisher.receive(message("t", number.to_string()).qos(1));
+    }
+    publisher.disconnect();
+    node.terminate();
+    node.ended();
+    let roots = spans.try_iter().filter(|span| span["parentSpanId"] == "").count();
+    // A subscription, thirty messages and as many acknowledgements, each in a turn of its own at most, and the connection.
+    assert!((3..=8).contains(&roots), "{roots} traces");
+}
+
+/// A collector that is away holds nothing up, and what is lost is counted; so is it told once, and again when it is there.
+#[test]
+fn a_collector_that_is_away_costs_spans_and_nothing_else() {
+    let away = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let mut node = Node::alone(&[("MQTTD_LOG__OTLP_URL", &format!("http://{away}/v1/traces")), ("MQTTD_LOG__OTLP_ONE_IN", "1")]);
+    let mut client = node.client(V5).connect();
+    client.subscribe("t", 1);
+    until("spans are lost", || {
+        client.publish(message("t", "x").qos(1));
+        client.receive(message("t", "x").qos(1));
+        node.metric("otlp_spans_lost_total") > 0
+    });
+    let told = node.said().iter().filter(|line| line.contains("traces cannot be sent")).count();
+    assert_eq!(told, 1);
+    client.disconnect();
+    node.terminate();
+    node.ended();
 }
 
 #[test]

@@ -106,6 +106,45 @@ fn what_handlers_and_the_end_of_a_session_do_is_told() {
     trace.until(&expected.each_ref().map(String::as_str));
 }
 
+/// A node that says nothing any more is named, and named again when it is back: silence would be taken for peace.
+#[test]
+fn who_is_not_heard_any_more_is_told() {
+    let Some(mut cluster) = Cluster::with(2, &[("MQTTD_CLUSTER__LEASE_S", "60")]) else { return };
+    let admin = cluster.node(0).admin();
+    until("both know of each other", || admin.get("/api/v1/nodes").json(200)["data"].as_array().unwrap().len() == 2);
+    let (mut trace, _) = Trace::begin(&admin, &["--topic", "t"]);
+    cluster.node(1).pause();
+    assert_eq!(trace.event("missing")["missing"], serde_json::json!(["n1"]));
+    cluster.node(1).resume();
+    let back = trace.event("missing");
+    assert_eq!((&back["missing"], &back["full"]), (&serde_json::json!([]), &serde_json::json!([])));
+    let mut client = cluster.client(1, V5).id("c").connect();
+    client.publish(message("t", "x").qos(1));
+    trace.until(&["n1 received c"]);
+}
+
+/// Messages over the rate are refused or dropped, and the trace says which and why.
+#[test]
+fn a_refusal_for_the_rate_is_told() {
+    let broker = Broker::administered(|config| {
+        config.limits.messages_per_second_max = 2;
+        config.limits.over_rate = mqttd::config::keys::OverRate::Drop;
+    });
+    let (mut trace, nodes) = Trace::begin(&broker.admin(), &["--topic", "#"]);
+    let mut publisher = broker.client(V5).id("p").connect();
+    let mut id = 0;
+    let refused = std::iter::repeat_with(|| {
+        id += 1;
+        publisher.send(message("t", "x").qos(1).id(id));
+        let came = publisher.wait_for("PUBACK", |packet| matches!(packet, Packet::Acknowledge(_)));
+        matches!(came, Packet::Acknowledge(ack) if ack.reason == Reason::QUOTA_EXCEEDED)
+    });
+    assert!(refused.take(1000).any(|is_refused| is_refused));
+    trace.until(&[&format!("{} refused p", nodes[0])]);
+    let note = trace.said().iter().find(|note| note["step"] == "refused").unwrap();
+    assert_eq!(note["detail"], "0x97 Quota exceeded");
+}
+
 #[test]
 fn traces_are_bounded_and_end_when_nobody_asks() {
     let broker = Broker::administered(|_| {});

@@ -91,6 +91,8 @@ fn a_full_redis_refuses_and_loses_nothing() {
     let moved = cluster.durable(1, V5, &moving.id);
     moving.expect_disconnect(Reason::SESSION_TAKEN_OVER);
     assert!(moved.session_present());
+    let by_api = serde_json::json!({ "topic": topic, "payload": "by the API", "qos": 1 });
+    assert_eq!(cluster.node(0).admin().post("/api/v1/publish", by_api).json(507)["code"], "QUOTA_EXCEEDED");
     // What needs no queue goes on, also between nodes; and so do Sessions.
     publisher.publish(message(&live, "of no queue").qos(1));
     watcher.receive(message(&live, "of no queue").qos(1));

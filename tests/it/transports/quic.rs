@@ -110,6 +110,43 @@ fn data_streams_have_their_own_acknowledgements() {
     assert_eq!(broker.metrics().connections.load(std::sync::atomic::Ordering::Relaxed), 1, "it is one Client");
 }
 
+/// Data streams come and go beside a Client: `on_connect` and `on_disconnect` are told of the Client, once each.
+#[test]
+fn the_end_of_a_data_stream_is_not_the_end_of_its_client() {
+    let folder = mqttd_tests::certificates::Folder::new("quic");
+    let (certificate, key) = mqttd_tests::certificates::localhost(folder.path());
+    let (told, heard) = std::sync::mpsc::channel();
+    let (came, went) = (told.clone(), told);
+    let builder = mqttd::Node::builder()
+        .set("tls.certificates", certificate)
+        .set("tls.keys", key)
+        .on_connect(move || {
+            let came = came.clone();
+            async move { came.send("came").unwrap() }
+        })
+        .on_disconnect(move || {
+            let went = went.clone();
+            async move { went.send("went").unwrap() }
+        });
+    let (broker, _) = Broker::embed_at("quic://127.0.0.1:0", builder);
+    let (_endpoint, connection, mut control) = enter(&broker);
+    for _ in 0..2 {
+        let mut stream = Stream::open(&connection);
+        stream.send(message(&unique("t"), "x").qos(1).id(1));
+        assert!(matches!(stream.next(), Some(Packet::Acknowledge(_))));
+        stream.send(broker.client(V5).packet());
+        assert!(matches!(stream.next(), Some(Packet::Disconnect(_))), "a second CONNECT ends the stream");
+        assert!(stream.next().is_none());
+    }
+    control.send(Packet::Pingreq);
+    assert!(matches!(control.next(), Some(Packet::Pingresp)), "the Client is still in");
+    assert_eq!(heard.try_iter().collect::<Vec<_>>(), ["came"]);
+    runtime().block_on(control.send.write_all(&[0xe0, 0])).expect("it is taken");
+    assert_eq!(heard.recv_timeout(client::DEADLINE), Ok("went"));
+    drop(broker);
+    assert_eq!(heard.try_iter().count(), 0);
+}
+
 /// A stream that is opened before the Client is in waits until then; a fault on one is the end of that one alone.
 #[test]
 fn data_streams_begin_behind_the_control_stream_and_fail_alone() {

@@ -9,7 +9,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::admin::reply::{Asked, Body, Named, Object, Paging, Problem, Reply, date};
+use crate::admin::reply::{Asked, Body, Named, Nothing, Object, Problem, Reply, date};
 use crate::admin::{Desk, Shared};
 use crate::store::bans::{Ban, Banned};
 use crate::time::{Span, Time};
@@ -61,8 +61,8 @@ impl Kind {
     }
 }
 
-async fn list(State(desk): Shared, Asked(paging): Asked<Paging>) -> Reply {
-    let page = paging.page()?;
+async fn list(State(desk): Shared, asked: Asked) -> Reply {
+    let (Nothing {}, page) = asked.paged(&[])?;
     let mut bans = desk.auth.bans().await?;
     bans.sort_by(|a, b| a.who.cmp(&b.who));
     let count = bans.len();

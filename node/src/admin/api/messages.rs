@@ -73,7 +73,7 @@ struct Properties {
 
 async fn one(State(desk): Shared, Body(Object(publish)): Body<Object<Publish>>) -> Result<Json<Value>, Problem> {
     let message = message(publish, &desk)?;
-    desk.broker.publish(message, desk.broker.clock.now()).await?;
+    desk.broker.publish_held(message, desk.broker.clock.now()).await?;
     Ok(Json(json!({ "id": uuid::Uuid::now_v7().simple().to_string() })))
 }
 
@@ -85,7 +85,7 @@ async fn bulk(State(desk): Shared, Body(all): Body<Vec<Object<Publish>>>) -> Res
     let messages: Vec<Message> = all.into_iter().map(|Object(publish)| message(publish, &desk)).collect::<Result<_, _>>()?;
     let mut published = Vec::with_capacity(messages.len());
     for message in messages {
-        desk.broker.publish(message, desk.broker.clock.now()).await?;
+        desk.broker.publish_held(message, desk.broker.clock.now()).await?;
         published.push(json!({ "id": uuid::Uuid::now_v7().simple().to_string() }));
     }
     Ok(Json(Value::Array(published)))

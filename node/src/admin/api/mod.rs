@@ -6,6 +6,7 @@ mod messages;
 mod nodes;
 mod requests;
 mod retained;
+mod sessions;
 mod subscriptions;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ pub(super) fn routes() -> Router<Arc<Desk>> {
     let rooms = [
         nodes::routes(),
         clients::routes(),
+        sessions::routes(),
         banned::routes(),
         subscriptions::routes(),
         messages::routes(),

@@ -9,7 +9,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 
 use crate::admin::questions::{Question, Said};
-use crate::admin::reply::{Named, Problem, Reply};
+use crate::admin::reply::{Named, Reply};
 use crate::admin::{Desk, Shared};
 
 pub(super) fn routes() -> Router<Arc<Desk>> {
@@ -23,7 +23,7 @@ pub(super) fn routes() -> Router<Arc<Desk>> {
 }
 
 /// Every node, and those that did not answer as not reachable.
-pub(in crate::admin) async fn all_nodes(desk: &Desk) -> Vec<Value> {
+pub(in crate::admin) async fn all_nodes(desk: &Arc<Desk>) -> Vec<Value> {
     let Said { mut answers, missing } = desk.ask_all(&Question::Node).await;
     answers.extend(missing.iter().map(|node| json!({ "node": node, "node_status": "unreachable", "ready": false })));
     answers.sort_by(|a, b| a["node"].as_str().cmp(&b["node"].as_str()));
@@ -51,10 +51,33 @@ async fn call_off(State(desk): Shared, Named(id): Named<String>) -> Reply {
     ask(&desk, &id, &Question::Drain { off: true }).await
 }
 
-async fn ask(desk: &Desk, id: &str, question: &Question) -> Reply {
+async fn ask(desk: &Arc<Desk>, id: &str, question: &Question) -> Reply {
     // Whoever talks to a node knows it without its name.
     let id = if id == "self" { &desk.settings.node } else { id };
-    desk.ask_node(id, question).await.map(Json).ok_or_else(|| Problem::not_found(format!("no node {id:?} answers; GET nodes lists them")))
+    desk.ask_node(id, question).await.map(Json)
+}
+
+/// What each node says of the same thing, or of different moments: the highest holds.
+const NOT_SUMMED: [&str; 2] = ["mcp_workers", "connections_highest"];
+
+/// What all nodes have counted, together.
+fn together(nodes: &[Value]) -> BTreeMap<&str, Value> {
+    let mut counters: BTreeMap<&str, Value> = BTreeMap::new();
+    for (name, value) in nodes.iter().filter_map(|node| node["counters"].as_object()).flatten() {
+        let so_far = counters.entry(name).or_insert_with(|| json!(0));
+        *so_far = match (so_far.as_u64(), value.as_u64()) {
+            (Some(so_far), Some(value)) if NOT_SUMMED.contains(&name.as_str()) => so_far.max(value).into(),
+            (Some(so_far), Some(value)) => (so_far + value).into(),
+            _ => (so_far.as_f64().unwrap_or_default() + value.as_f64().unwrap_or_default()).into(),
+        };
+    }
+    counters
+}
+
+/// Of all Sessions, each counted once: those that end with their connection are known to the node that has it, all others to every node.
+fn subscriptions(desk: &Desk, nodes: &[Value]) -> u64 {
+    let live: u64 = nodes.iter().filter_map(|node| node["subscriptions_live"].as_u64()).sum();
+    live + desk.broker.kinds_of_subscriptions().durable.iter().sum::<u64>()
 }
 
 /// Sums over all nodes, and what the Store says.
@@ -64,7 +87,7 @@ async fn stats(State(desk): Shared) -> Reply {
     let store = desk.broker.store().stats().await?;
     Ok(Json(json!({
         "connections.count": sum("connections"),
-        "subscriptions.count": desk.broker.subscriptions(),
+        "subscriptions.count": subscriptions(&desk, &nodes),
         "retained.count": store.retained,
         "mailbox.messages": sum("mailbox_messages"),
         "mailbox.bytes": sum("mailbox_bytes"),
@@ -75,18 +98,15 @@ async fn stats(State(desk): Shared) -> Reply {
     })))
 }
 
-/// The seed's names, for the whole cluster; and all counters, summed, under `counters`.
+/// The seed's names, for the whole cluster; and all counters of all nodes together under `counters`.
 async fn metrics(State(desk): Shared) -> Reply {
     let (nodes, addresses) = tokio::join!(desk.ask_all(&Question::Node), desk.ask_all(&Question::Addresses));
-    let mut counters: BTreeMap<&str, u64> = BTreeMap::new();
-    for (name, value) in nodes.answers.iter().filter_map(|node| node["counters"].as_object()).flatten() {
-        *counters.entry(name).or_default() += value.as_u64().unwrap_or_default();
-    }
+    let counters = together(&nodes.answers);
     let mut per_ip: BTreeMap<&str, u64> = BTreeMap::new();
     for (address, connections) in addresses.answers.iter().filter_map(Value::as_object).flatten() {
         *per_ip.entry(address).or_default() += connections.as_u64().unwrap_or_default();
     }
-    let count = |name: &str| counters.get(name).copied().unwrap_or_default();
+    let count = |name: &str| counters.get(name).and_then(Value::as_u64).unwrap_or_default();
     let store = desk.broker.store().stats().await?;
     Ok(Json(json!({
         "total_connections": count("connections_total"),
@@ -96,7 +116,7 @@ async fn metrics(State(desk): Shared) -> Reply {
         "total_subscriptions": count("subscribes"),
         "total_unsubscriptions": count("unsubscribes"),
         "retained_messages_count": store.retained,
-        "active_subscriptions_count": desk.broker.subscriptions(),
+        "active_subscriptions_count": subscriptions(&desk, &nodes.answers),
         "connections_per_ip": per_ip,
         "counters": counters,
         "missing": nodes.missing,

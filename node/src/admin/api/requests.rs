@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::clients::merged;
 use crate::admin::questions::{Filter, Question};
-use crate::admin::reply::{Asked, Paging, Reply};
+use crate::admin::reply::{Asked, Nothing, Page, Reply};
 use crate::admin::{Desk, Shared};
 use crate::hook::request::Worker;
 
@@ -18,15 +18,15 @@ pub(super) fn routes() -> Router<Arc<Desk>> {
 }
 
 /// Of all nodes, the next to be late first.
-async fn requests(State(desk): Shared, Asked(filter): Asked<Filter>, Asked(paging): Asked<Paging>) -> Reply {
-    let page = paging.page()?;
+async fn requests(State(desk): Shared, asked: Asked) -> Reply {
+    let (filter, page): (Filter, Page) = asked.paged(&["clientid", "like_clientid", "topic", "node"])?;
     let said = desk.ask_all(&Question::Requests { filter, reach: page.reach() }).await;
     Ok(Json(merged(said, page, |entry| [&entry["deadline"], &entry["id"]])))
 }
 
 /// Every node hears of all workers, once a second.
-async fn workers(State(desk): Shared, Asked(paging): Asked<Paging>) -> Reply {
-    let page = paging.page()?;
+async fn workers(State(desk): Shared, asked: Asked) -> Reply {
+    let (Nothing {}, page) = asked.paged(&[])?;
     let all = desk.workers();
     let count = all.len();
     Ok(Json(page.of(all, count)))

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::admin::reply::{Asked, LIMIT_MAX, Named, Problem, Reply, date};
+use crate::admin::reply::{Asked, Named, Problem, Reply, date, limit};
 use crate::admin::{Desk, Shared};
 use crate::message::Message;
 use crate::topic::filter::TopicFilter;
@@ -34,13 +34,11 @@ struct Wanted {
 }
 
 /// In the order of their Topic Names, without payloads.
-async fn list(State(desk): Shared, Asked(wanted): Asked<Wanted>) -> Reply {
+async fn list(State(desk): Shared, asked: Asked) -> Reply {
+    let wanted: Wanted = asked.read(&["topic", "limit", "after"])?;
     let filter = wanted.topic.as_deref().unwrap_or("#");
     let filter = TopicFilter::new(filter).ok_or_else(|| Problem::bad(format!("topic: {filter:?} is no Topic Filter")))?;
-    let limit = wanted.limit.unwrap_or(100);
-    if limit == 0 || limit > LIMIT_MAX {
-        return Err(Problem::bad(format!("limit is 1 to {LIMIT_MAX}")));
-    }
+    let limit = limit(wanted.limit)?;
     let mut after = wanted.after.as_deref().map(topic_name).transpose()?;
     let mut data: Vec<Value> = Vec::new();
     let mut more = true;

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::clients::merged;
-use crate::admin::questions::{Filter, Question};
-use crate::admin::reply::{Asked, Paging, Problem, Reply};
+use crate::admin::questions::{Filter, Question, aside};
+use crate::admin::reply::{Asked, Page, Problem, Reply};
 use crate::admin::{Desk, Shared};
 use crate::topic::name::TopicName;
 
@@ -18,8 +18,8 @@ pub(super) fn routes() -> Router<Arc<Desk>> {
     Router::new().route("/subscriptions", get(list)).route("/topics", get(topics))
 }
 
-async fn list(State(desk): Shared, Asked(filter): Asked<Filter>, Asked(paging): Asked<Paging>) -> Reply {
-    let page = paging.page()?;
+async fn list(State(desk): Shared, asked: Asked) -> Reply {
+    let (filter, page): (Filter, Page) = asked.paged(&["clientid", "like_clientid", "topic", "match_topic", "node"])?;
     if let Some(topic) = filter.match_topic.as_deref().filter(|topic| TopicName::new((*topic).into()).is_none()) {
         return Err(Problem::bad(format!("match_topic: {topic:?} is no Topic Name")));
     }
@@ -34,9 +34,13 @@ struct Wanted {
 }
 
 /// Of the whole cluster: every node has the whole routing table.
-async fn topics(State(desk): Shared, Asked(wanted): Asked<Wanted>, Asked(paging): Asked<Paging>) -> Reply {
-    let page = paging.page()?;
-    let mut filters = desk.broker.filters();
+async fn topics(State(desk): Shared, asked: Asked) -> Reply {
+    let (wanted, page): (Wanted, Page) = asked.paged(&["like"])?;
+    let mut filters = aside({
+        let broker = desk.broker.clone();
+        move || broker.filters()
+    })
+    .await;
     filters.retain(|filter| wanted.like.as_deref().is_none_or(|part| filter.contains(part)));
     let count = filters.len();
     let all: Vec<Value> = filters.into_iter().take(page.reach()).map(|filter| json!({ "topic": filter })).collect();

@@ -21,6 +21,11 @@ pub(super) struct Numbers {
     /// Those that are not shared.
     pub subscriptions: u64,
     pub shared_subscriptions: u64,
+    /// Messages above QoS 0 that Clients have and have not acknowledged.
+    pub in_flight: u64,
+    /// Memory of the process in bytes, and the most that it ever had.
+    pub memory: u64,
+    pub memory_highest: u64,
     pub totals: Totals,
     pub publish_bytes_received: u64,
     pub publish_bytes_sent: u64,
@@ -58,11 +63,11 @@ impl Totals {
 }
 
 /// The layout of what a node tells the others.
-const LAYOUT: u64 = 1;
+const LAYOUT: u64 = 2;
 
 impl Numbers {
     /// What a node has counted by itself.
-    fn counted(&mut self) -> [&mut u64; 17] {
+    fn counted(&mut self) -> [&mut u64; 20] {
         let totals = &mut self.totals;
         [
             &mut self.uptime.0,
@@ -82,6 +87,9 @@ impl Numbers {
             &mut totals.publishes_dropped,
             &mut self.publish_bytes_received,
             &mut self.publish_bytes_sent,
+            &mut self.in_flight,
+            &mut self.memory,
+            &mut self.memory_highest,
         ]
     }
 
@@ -115,8 +123,15 @@ impl Numbers {
 }
 
 /// What only the Store knows, and no node can say of itself.
-const OF_ALL: [&str; 5] =
-    ["clients/disconnected", "clients/total", "retained messages/count", "store/messages/count", "store/messages/bytes"];
+const OF_ALL: [&str; 7] = [
+    "clients/disconnected",
+    "clients/inactive",
+    "clients/total",
+    "messages/stored",
+    "retained messages/count",
+    "store/messages/count",
+    "store/messages/bytes",
+];
 
 pub(super) fn is_of_all(name: &str) -> bool {
     OF_ALL.contains(&name)
@@ -132,11 +147,16 @@ pub(super) fn tree(numbers: &Numbers, load: &Load) -> Vec<(String, String)> {
     let counts = [
         ("clients/connected", numbers.connected),
         ("clients/disconnected", numbers.sessions.saturating_sub(numbers.connected)),
+        // The older names of these two, which some tools still ask for.
+        ("clients/active", numbers.connected),
+        ("clients/inactive", numbers.sessions.saturating_sub(numbers.connected)),
         ("clients/maximum", numbers.connected_highest),
         ("clients/total", numbers.sessions.max(numbers.connected)),
         ("clients/expired", numbers.expired),
         ("messages/received", totals.packets_received),
         ("messages/sent", totals.packets_sent),
+        ("messages/inflight", numbers.in_flight),
+        ("messages/stored", numbers.queued + numbers.retained),
         ("publish/messages/received", totals.publishes_received),
         ("publish/messages/sent", totals.publishes_sent),
         ("publish/messages/dropped", totals.publishes_dropped),
@@ -149,6 +169,8 @@ pub(super) fn tree(numbers: &Numbers, load: &Load) -> Vec<(String, String)> {
         ("store/messages/bytes", numbers.held_bytes),
         ("subscriptions/count", numbers.subscriptions),
         ("shared_subscriptions/count", numbers.shared_subscriptions),
+        ("heap/current", numbers.memory),
+        ("heap/maximum", numbers.memory_highest),
     ];
     let loads = totals.with_load().into_iter().zip(load.averages()).flat_map(|((name, _), averages)| {
         let each = PERIODS.iter().zip(averages);
@@ -175,6 +197,9 @@ mod tests {
             held_bytes: 12_345,
             subscriptions: 11,
             shared_subscriptions: 4,
+            in_flight: 8,
+            memory: 70_000,
+            memory_highest: 80_000,
             totals: Totals {
                 connections: 20,
                 sockets: 30,
@@ -219,6 +244,12 @@ mod tests {
             ("store/messages/bytes", "12345"),
             ("subscriptions/count", "11"),
             ("shared_subscriptions/count", "4"),
+            ("clients/active", "3"),
+            ("clients/inactive", "4"),
+            ("messages/inflight", "8"),
+            ("messages/stored", "100"),
+            ("heap/current", "70000"),
+            ("heap/maximum", "80000"),
             ("load/connections/1min", "12.64"),
             ("load/connections/5min", "3.63"),
             ("load/connections/15min", "1.29"),
@@ -235,7 +266,7 @@ mod tests {
             let said: Vec<_> = tree.iter().filter(|(known, _)| known == name).map(|(_, text)| text).collect();
             assert_eq!(said, [expected], "{name}");
         }
-        assert_eq!(tree.len(), 21 + 9 * 3);
+        assert_eq!(tree.len(), 27 + 9 * 3);
     }
 
     #[test]
@@ -246,12 +277,12 @@ mod tests {
         all.add(&told);
         let found = [all.connected, all.connected_highest, all.subscriptions, all.totals.bytes_sent, all.sessions, all.uptime.0];
         assert_eq!(found, [6, 5, 22, 4000, 9, 100_000]);
-        for strange in ["", "1", "2 3", &format!("{} 1", told.write()), &told.write().replacen('1', "9", 1)] {
+        for strange in ["", "1", "2 3", &format!("{} 1", told.write()), &told.write().replacen('2', "9", 1)] {
             assert!(Numbers::read(strange).is_none(), "{strange}");
         }
     }
 
-    /// A connection counts from its CONNECT on, a moment before it has a Session: no number goes below zero.
+    /// The numbers are not of the same moment: none goes below zero.
     #[test]
     fn nobody_is_counted_twice() {
         let numbers = Numbers { connected: 2, sessions: 1, ..Numbers::default() };

@@ -7,6 +7,7 @@ mod bans;
 mod bounds;
 mod cursors;
 mod due;
+mod look;
 mod queue;
 mod record;
 mod retained;

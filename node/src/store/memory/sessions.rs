@@ -200,6 +200,12 @@ impl Sessions {
         self.shard(client_id).get(client_id).cloned()
     }
 
+    /// Of the Sessions that are wanted, in no order.
+    pub(super) fn names(&self, wanted: impl Fn(&ClientId) -> bool) -> Vec<ClientId> {
+        let shards = self.shards.iter().map(|shard| shard.read().expect("nothing panics while it holds a shard"));
+        shards.flat_map(|shard| shard.keys().filter(|name| wanted(name)).cloned().collect::<Vec<_>>()).collect()
+    }
+
     /// Works on what is durable of the Session that this lease owns, if it does and something is.
     fn with(&self, lease: &Lease, work: impl FnOnce(&mut Durable)) {
         let Some(record) = self.find(&lease.client_id) else { return };

@@ -3,6 +3,8 @@
 //! As SCAN does, it finds every key that is there from its beginning to its end, and others perhaps; a key may come twice. In a Redis
 //! Cluster whose primaries change meanwhile it may miss some.
 
+use std::fmt;
+
 use bytes::Bytes;
 use redis::cmd;
 
@@ -23,7 +25,19 @@ pub struct Scan {
     pub cursor: u64,
 }
 
+impl fmt::Display for Scan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.primary, self.cursor)
+    }
+}
+
 impl Scan {
+    /// As it was shown.
+    pub fn parse(text: &str) -> Option<Scan> {
+        let (primary, cursor) = text.split_once(':')?;
+        Some(Scan { primary: primary.parse().ok()?, cursor: cursor.parse().ok()? })
+    }
+
     /// The next page, which may be empty; `None` when there are no more.
     pub(super) async fn next(&mut self, link: &Link, pattern: &str) -> Result<Option<Vec<Bytes>>, StoreError> {
         let scan = cmd("SCAN").arg(self.cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(PAGE).take();

@@ -9,12 +9,15 @@ use super::encoding;
 use super::functions::Function;
 use super::keys::SessionKeys;
 use super::reply::{Reply, number};
+use super::scan::Scan;
+use super::survey::Survey;
 use super::{Redis, due, failed};
 use crate::message::{InRun, Run};
 use crate::packet::PacketId;
 use crate::packet::connect::ClientId;
-use crate::session::state::{Epoch, State, Will};
+use crate::session::state::{Epoch, Sequence, State, Will};
 use crate::store::cluster::NodeId;
+use crate::store::look::{Queued, Rows, Session};
 use crate::store::{Close, Closed, DUE_LEASE, Lease, Open, Opened, Pending, StoreError};
 use crate::subscription::{Selector, ShareGroup, Subscription};
 use crate::time::{Span, Time};
@@ -114,6 +117,31 @@ impl Redis {
         let (owner, epoch) = (reply.optional_bytes()?, reply.optional_number()?);
         let epoch = epoch.filter(|_| owner.as_deref() == Some(node.as_str().as_bytes()));
         Ok(epoch.map(|epoch| Lease { client_id: client_id.clone(), epoch }))
+    }
+
+    /// Some Sessions in no order, from this place of a walk on. `None`: there is no such place.
+    pub(in crate::store) async fn sessions(&self, after: Option<&str>, limit: usize) -> Result<Option<Rows>, StoreError> {
+        let Some(from) = after.map_or(Some(Scan::default()), Scan::parse) else { return Ok(None) };
+        let (rows, next) = Survey::of(self).sessions(from, limit).await?;
+        Ok(Some((rows, next.map(|next| next.to_string()))))
+    }
+
+    pub(in crate::store) async fn session(&self, client_id: &ClientId, limit: usize) -> Result<Option<Session>, StoreError> {
+        Survey::of(self).session(client_id, limit).await
+    }
+
+    pub(in crate::store) async fn queue(&self, client_id: &ClientId, after: Sequence, limit: usize) -> Result<Vec<Queued>, StoreError> {
+        Survey::of(self).queue(client_id, after, limit).await
+    }
+
+    /// The node that has the connection of this Client, if any has; `None`: there is no such Session.
+    pub(in crate::store) async fn owner(&self, client_id: &ClientId) -> Result<Option<Option<NodeId>>, StoreError> {
+        let mut fields = redis::cmd("HMGET");
+        fields.arg(self.keys.session(client_id).session()).arg(&["n", "e"]);
+        let mut reply = Reply::new(self.command(fields).await?)?;
+        let (owner, epoch) = (reply.optional_bytes()?, reply.optional_number()?);
+        let owner = owner.as_deref().and_then(|owner| std::str::from_utf8(owner).ok()).filter(|owner| !owner.is_empty());
+        Ok(epoch.map(|_| owner.map(NodeId::new)))
     }
 
     /// The newest epochs of Sessions; `None`: there is no such Session.

@@ -10,7 +10,7 @@
 //!
 //! A node is a member while it beats. One that missed its lease is dead: another claims it, cleans up after it, and tells nobody else.
 
-mod asks;
+pub mod asks;
 mod beat;
 mod bells;
 mod core;

@@ -14,15 +14,14 @@ use super::link::Link;
 use super::link::address::Address;
 use super::link::start::StartError;
 use super::reply::{Reply, bytes, number};
-use super::{Settings, encoding, failed, link};
-use crate::message::Message;
+use super::{Redis, Settings, encoding, failed, link};
 use crate::packet::connect::ClientId;
-use crate::session::state::{Epoch, Sequence};
+use crate::session::state::Sequence;
 use crate::store::StoreError;
-use crate::subscription::{Grant, Subscription};
 use crate::time::Time;
 
 pub use super::scan::Scan;
+pub use crate::store::look::{Queued, Row, Session};
 
 /// Sessions that are looked at in one round trip.
 const SESSIONS_AT_ONCE: usize = 100;
@@ -34,44 +33,6 @@ pub struct Survey {
     cluster: ClusterKeys,
 }
 
-/// A Session, in numbers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
-    pub client_id: ClientId,
-    pub epoch: Epoch,
-    /// The node that it is connected to.
-    pub owner: Option<String>,
-    /// It has a queue and subscriptions of its own in Redis; else it ends with its connection.
-    pub durable: bool,
-    /// How long it outlives its connection, in ms; `None`: for ever.
-    pub expiry_ms: Option<u64>,
-    /// When it ends; `None` while it is connected, or when it never does.
-    pub ends: Option<Time>,
-    pub has_will: bool,
-    pub queued: u64,
-    /// PUBRELs that are owed.
-    pub released: u64,
-    /// QoS 2 messages of the Client that it has not released.
-    pub received: u64,
-    pub subscriptions: u64,
-    /// Up to here the queue may have been sent.
-    pub handed: Sequence,
-}
-
-/// A Session, with the beginning of what is in it.
-#[derive(Clone, Debug)]
-pub struct Session {
-    pub row: Row,
-    pub subscriptions: Vec<Subscription>,
-    /// The first of the queue.
-    pub queue: Vec<(Sequence, Grant, Message)>,
-    pub released: Vec<Sequence>,
-    /// Packet Identifiers, and whether the message is still to be handed to somebody.
-    pub received: Vec<(u16, bool)>,
-    /// Epochs of connections whose will is to be published.
-    pub wills_owed: Vec<Epoch>,
-}
-
 impl Survey {
     /// # Errors
     /// As for a node.
@@ -79,6 +40,12 @@ impl Survey {
         let of_link = link::settings::Settings { prefix: settings.prefix.clone(), ..link::settings::Settings::default() };
         let link = Link::open(Address::parse(&settings.url)?.with(settings.access)?, of_link).await?;
         Ok(Survey { link, keys: Keys::new(&settings.prefix), cluster: ClusterKeys::new(&settings.prefix) })
+    }
+
+    /// By the link of a node.
+    pub(super) fn of(redis: &Redis) -> Survey {
+        let prefix = redis.link.prefix();
+        Survey { keys: Keys::new(prefix), cluster: ClusterKeys::new(prefix), link: redis.link.clone() }
     }
 
     /// By the clock of Redis.
@@ -140,16 +107,22 @@ impl Survey {
         let received = pairs(Reply::new(all(keys.received()).await?)?)?;
         let released = Reply::new(self.call(cmd("ZRANGE").arg(keys.released()).arg(0).arg(-1).take()).await?)?;
         let wills = Reply::new(self.call(cmd("HKEYS").arg(keys.wills()).take()).await?)?;
-        let queue = self.call(cmd("XRANGE").arg(keys.queue()).arg("-").arg("+").arg("COUNT").arg(limit).take()).await?;
+        let queue = self.queue(client_id, 0, limit).await?;
         let text = |bytes: &Bytes| from_utf8(bytes).ok().and_then(|text| text.parse().ok());
         Ok(Some(Session {
             row,
             subscriptions: subscriptions.iter().filter_map(|(field, value)| encoding::take_subscription(field, value)).collect(),
-            queue: entries(queue)?,
+            queue,
             released: released.all_numbers()?,
             received: received.iter().filter_map(|(id, pending)| Some((text(id)? as u16, !pending.is_empty()))).collect(),
             wills_owed: wills.all_bytes()?.iter().filter_map(text).collect(),
         }))
+    }
+
+    /// At most `limit` messages of a queue that come after this one.
+    pub async fn queue(&self, client_id: &ClientId, after: Sequence, limit: usize) -> Result<Vec<Queued>, StoreError> {
+        let (queue, from) = (self.keys.session(client_id).queue(), format!("(0-{after}"));
+        entries(self.call(cmd("XRANGE").arg(queue).arg(from).arg("+").arg("COUNT").arg(limit).take()).await?)
     }
 
     async fn call(&self, command: Cmd) -> Result<Value, StoreError> {
@@ -188,7 +161,7 @@ fn row(client_id: &ClientId, found: &[Value]) -> Result<Option<Row>, StoreError>
 }
 
 /// Those that are understood.
-fn entries(queue: Value) -> Result<Vec<(Sequence, Grant, Message)>, StoreError> {
+fn entries(queue: Value) -> Result<Vec<Queued>, StoreError> {
     let Value::Array(entries) = queue else { return Ok(Vec::new()) };
     let mut messages = Vec::new();
     for entry in entries {
