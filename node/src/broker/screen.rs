@@ -10,7 +10,7 @@ use crate::broker::Broker;
 use crate::fate::{Step, Why};
 use crate::hook::client::Client;
 use crate::hook::event::Delivering;
-use crate::hook::hooks::{Judging, Refused};
+use crate::hook::hooks::{self, Judging, Refused};
 use crate::message::{InRun, Message, Run};
 use crate::session::state::Sequence;
 use crate::store::Stored;
