@@ -8,6 +8,7 @@ mod leaving;
 pub mod places;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,8 +23,6 @@ use tracing::Instrument;
 
 use crate::broker::addresses::Beyond;
 use crate::broker::allowance::Allowance;
-use crate::broker::commit::Committed;
-use crate::broker::mailbox::Mail;
 use crate::broker::presence::Presence;
 use crate::broker::roster::Subscriber;
 use crate::broker::{Broker, Member};
@@ -34,24 +33,16 @@ use crate::hook::hooks::Judging;
 use crate::hook::welcoming::Greeting;
 use crate::metrics::{Metrics, SPANS};
 use crate::packet::reason::Reason;
-use crate::packet::{Packet, QoS};
 use crate::session::connect::Request;
 use crate::session::outbound::Delivery;
-use crate::session::{Command, Fault, Session, Step};
+use crate::session::{Fault, Session};
 use crate::store::StoreError;
 use crate::time::{Span, Time};
-use crate::topic::name::TopicName;
 
-use flow::{Flow, Next};
+use flow::Flow;
 use framing::Framing;
 pub use handshake::count_turned;
 use places::Places;
-
-/// Packets handled in one turn, so that a fast publisher leaves room for its own deliveries and for other tasks.
-const TURN_PACKETS_MAX: usize = 2048;
-
-/// How long a publisher is held back for a subscriber that does not keep up. Then it reads on: others wait for its messages too.
-const HOLD: Span = Span(50);
 
 /// Bounds of a connection.
 #[derive(Clone, Debug)]
@@ -356,125 +347,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Metrics::add(&self.broker.metrics.connections_expired, 1);
             return Err(Fault::new(Reason::NOT_AUTHORIZED, "what the Client came in by has expired").into());
         }
-        Ok(())
-    }
-
-    fn take_packets(&mut self, now: Time) -> Result<(), End> {
-        let version = self.session.version();
-        let asks = self.broker.hooks.asks_for_publish() || self.broker.hooks.asks_for_subscribe();
-        self.take_decision(now)?;
-        let mut packets = 0;
-        while packets < TURN_PACKETS_MAX && self.held.is_none() && self.deciding.is_none() && self.session.keeps_up() {
-            let next = self.next_of_flow(now);
-            if next == Next::Wait {
-                Metrics::add(&self.broker.metrics.rate_delays, 1);
-                break;
-            }
-            let before = self.framing.batch_len();
-            let Some(packet) = self.framing.packet(version, self.session.topic_of_run()).map_err(Fault::from)? else { break };
-            packets += 1;
-            if let Some(flow) = &mut self.flow {
-                flow.took(before - self.framing.batch_len());
-            }
-            let is_over_rate = next == Next::Refuse;
-            if is_over_rate {
-                self.session.end_run(); // what is refused is no part of it
-                Metrics::add(&self.broker.metrics.messages_over_rate, 1);
-            }
-            let step = if asks && !is_over_rate { self.ask(packet, now)? } else { self.handle(packet, is_over_rate, now)? };
-            match step {
-                Step::Continue => {}
-                Step::Disconnected => return Err(End::Client("DISCONNECT")),
-                Step::Authenticate(auth) => self.re_authenticate(&auth)?,
-            }
-        }
-        if asks {
-            self.broker.note_block(&self.client, "on_publish or on_subscribe", now);
-        }
-        Ok(())
-    }
-
-    /// The Session handles a packet. The one place for all: what is done for each message is compiled into it once.
-    fn handle(&mut self, packet: Packet, is_over_rate: bool, now: Time) -> Result<Step, Fault> {
-        let (guard, client) = (&self.broker.guard, &self.client);
-        let admit = |topic: &TopicName| if is_over_rate { Err(Reason::QUOTA_EXCEEDED) } else { guard.publish(client, topic) };
-        self.session.handle(packet, admit, now)
-    }
-
-    fn take_mail(&mut self, now: Time) -> Result<(), End> {
-        let open = self.session.has_room() && self.mail.is_empty();
-        let Mail { deliveries, news, reconsider, kicked } = self.member.subscriber.mailbox.take(self.member.lease.epoch, open);
-        if let Some(fault) = kicked {
-            return Err(fault.into());
-        }
-        if news {
-            self.session.ring();
-        }
-        self.reconsider |= reconsider;
-        if open {
-            self.mail = deliveries;
-        }
-        if self.broker.hooks.asks_for_deliver() {
-            return Ok(()); // It is screened when what came is committed.
-        }
-        while self.session.has_room()
-            && let Some(delivery) = self.mail.pop_front()
-        {
-            self.session.deliver(&delivery, now);
-        }
-        if self.mail.is_empty() {
-            self.mail = Default::default();
-        }
-        Ok(())
-    }
-
-    /// Hands over mail as far as there is room, with what handlers made of it. After one that had to be waited for, the socket comes first.
-    async fn screen_mail(&mut self, now: Time) {
-        while self.session.has_room()
-            && let Some(Delivery { run, grant }) = self.mail.pop_front()
-        {
-            let (screened, rest) = self.broker.screen_some(&self.client, &run).await;
-            if let Some(run) = screened.run {
-                self.session.deliver(&Delivery { run, grant: grant.clone() }, now);
-            }
-            if let Some(run) = rest {
-                self.mail.push_front(Delivery { run, grant });
-            }
-            if screened.waited {
-                break;
-            }
-        }
-    }
-
-    /// The one wait for the truth; nothing is asked when nothing happened. Says whether it was about one message that is acknowledged.
-    async fn commit(&mut self, now: Time) -> Result<bool, End> {
-        self.tell_fates();
-        let commands = self.session.commands();
-        let is_lone = match &commands[..] {
-            [Command::Publish { run, .. }] => run.messages().len() == 1 && run.highest_qos() > QoS::AtMostOnce,
-            _ => false,
-        };
-        let committed = match commands.is_empty() {
-            true => Committed::default(),
-            false => {
-                let span =
-                    tracing::trace_span!(target: SPANS, parent: None, "turn", client_id = %self.client.id, commands = commands.len());
-                let commit = Box::pin(self.broker.commit(&mut self.member, commands, now).instrument(span));
-                self.broker.metrics.commit_seconds.wait(commit).await?
-            }
-        };
-        if let Some(crowded) = committed.crowded {
-            self.held = Some((crowded, now + HOLD));
-        }
-        self.session.settle(committed.outcomes)?;
-        Ok(is_lone)
-    }
-
-    fn re_authenticate(&mut self, auth: &crate::packet::auth::Auth) -> Result<(), End> {
-        let authentication =
-            self.authentication.as_mut().ok_or(Fault::new(Reason::PROTOCOL_ERROR, "AUTH, but CONNECT named no Authentication Method"))?;
-        let reply = authentication.again(auth)?;
-        self.session.send(&reply);
         Ok(())
     }
 
