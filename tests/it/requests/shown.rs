@@ -10,7 +10,11 @@ use super::kit::*;
 
 #[test]
 fn requests_that_wait_and_workers_are_listed() {
-    let Some(house) = house_with(|config| config.admin = config::Admin::at("127.0.0.1", 0)) else { return };
+    let settings = |config: &mut config::Config| {
+        config.admin = config::Admin::at("127.0.0.1", 0);
+        config.node.id = Some("node".to_owned());
+    };
+    let Some(house) = house_with(settings) else { return };
     let admin = house.broker.admin();
     let page = |path: &str| admin.get(&format!("/api/v1/{path}")).json(200);
     assert_eq!((&page("requests")["meta"]["count"], &page("workers")["data"]), (&json!(0), &json!([])));
