@@ -52,12 +52,12 @@ fn the_numbers_are_right() {
         ("retained messages/count", "0"),
         ("store/messages/count", "0"),
         ("store/messages/bytes", "0"),
-        ("publish/bytes/sent", "15"),
-        ("publish/messages/sent", "4"),
     ] {
         expect_said(&mut watcher, name, text);
     }
-    for name in ["heap/current", "heap/maximum", "bytes/received", "bytes/sent", "load/connections/1min", "load/publish/received/15min"] {
+    // What is told here is itself sent, and counted.
+    let growing = ["heap/current", "heap/maximum", "bytes/received", "bytes/sent", "publish/bytes/sent", "publish/messages/sent"];
+    for name in growing.into_iter().chain(["load/connections/1min", "load/publish/received/15min"]) {
         let topic = format!("$SYS/broker/{name}");
         watcher.subscribe(&topic, 0);
         let is_it =

@@ -1,6 +1,8 @@
 //! Whole exchanges, for the parts of a dialogue that are not what it is about. Packets of other exchanges that come in between
 //! are kept for the next expectation.
 
+use std::time::Instant;
+
 use mqttd::packet::acknowledge::Kind;
 use mqttd::packet::publish::Publish;
 use mqttd::packet::reason::Reason;
@@ -143,9 +145,12 @@ impl Client {
         if let Some(packet) = self.early.iter().position(&is_it).and_then(|at| self.early.remove(at)) {
             return packet;
         }
+        // Others may come for ever.
+        let until = Instant::now() + 12 * DEADLINE;
         loop {
             match self.next_from_socket(DEADLINE) {
                 Came::Packet(packet) if is_it(&packet) => return packet,
+                other if Instant::now() > until => self.fail(name, &other),
                 Came::Packet(packet) => self.early.push_back(packet),
                 other => self.fail(name, &other),
             }
