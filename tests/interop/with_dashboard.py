@@ -179,7 +179,7 @@ def client(port, name, expiry_s=0):
     return one
 
 
-def walk(page, redis, south, gone):
+def walk(page, redis, south, gone, deaf):
     check("live", lambda: page.until("document.getElementById('live-text').textContent.includes('2 of 2 nodes ready')"))
 
     def cluster_map():
@@ -257,8 +257,9 @@ def walk(page, redis, south, gone):
         assert gone.wait(PATIENCE_S), "the client was not told"
 
     def slow():
-        """Who reads nothing is named."""
-        page.until("document.getElementById('slow').innerText.includes('deaf')")
+        """Who reads nothing is named, until the node gives it up."""
+        with deaf():
+            page.until("document.getElementById('slow').innerText.includes('deaf')")
 
     def drained():
         of_south = "[...document.querySelectorAll('#nodes li')].find(one => one.innerText.includes('south')).innerText"
@@ -325,8 +326,12 @@ def main():
         clients.append(client(nodes[1][0], "victim"))
         gone = threading.Event()
         clients[-1].on_disconnect = lambda *_: (gone.set(), clients[2].loop_stop())
-        deaf = socket.create_connection(("127.0.0.1", nodes[0][0]))
-        deaf.sendall(b"\x10\x10\0\4MQTT\4\2\0\0\0\4deaf" + b"\x82\x0b\0\1\0\6flood1\0")
+
+        def deaf():
+            stream = socket.create_connection(("127.0.0.1", nodes[0][0]))
+            stream.sendall(b"\x10\x10\0\4MQTT\4\2\0\0\0\4deaf" + b"\x82\x0b\0\1\0\6flood1\0")
+            return stream
+
         clients.append(client(nodes[0][0], "meter"))
 
         def publish():
@@ -345,7 +350,7 @@ def main():
             url = re.search(r"DevTools listening on (ws://\S+)", (folder / "browser").read_text(errors="replace"))
             time.sleep(0.1)
         assert url, "the browser does not start: " + (folder / "browser").read_text(errors="replace")[-600:]
-        walk(Page(WebSocket(url[1]), f"{nodes[0][1]}/dashboard"), processes[0], processes[2], gone)
+        walk(Page(WebSocket(url[1]), f"{nodes[0][1]}/dashboard"), processes[0], processes[2], gone, deaf)
         alone = run(folder, processes, "alone", "memory:", {"MQTTD_API__TOKEN": "right"})
         door(Page(WebSocket(url[1]), f"{alone[1]}/dashboard"))
     finally:
