@@ -9,6 +9,7 @@ from pathlib import Path
 from engine import say
 
 SCRAPED_S = 90  # a rate needs two scrapes, ten seconds apart
+BURIED = 'ALERTS{alertname="MqttdNodesBuried"}'  # for ten minutes after a node has died without a word
 
 
 def ask(cluster, path, **parameters):
@@ -43,7 +44,7 @@ def wrong(cluster):
     if sorted(health for _, health in targets) != ["up"] * 3:
         said.append(f"Prometheus should see three nodes, and sees {targets}")
     # A node was killed: that is told.
-    if not shows(cluster, 'ALERTS{alertname="MqttdNodesBuried"}'):
+    if not shows(cluster, BURIED):
         said.append("no alert of the node that was killed")
     if not said:
         told = sorted({rule["name"] for rule in rules if rule.get("alerts")})
