@@ -1,6 +1,8 @@
 //! Where Redis is, and connections to it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -24,6 +26,9 @@ const CLUSTER_REPLY: Duration = Duration::from_secs(10);
 
 /// As often the client of a Cluster follows a redirection, or looks for the primary that came after a dead one, before it gives up.
 const CLUSTER_RETRIES: u32 = 8;
+
+/// Messages that are published and not looked at yet; of more it is only known how many they were. Looking at one takes microseconds.
+const PUBLISHED_MAX: usize = 16_384;
 
 const PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26379;
@@ -83,10 +88,12 @@ impl Place {
     async fn subscriber(&self) -> RedisResult<Subscriber> {
         let about = self.client.get_connection_info().clone();
         let redis = about.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-        let (sender, published) = mpsc::unbounded_channel();
-        let config = self.config().set_push_sender(sender);
+        let (sender, published) = mpsc::channel(PUBLISHED_MAX);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let counted = dropped.clone();
+        let config = self.config().set_push_sender(move |info| sender.try_send(info).inspect_err(|_| _ = counted.fetch_add(1, Relaxed)));
         let connection = Client::open(about.set_redis_settings(redis))?.get_multiplexed_async_connection_with_config(&config).await?;
-        Ok(Subscriber { connection, published })
+        Ok(Subscriber { connection, published, dropped })
     }
 }
 
@@ -105,10 +112,16 @@ impl AsyncDNSResolver for At {
 /// A connection for what is published. It is read always: Redis closes on those that do not.
 pub(crate) struct Subscriber {
     connection: MultiplexedConnection,
-    published: mpsc::UnboundedReceiver<PushInfo>,
+    published: mpsc::Receiver<PushInfo>,
+    dropped: Arc<AtomicU64>,
 }
 
 impl Subscriber {
+    /// How many found no place since the last time this was asked.
+    pub(crate) fn take_dropped(&self) -> u64 {
+        self.dropped.swap(0, Relaxed)
+    }
+
     pub(crate) async fn subscribe(&mut self, channels: &[String]) -> RedisResult<()> {
         self.connection.subscribe(channels).await
     }

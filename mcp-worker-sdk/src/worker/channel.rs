@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use redis::{Value, cmd};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use crate::error::{Error, Kind};
 use crate::wire::RequestMessage;
@@ -25,9 +25,6 @@ const CLAIM_MS: u64 = 300_000;
 
 /// How long a claim holds after the answer: for those who have heard the request and have not got to it yet.
 const ANSWERED_MS: u64 = 10_000;
-
-/// Who has waited longer than this for a hand looks whether somebody still waits for the answer: the claim of the one who gave it may be over soon.
-const FRESH: Duration = Duration::from_secs(3);
 
 pub(crate) async fn subscribe(core: &Core) -> Result<Subscriber, Error> {
     let mut last = Err(Kind::NoPrimary.into());
@@ -55,7 +52,9 @@ pub(crate) async fn hear(core: Arc<Core>, mut subscriber: Subscriber) {
     let waiting = Arc::new(Semaphore::new(WAITING_MAX));
     loop {
         loop {
-            match timeout(SILENCE, subscriber.next()).await {
+            let next = timeout(SILENCE, subscriber.next()).await;
+            core.counts.shed.fetch_add(subscriber.take_dropped(), Relaxed);
+            match next {
                 Ok(Some((channel, message))) if channel == cancelled.as_bytes() => call_off(&core, &message),
                 Ok(Some((_, message))) => consider(&core, &waiting, &message),
                 Ok(None) => break,
@@ -101,12 +100,18 @@ fn consider(core: &Arc<Core>, waiting: &Arc<Semaphore>, json: &[u8]) {
     }
 }
 
+/// Who had to wait looks whether somebody still wants the answer: the claim of the one who gave it may be over.
 async fn wait(core: Arc<Core>, wire: RequestMessage, place: OwnedSemaphorePermit) {
-    let heard = Instant::now();
-    let Ok(permit) = core.permits.clone().acquire_owned().await else { return };
+    let (permit, has_waited) = match core.permits.clone().try_acquire_owned() {
+        Ok(permit) => (permit, false),
+        Err(_) => match core.permits.clone().acquire_owned().await {
+            Ok(permit) => (permit, true),
+            Err(_) => return,
+        },
+    };
     drop(place);
     let is_stopping = *core.stopping.borrow();
-    if is_stopping || (heard.elapsed() > FRESH && is_over(&core, &wire.correlation_id).await) {
+    if is_stopping || (has_waited && is_over(&core, &wire.correlation_id).await) {
         return;
     }
     claim(core, wire, permit).await;

@@ -83,7 +83,7 @@ pub struct Stats {
     pub cancelled: u64,
     /// Came after their deadline.
     pub expired: u64,
-    /// Heard on the channel while all hands were full and many waited already, and left to others.
+    /// Came on the channel while all hands were full and many waited already, or faster than they could be looked at, and left to others.
     pub shed: u64,
     /// Put into the stream of dead letters.
     pub dead: u64,

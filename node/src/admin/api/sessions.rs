@@ -121,7 +121,7 @@ async fn end(State(desk): Shared, Named(id): Named<String>) -> Result<StatusCode
     if row(&desk, &id).await?.is_none() {
         return Err(none(&id));
     }
-    let _ = questions::kick(&desk.broker, &id).await;
+    let _ = questions::kick(&desk.broker, &id).await; // whom it does not reach is taken over by what follows
     desk.broker.end_session(&ClientId::new(&id), desk.broker.clock.now()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
