@@ -17,10 +17,12 @@ pub struct Permit {
     pub qos_max: QoS,
     /// Whether RETAIN may be set.
     pub retain: bool,
+    /// Whether somebody else decides on each message.
+    pub asks: bool,
 }
 
 impl Permit {
-    pub const ALL: Permit = Permit { qos_max: QoS::ExactlyOnce, retain: true };
+    pub const ALL: Permit = Permit { qos_max: QoS::ExactlyOnce, retain: true, asks: false };
 
     pub fn allows(self, qos: QoS, retain: bool) -> bool {
         qos <= self.qos_max && (self.retain || !retain)

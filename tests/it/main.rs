@@ -9,6 +9,7 @@ mod admission;
 // How a connection begins and ends: CONNECT, CONNACK, AUTH and user names, what is offered, Keep Alive, DISCONNECT.
 mod authentication;
 mod capabilities;
+mod compile_errors;
 mod connack;
 mod connect;
 mod disconnect;

@@ -153,7 +153,7 @@ impl Guard for House {
             self.counts.add_publish_denied();
             return Err(Reason::NOT_AUTHORIZED);
         }
-        Ok(Permit { qos_max: decision.qos_max, retain: decision.retain })
+        Ok(Permit { qos_max: decision.qos_max, retain: decision.retain, ..Permit::ALL })
     }
 
     fn receive(&self, recipient: Recipient<'_>, topic: &TopicName) -> bool {

@@ -32,10 +32,13 @@ enum Seen {
 }
 
 impl Broker {
-    /// Screens the messages of a run until one has to be waited for.
+    /// Screens the messages of a run until one has to be waited for. `take` hears of each, unless no handler wants to see them.
     async fn screen(&self, client: &Arc<Client>, messages: &[Message], mut take: impl FnMut(Seen)) -> (usize, bool) {
-        let begun = self.clock.now();
         let mut judging = Judging::<Delivering>::default();
+        if !messages.first().is_some_and(|first| judging.begin(&first.topic, &self.hooks)) {
+            return (messages.len(), false);
+        }
+        let begun = self.clock.now();
         for (index, message) in messages.iter().enumerate() {
             let at_once = judging.poll(message, &self.hooks, client, &mut Context::from_waker(Waker::noop()));
             let waited = at_once.is_pending();
@@ -49,11 +52,10 @@ impl Broker {
                 }
             };
             take(match passed {
-                Ok(Some(other)) => Seen::Other(Box::new(other)),
-                Ok(None) => Seen::Same,
+                Ok(()) => judging.rewritten().map_or(Seen::Same, Seen::Other),
                 Err(refused) => {
                     if refused.why != hooks::Why::Answer {
-                        judging = Judging::default();
+                        judging.give_up();
                     }
                     self.count_failure(client, "on_deliver", refused.why);
                     if self.fates.is_on() {
@@ -77,27 +79,24 @@ impl Broker {
 
     /// Screens a run; with the messages that were not looked at yet.
     pub(crate) async fn screen_some(&self, client: &Arc<Client>, run: &Arc<Run>) -> (Screened, Option<Arc<Run>>) {
-        let mut changed = false;
-        let mut kept: Vec<Message> = Vec::new();
+        let messages = run.messages();
+        // What is left of it, once it is not the same any more.
+        let mut kept: Option<Vec<Message>> = None;
         let mut number = 0;
-        let (seen, waited) = self
-            .screen(client, run.messages(), |seen| {
-                match seen {
-                    Seen::Same => kept.push(run.messages()[number].clone()),
-                    Seen::Other(message) => {
-                        changed = true;
-                        kept.push(*message);
-                    }
-                    Seen::Nothing => changed = true,
-                }
-                number += 1;
-            })
-            .await;
-        let rest = &run.messages()[seen..];
-        let rest = (!rest.is_empty()).then(|| Arc::new(Run::new(rest.to_vec())));
-        let run = match changed || rest.is_some() {
-            false => Some(run.clone()),
-            true => (!kept.is_empty()).then(|| Arc::new(Run::new(kept))),
+        let take = |seen| {
+            match seen {
+                Seen::Same => kept.iter_mut().for_each(|kept| kept.push(messages[number].clone())),
+                Seen::Other(message) => kept.get_or_insert_with(|| messages[..number].to_vec()).push(*message),
+                Seen::Nothing => drop(kept.get_or_insert_with(|| messages[..number].to_vec())),
+            }
+            number += 1;
+        };
+        let (seen, waited) = self.screen(client, messages, take).await;
+        let rest = (seen < messages.len()).then(|| Arc::new(Run::new(messages[seen..].to_vec())));
+        let kept = kept.or_else(|| rest.is_some().then(|| messages[..seen].to_vec()));
+        let run = match kept {
+            None => Some(run.clone()),
+            Some(kept) => (!kept.is_empty()).then(|| Arc::new(Run::new(kept))),
         };
         (Screened { run, waited }, rest)
     }

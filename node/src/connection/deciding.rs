@@ -7,15 +7,13 @@ use bytestring::ByteString;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::connection::{Connection, End};
-use crate::hook::event::Publishing;
-use crate::hook::hooks::{Judging, Refused, Why};
+use crate::hook::hooks::{Refused, Why};
 use crate::hook::welcoming::{Greeting, Welcomed, Welcoming};
 use crate::message::Message;
-use crate::packet::publish::Publish;
+use crate::packet::Version;
 use crate::packet::subscribe::{Subscribe, SubscriptionOptions};
-use crate::packet::{Packet, Version};
+use crate::session::Fault;
 use crate::session::inbound::Offer;
-use crate::session::{Fault, Step};
 use crate::subscription::Selector;
 use crate::time::{Span, Time};
 
@@ -26,11 +24,8 @@ pub(super) struct Deciding {
     until: Time,
 }
 
-/// What goes on in place of a message, if it is not the same, or why nothing does.
-type Decision = Result<Option<Message>, Refused>;
-
 enum About {
-    Publish { offer: Offer, judging: Judging<Publishing>, outcome: Option<Decision> },
+    Publish { offer: Offer, message: Message, outcome: Option<Result<(), Refused>> },
     Subscribe { subscribe: Box<Subscribe>, welcoming: Welcoming, outcome: Option<Welcomed> },
 }
 
@@ -64,11 +59,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let begun = self.broker.clock.now();
         let (hooks, client) = (&self.broker.hooks, &self.client);
         match &mut deciding.about {
-            About::Publish { offer, judging, outcome } => {
+            About::Publish { message, outcome, .. } => {
                 if outcome.is_none()
-                    && let Poll::Ready(decision) = judging.poll(&offer.message, hooks, client, context)
+                    && let Poll::Ready(judged) = self.judging.poll(message, hooks, client, context)
                 {
-                    *outcome = Some(decision);
+                    *outcome = Some(judged);
                 }
             }
             About::Subscribe { welcoming, outcome, .. } => {
@@ -88,11 +83,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let Some(Deciding { about, until }) = self.deciding.take().map(|deciding| *deciding) else { return Ok(()) };
         let late = now >= until;
         let about = match about {
-            About::Publish { offer, judging, outcome: Some(decision) } => {
-                self.judging = judging;
-                return self.publish_decided(offer, decision);
+            About::Publish { offer, message, outcome: Some(outcome) } => return self.publish_awaited(offer, message, outcome),
+            About::Publish { offer, message, outcome: None } if late => {
+                return self.publish_awaited(offer, message, Err(Refused::DEADLINE));
             }
-            About::Publish { offer, outcome: None, .. } if late => return self.publish_decided(offer, Err(Refused::DEADLINE)),
             About::Subscribe { subscribe, outcome: Some(welcomed), .. } => return self.subscribe_decided(*subscribe, welcomed, now),
             About::Subscribe { subscribe, mut welcoming, outcome: None } if late => {
                 return self.subscribe_decided(*subscribe, welcoming.give_up(), now);
@@ -105,33 +99,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(())
     }
 
-    /// A packet, where handlers want to see some.
-    #[inline(never)]
-    pub(super) fn ask(&mut self, packet: Packet, now: Time) -> Result<Step, End> {
-        match packet {
-            Packet::Publish(publish) if self.broker.hooks.asks_for_publish() => self.ask_publish(publish, now)?,
-            Packet::Subscribe(subscribe) if self.broker.hooks.asks_for_subscribe() => self.ask_subscribe(*subscribe, now)?,
-            packet => return Ok(self.handle(packet, false, now)?),
-        }
-        Ok(Step::Continue)
-    }
-
-    /// A PUBLISH, where handlers want to see some.
-    fn ask_publish(&mut self, publish: Publish, now: Time) -> Result<(), End> {
-        let (guard, client) = (&self.broker.guard, &self.client);
-        let Some(offer) = self.session.offer(publish, |topic| guard.publish(client, topic), now)? else { return Ok(()) };
-        match self.judging.poll(&offer.message, &self.broker.hooks, client, &mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(decision) => self.publish_decided(offer, decision),
+    /// A PUBLISH that concerns a handler.
+    pub(super) fn ask_publish(&mut self, offer: Offer, now: Time) -> Result<(), End> {
+        let Some(message) = self.session.offered() else { return Ok(()) };
+        match self.judging.poll(message, &self.broker.hooks, &self.client, &mut Context::from_waker(Waker::noop())) {
+            // For most there is no more to it.
+            Poll::Ready(Ok(())) if !self.judging.has_rewritten() => self.session.accept(offer),
+            Poll::Ready(outcome) => return self.publish_decided(offer, outcome),
             Poll::Pending => {
-                let judging = std::mem::take(&mut self.judging);
-                self.wait_for(About::Publish { offer, judging, outcome: None }, now);
-                Ok(())
+                if let Some(message) = self.session.withdraw() {
+                    self.wait_for(About::Publish { offer, message, outcome: None }, now);
+                }
             }
         }
+        Ok(())
     }
 
     /// A SUBSCRIBE, where handlers want to see some. They are not asked for what is refused anyhow.
-    fn ask_subscribe(&mut self, subscribe: Subscribe, now: Time) -> Result<(), End> {
+    pub(super) fn ask_subscribe(&mut self, subscribe: Subscribe, now: Time) -> Result<(), End> {
         let asked = |(text, options): &(ByteString, SubscriptionOptions)| {
             let selector = Selector::parse(text)?;
             self.broker.guard.subscribe(&self.client, &selector).is_ok().then_some((selector, *options))
@@ -151,22 +136,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.deciding = Some(Box::new(Deciding { about, until }));
     }
 
-    fn publish_decided(&mut self, offer: Offer, decision: Decision) -> Result<(), End> {
-        let decision = match decision {
-            Ok(other) => Ok(other),
-            Err(Refused { reason, why }) => {
-                if why != Why::Answer {
-                    self.judging = Judging::default();
-                    self.broker.count_failure(&self.client, "on_publish", why);
-                    if offer.is_acknowledged() && self.session.version() < Version::V5 {
-                        // Its protocol has no word for it, and an acknowledgement would be a promise.
-                        return Err(Fault::new(reason, "a handler of this Server failed").into());
-                    }
-                }
-                Err(reason)
+    fn publish_awaited(&mut self, offer: Offer, message: Message, outcome: Result<(), Refused>) -> Result<(), End> {
+        self.session.put_back(message);
+        self.publish_decided(offer, outcome)
+    }
+
+    fn publish_decided(&mut self, offer: Offer, outcome: Result<(), Refused>) -> Result<(), End> {
+        match outcome {
+            Ok(()) => match self.judging.rewritten() {
+                None => self.session.accept(offer),
+                Some(other) => self.session.replace(offer, *other),
+            },
+            Err(refused) => self.publish_refused(offer, refused)?,
+        }
+        Ok(())
+    }
+
+    fn publish_refused(&mut self, offer: Offer, Refused { reason, why }: Refused) -> Result<(), End> {
+        let is_acknowledged = offer.is_acknowledged();
+        if why != Why::Answer {
+            self.judging.give_up();
+            self.broker.count_failure(&self.client, "on_publish", why);
+            if is_acknowledged && self.session.version() < Version::V5 {
+                self.session.withdraw();
+                // Its protocol has no word for it, and an acknowledgement would be a promise.
+                return Err(Fault::new(reason, "a handler of this Server failed").into());
             }
-        };
-        Ok(self.session.decided(offer, decision)?)
+        }
+        self.session.refuse(offer, reason);
+        Ok(())
     }
 
     fn subscribe_decided(&mut self, subscribe: Subscribe, welcomed: Welcomed, now: Time) -> Result<(), End> {

@@ -5,8 +5,10 @@ use tracing::Instrument;
 
 use super::flow::Next;
 use super::{Connection, End};
+use crate::broker::Broker;
 use crate::broker::commit::Committed;
 use crate::broker::mailbox::Mail;
+use crate::message::Permit;
 use crate::metrics::{Metrics, SPANS};
 use crate::packet::reason::Reason;
 use crate::packet::{Packet, QoS};
@@ -24,7 +26,7 @@ const HOLD: Span = Span(50);
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub(super) fn take_packets(&mut self, now: Time) -> Result<(), End> {
         let version = self.session.version();
-        let asks = self.broker.hooks.asks_for_publish() || self.broker.hooks.asks_for_subscribe();
+        let asks_for_subscribe = self.broker.hooks.asks_for_subscribe();
         self.take_decision(now)?;
         let mut packets = 0;
         while packets < TURN_PACKETS_MAX && self.held.is_none() && self.deciding.is_none() && self.session.keeps_up() {
@@ -44,23 +46,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.session.end_run(); // what is refused is no part of it
                 Metrics::add(&self.broker.metrics.messages_over_rate, 1);
             }
-            let step = if asks && !is_over_rate { self.ask(packet, now)? } else { self.handle(packet, is_over_rate, now)? };
-            match step {
+            if asks_for_subscribe && let Packet::Subscribe(subscribe) = packet {
+                self.ask_subscribe(*subscribe, now)?;
+                continue;
+            }
+            match self.handle(packet, is_over_rate, now)? {
                 Step::Continue => {}
+                Step::Offered(offer) => self.ask_publish(offer, now)?,
                 Step::Disconnected => return Err(End::Client("DISCONNECT")),
                 Step::Authenticate(auth) => self.re_authenticate(&auth)?,
             }
         }
-        if asks {
+        if packets > 0 && (asks_for_subscribe || self.broker.hooks.asks_for_publish()) {
             self.broker.note_block(&self.client, "on_publish or on_subscribe", now);
         }
         Ok(())
     }
 
-    /// The Session handles a packet. The one place for all: what is done for each message is compiled into it once.
-    pub(super) fn handle(&mut self, packet: Packet, is_over_rate: bool, now: Time) -> Result<Step, Fault> {
-        let (guard, client) = (&self.broker.guard, &self.client);
-        let admit = |topic: &TopicName| if is_over_rate { Err(Reason::QUOTA_EXCEEDED) } else { guard.publish(client, topic) };
+    /// The Session handles a packet. What may be published to a Topic Name, and whether a handler wants to see it, is asked once for a run.
+    fn handle(&mut self, packet: Packet, is_over_rate: bool, now: Time) -> Result<Step, Fault> {
+        let (Broker { guard, hooks, .. }, client, judging) = (&*self.broker, &self.client, &mut self.judging);
+        let admit = |topic: &TopicName| {
+            let permit = if is_over_rate { Err(Reason::QUOTA_EXCEEDED) } else { guard.publish(client, topic) }?;
+            Ok(Permit { asks: judging.begin(topic, hooks), ..permit })
+        };
         self.session.handle(packet, admit, now)
     }
 

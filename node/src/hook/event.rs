@@ -82,7 +82,7 @@ pub enum Verdict {
     #[default]
     Accept,
     /// This one goes on in its place.
-    Rewrite(Message),
+    Rewrite(Box<Message>),
     /// It goes no further. A publisher of MQTT 5.0 is told this Reason Code; a subscriber is not told that there was something.
     Refuse(Reason),
 }

@@ -17,9 +17,12 @@ use crate::packet::reason::Reason;
 #[diagnostic::on_unimplemented(
     message = "this is no handler of the event `{E}`",
     label = "not an async function of extractors for `{E}`",
-    note = "a handler is an `async fn` (or a closure that returns a future) with at most eight arguments, each an extractor of the event: \
-            `Client`, `State<T>`, and, depending on the event, `Topic`, `Params`, `Message`, `Payload`, `Json<T>`, `Properties`",
-    note = "it returns nothing, or what the event takes as an answer, or a `Result` of that with a `Reason`; its future is `Send`"
+    note = "a handler is an `async fn`, or a closure that returns a future, with at most eight arguments; its future is `Send`",
+    note = "arguments: `Client` and `State<T>`; of `Connecting` also `Password`; of `Subscribing` also `Topic`, `Params` and \
+            `SubscriptionOptions`; of `Publishing` and `Delivering` also `Topic`, `Params`, `Message`, `Payload`, `Json<T>` and `Properties`; \
+            of `Disconnected` also `Reason`",
+    note = "answers: nothing, or a `Result` with a `Reason`; of `Publishing` and `Delivering` also a `Message` to go on in its place, or a \
+            `Verdict`; of `Subscribing` also a `Message` or a payload for the new subscriber, or an `Option` of them"
 )]
 pub trait Handler<E: Event, Arguments>: Send + Sync + 'static {
     /// What it returns when it is called.
@@ -65,13 +68,13 @@ impl<E: Event<Answer = Verdict>> IntoAnswer<E> for Verdict {
 
 impl IntoAnswer<Publishing> for Message {
     fn into_answer(self) -> Verdict {
-        Verdict::Rewrite(self)
+        Verdict::Rewrite(Box::new(self))
     }
 }
 
 impl IntoAnswer<crate::hook::event::Delivering> for Message {
     fn into_answer(self) -> Verdict {
-        Verdict::Rewrite(self)
+        Verdict::Rewrite(Box::new(self))
     }
 }
 

@@ -16,6 +16,7 @@ use crate::hook::handler::{AnyHandler, Desk, Handler, Panicked};
 use crate::hook::pattern::{Pattern, PatternError};
 use crate::message::Message;
 use crate::packet::reason::Reason;
+use crate::topic::name::TopicName;
 
 /// How long user code may take for one packet, unless the program says otherwise.
 pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(5);
@@ -210,58 +211,87 @@ async fn answer<E: Event>(handler: &AnyHandler<E>, context: &Context<'_>) -> Res
 
 /// Handlers at work on one message after the other. Each sees what those before it made of it; the first refusal is the last word.
 pub struct Judging<E: Judges> {
-    /// A place for each handler, from the first message on that concerns it.
-    desks: Vec<Option<Desk<E>>>,
+    /// One for each handler.
+    places: Vec<Place<E>>,
     /// What was made of the message.
-    rewritten: Option<Message>,
+    rewritten: Option<Box<Message>>,
     /// The handler that is asked next, or is at work.
     handler: usize,
     pending: bool,
 }
 
+struct Place<E: Judges> {
+    /// Whether the handler wants to see messages to the Topic Name they have.
+    wants: bool,
+    /// From the first message on that it saw.
+    desk: Option<Desk<E>>,
+}
+
 impl<E: Judges> Default for Judging<E> {
     fn default() -> Judging<E> {
-        Judging { desks: Vec::new(), rewritten: None, handler: 0, pending: false }
+        Judging { places: Vec::new(), rewritten: None, handler: 0, pending: false }
     }
 }
 
 impl<E: Judges> Judging<E> {
-    /// Begins with a message, or goes on with it: what goes on in its place, if it is not the same. After a deadline or a panic this is not
-    /// used again.
-    pub fn poll(
-        &mut self,
-        message: &Message,
-        hooks: &Hooks,
-        client: &Arc<Client>,
-        wakers: &mut Wakers<'_>,
-    ) -> Poll<Result<Option<Message>, Refused>> {
-        let outcome = loop {
-            let Some((pattern, handler)) = E::handlers(hooks).get(self.handler) else { break Ok(()) };
-            let message = self.rewritten.as_ref().unwrap_or(message);
-            if !self.pending && !pattern.matches(&message.topic) {
-                self.handler += 1;
-                continue;
-            }
-            if self.desks.len() <= self.handler {
-                self.desks.resize_with(self.handler + 1, || None);
-            }
-            let desk = self.desks[self.handler].get_or_insert_with(|| handler.desk());
-            let answer = match self.pending {
-                true => desk.poll(wakers),
-                false => desk.call(&Context { client, states: &hooks.states, about: About::Message { pattern, message } }, wakers),
+    /// Messages to this Topic Name come next: whether a handler wants to see them.
+    pub fn begin(&mut self, topic: &TopicName, hooks: &Hooks) -> bool {
+        let handlers = E::handlers(hooks);
+        self.places.resize_with(handlers.len(), || Place { wants: false, desk: None });
+        for (place, (pattern, _)) in self.places.iter_mut().zip(handlers) {
+            place.wants = pattern.matches(topic);
+        }
+        self.places.iter().any(|place| place.wants)
+    }
+
+    /// Begins with a message, or goes on with it. What goes on in its place, if it is not the same, is then [`Judging::rewritten`]. After a
+    /// deadline or a panic comes [`Judging::give_up`].
+    pub fn poll(&mut self, message: &Message, hooks: &Hooks, client: &Arc<Client>, wakers: &mut Wakers<'_>) -> Poll<Result<(), Refused>> {
+        let handlers = E::handlers(hooks);
+        while let (Some(place), Some((pattern, handler))) = (self.places.get_mut(self.handler), handlers.get(self.handler)) {
+            let (message, wants) = match &self.rewritten {
+                None => (message, place.wants),
+                Some(other) => (&**other, pattern.matches(&other.topic)),
             };
-            self.pending = answer.is_pending();
-            let Poll::Ready(verdict) = answer else { return Poll::Pending };
-            match verdict {
-                Ok(Verdict::Accept) => {}
-                Ok(Verdict::Rewrite(message)) => self.rewritten = Some(message),
-                Ok(Verdict::Refuse(reason)) => break Err(Refused::answer(reason, &IN_PUBACK)),
-                Err(panicked) => break Err(panicked.into()),
+            if self.pending || wants {
+                let desk = place.desk.get_or_insert_with(|| handler.desk());
+                let answer = match self.pending {
+                    true => desk.poll(wakers),
+                    false => desk.call(&Context { client, states: &hooks.states, about: About::Message { pattern, message } }, wakers),
+                };
+                self.pending = answer.is_pending();
+                match answer {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(Verdict::Accept)) => {}
+                    Poll::Ready(Ok(Verdict::Rewrite(message))) => self.rewritten = Some(message),
+                    Poll::Ready(Ok(Verdict::Refuse(reason))) => return self.refused(Refused::answer(reason, &IN_PUBACK)),
+                    Poll::Ready(Err(Panicked)) => return self.refused(Refused::PANIC),
+                }
             }
             self.handler += 1;
-        };
+        }
         self.handler = 0;
-        let rewritten = self.rewritten.take();
-        Poll::Ready(outcome.map(|()| rewritten))
+        Poll::Ready(Ok(()))
+    }
+
+    fn refused(&mut self, refused: Refused) -> Poll<Result<(), Refused>> {
+        (self.handler, self.rewritten) = (0, None);
+        Poll::Ready(Err(refused))
+    }
+
+    #[inline]
+    pub fn has_rewritten(&self) -> bool {
+        self.rewritten.is_some()
+    }
+
+    /// What goes on in place of the message that was let pass, if it is not the same.
+    pub fn rewritten(&mut self) -> Option<Box<Message>> {
+        self.rewritten.take()
+    }
+
+    /// What handlers were at is dropped; the next message finds them fresh.
+    pub fn give_up(&mut self) {
+        (self.handler, self.rewritten, self.pending) = (0, None, false);
+        self.places.iter_mut().for_each(|place| place.desk = None);
     }
 }

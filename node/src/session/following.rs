@@ -19,8 +19,6 @@ pub(super) struct Following {
     notes: Vec<Note>,
     /// Messages that the Client has not acknowledged, at most as many as its window.
     sent: HashMap<PacketId, Subject>,
-    /// The PUBLISH on which somebody else decides.
-    offered: Option<(Subject, Option<PacketId>)>,
 }
 
 impl Session {
@@ -31,8 +29,8 @@ impl Session {
             (following, None) => *following = None,
             (Some(following), Some(watches)) => following.watches = watches,
             (following, Some(watches)) => {
-                let (notes, sent, offered) = Default::default();
-                *following = Some(Box::new(Following { watches, notes, sent, offered }));
+                let (notes, sent) = Default::default();
+                *following = Some(Box::new(Following { watches, notes, sent }));
             }
         }
     }
@@ -72,25 +70,14 @@ impl Session {
         }
     }
 
-    /// Somebody else decides on a message.
-    pub(super) fn note_offered(&mut self, message: &Message, packet_id: Option<PacketId>, now: Time) {
-        let Some(following) = &mut self.following else { return };
-        following.offered = None;
-        if self.concerns(&message.topic, true) {
-            let subject = of(message, message.qos);
-            self.note_in(Step::Received, subject.clone(), packet_id, now);
-            self.following.iter_mut().for_each(|following| following.offered = Some((subject.clone(), packet_id)));
-        }
-    }
-
-    /// What was decided on the last one. A message in its place is noted too.
-    pub(super) fn note_decided(&mut self, decision: &Result<Option<Message>, Reason>) {
-        let Some((subject, packet_id)) = self.following.as_mut().and_then(|following| following.offered.take()) else { return };
-        match decision {
-            Err(reason) => self.note_in(Step::Refused(*reason), subject, packet_id, self.last_heard),
-            Ok(Some(message)) => self.note_in(Step::Rewritten, of(message, message.qos), packet_id, self.last_heard),
-            Ok(None) => {}
-        }
+    /// Another message goes on in place of the last one, or it was refused by somebody else.
+    pub(super) fn note_decided(&mut self, packet_id: Option<PacketId>, decision: Result<&Message, Reason>) {
+        let Some(message) = self.offered().filter(|message| self.concerns(&message.topic, true)) else { return };
+        let (step, subject) = match decision {
+            Err(reason) => (Step::Refused(reason), of(message, message.qos)),
+            Ok(other) => (Step::Rewritten, of(other, other.qos)),
+        };
+        self.note_in(step, subject, packet_id, self.last_heard);
     }
 
     /// A message was sent to the Client, or not.

@@ -39,11 +39,13 @@ impl Default for Inbound {
     }
 }
 
-/// A PUBLISH on which somebody else decides: its message, and what is promised for it.
-#[derive(Debug)]
+/// A PUBLISH whose message lies at the end of the growing run, and for which nothing is promised yet. Before the next packet comes it is
+/// accepted, replaced or refused; or it is withdrawn, and then put back.
+#[derive(Debug, PartialEq, Eq)]
 pub struct Offer {
-    pub message: Message,
+    qos: QoS,
     packet_id: Option<PacketId>,
+    is_request: bool,
 }
 
 impl Offer {
@@ -85,12 +87,14 @@ impl Inbound {
 }
 
 impl Session {
-    pub(super) fn publish(
+    /// A PUBLISH came. `None`: it was refused, or is here already.
+    #[inline]
+    pub(super) fn offer(
         &mut self,
         mut publish: Publish,
         admit: impl FnOnce(&TopicName) -> Result<Permit, Reason>,
         now: Time,
-    ) -> Result<(), Fault> {
+    ) -> Result<Option<Offer>, Fault> {
         self.counts.publishes_received += 1;
         self.counts.publish_bytes_received += publish.payload.len() as u64;
         self.check_publish(&publish)?;
@@ -99,100 +103,93 @@ impl Session {
         if is_request {
             self.seal_run();
         }
-        let refused = self.refused(&topic, publish.qos, publish.retain, admit);
-        let is_new = self.take(publish.qos, publish.packet_id, refused)?;
-        if self.following.is_some() {
-            self.note_publish(&publish, &topic, refused, is_new, now);
-        }
-        if is_new && refused.is_none() {
-            self.inbound.push(into_message(publish, topic, now));
-        }
-        if is_request {
-            self.seal_run();
-        }
-        Ok(())
-    }
-
-    /// The same up to the point where the message is taken: what is returned waits for [`Session::decided`], which comes before the
-    /// next packet. `None`: it was refused, or is here already.
-    pub fn offer(
-        &mut self,
-        mut publish: Publish,
-        admit: impl FnOnce(&TopicName) -> Result<Permit, Reason>,
-        now: Time,
-    ) -> Result<Option<Offer>, Fault> {
-        self.last_heard = now;
-        self.counts.publishes_received += 1;
-        self.counts.publish_bytes_received += publish.payload.len() as u64;
-        self.check_publish(&publish)?;
-        let topic = self.resolve_topic(&mut publish)?;
         let (qos, packet_id) = (publish.qos, publish.packet_id);
         let refused = self.refused(&topic, qos, publish.retain, admit);
-        let known = packet_id.is_some_and(|packet_id| qos == QoS::ExactlyOnce && self.inbound.received.contains(&packet_id));
-        if refused.is_some() || known {
-            self.note_publish(&publish, &topic, refused, !known, now);
-            self.take(qos, packet_id, refused)?;
+        let repeated = packet_id.filter(|packet_id| qos == QoS::ExactlyOnce && self.inbound.received.contains(packet_id));
+        if self.following.is_some() {
+            self.note_publish(&publish, &topic, refused, repeated.is_none(), now);
+        }
+        if let Some(packet_id) = repeated {
+            // Taken already: acknowledged again, not published again [MQTT-4.3.3-10].
+            self.promises.push(Promise { command: None, packet: Promised::Acknowledge(Kind::Pubrec, packet_id, Reason::SUCCESS) });
             return Ok(None);
         }
-        let message = into_message(publish, topic, now);
-        if self.following.is_some() {
-            self.note_offered(&message, packet_id, now);
+        self.check_receive_maximum(qos)?;
+        if refused.is_some() {
+            self.promise_for_publish(qos, packet_id, refused);
+            return Ok(None);
         }
-        Ok(Some(Offer { message, packet_id }))
+        self.inbound.push(into_message(publish, topic, now));
+        Ok(Some(Offer { qos, packet_id, is_request }))
     }
 
-    /// Takes a message that was offered, or another in its place, or refuses it.
-    pub fn decided(&mut self, offer: Offer, decision: Result<Option<Message>, Reason>) -> Result<(), Fault> {
-        let Offer { message, packet_id } = offer;
-        if self.following.is_some() {
-            self.note_decided(&decision);
-        }
-        let qos = message.qos;
-        let (message, rewritten) = match decision {
-            Err(reason) => return self.take(qos, packet_id, Some(reason)).map(drop),
-            Ok(Some(other)) => (other, true),
-            Ok(None) => (message, false),
-        };
-        // What grows is what its publisher may publish to, and no request.
-        let alone = rewritten || is_request(message.properties.as_deref());
-        if alone {
-            self.seal_run();
-        }
-        self.take(qos, packet_id, None)?;
-        self.inbound.push(message);
-        if alone {
-            self.seal_run();
-        }
-        Ok(())
+    /// The message of the offer.
+    pub fn offered(&self) -> Option<&Message> {
+        self.inbound.run.last()
     }
 
-    /// What a PUBLISH promises. False: it is here already.
+    /// Whether somebody else decides on it.
     #[inline]
-    fn take(&mut self, qos: QoS, packet_id: Option<PacketId>, refused: Option<Reason>) -> Result<bool, Fault> {
+    pub(super) fn asks(&self) -> bool {
+        self.inbound.permit.asks
+    }
+
+    /// The message goes on as it is.
+    #[inline]
+    pub fn accept(&mut self, offer: Offer) {
+        self.promise_for_publish(offer.qos, offer.packet_id, None);
+        if offer.is_request {
+            self.seal_run();
+        }
+    }
+
+    /// Another message goes on in its place, in a run of its own: what grows is what its publisher may publish to.
+    pub fn replace(&mut self, offer: Offer, other: Message) {
+        self.note_decided(offer.packet_id, Ok(&other));
+        self.withdraw();
+        self.seal_run();
+        self.promise_for_publish(offer.qos, offer.packet_id, None);
+        self.inbound.push(other);
+        self.seal_run();
+    }
+
+    /// The message goes nowhere.
+    pub fn refuse(&mut self, offer: Offer, reason: Reason) {
+        self.note_decided(offer.packet_id, Err(reason));
+        self.withdraw();
+        self.promise_for_publish(offer.qos, offer.packet_id, Some(reason));
+    }
+
+    /// The message of the offer, taken back: what came before it is not to wait for what is decided on it.
+    pub fn withdraw(&mut self) -> Option<Message> {
+        self.inbound.run.pop()
+    }
+
+    /// What was withdrawn comes next.
+    pub fn put_back(&mut self, message: Message) {
+        self.seal_run();
+        self.inbound.push(message);
+    }
+
+    /// What is promised for a message of the growing run, or for one that is refused.
+    #[inline]
+    fn promise_for_publish(&mut self, qos: QoS, packet_id: Option<PacketId>, refused: Option<Reason>) {
         match (qos, packet_id) {
             (QoS::AtLeastOnce, Some(packet_id)) => {
                 self.inbound.unacknowledged_qos_1 += 1;
-                self.check_receive_maximum()?;
-                self.promise_for_publish(Kind::Puback, packet_id, refused);
+                self.promise_acknowledgement(Kind::Puback, packet_id, refused);
             }
             (QoS::ExactlyOnce, Some(packet_id)) => {
-                if self.inbound.received.contains(&packet_id) {
-                    // Taken already: acknowledged again, not published again [MQTT-4.3.3-10].
-                    self.promises.push(Promise { command: None, packet: Promised::Acknowledge(Kind::Pubrec, packet_id, Reason::SUCCESS) });
-                    return Ok(false);
-                }
                 if refused.is_none() || self.version < Version::V5 {
                     self.inbound.received.insert(packet_id);
-                    self.check_receive_maximum()?;
                 }
-                self.promise_for_publish(Kind::Pubrec, packet_id, refused);
+                self.promise_acknowledgement(Kind::Pubrec, packet_id, refused);
                 if self.durable && refused.is_none() {
                     self.inbound.run_received.push(packet_id);
                 }
             }
             _ => {}
         }
-        Ok(true)
     }
 
     /// A PUBREL came: the Packet Identifier is free for the Client again `[MQTT-4.3.3-11]`.
@@ -220,7 +217,7 @@ impl Session {
 
     /// The acknowledgement waits for the command that the growing run will be; one for a refused message waits for nothing.
     #[inline]
-    fn promise_for_publish(&mut self, kind: Kind, packet_id: PacketId, refused: Option<Reason>) {
+    fn promise_acknowledgement(&mut self, kind: Kind, packet_id: PacketId, refused: Option<Reason>) {
         if self.promises.capacity() == 0 {
             self.promises.reserve(self.promises_expected);
         }
@@ -274,10 +271,12 @@ impl Session {
         topic.is_system().then_some(Reason::NOT_AUTHORIZED)
     }
 
-    /// Receive Maximum of the Server `[MQTT-3.3.4-9]`: what this turn brought was sent before any of it was acknowledged.
-    fn check_receive_maximum(&self) -> Result<(), Fault> {
+    /// Whether one more is within the Receive Maximum of the Server `[MQTT-3.3.4-9]`: what this turn brought was sent before any of it was
+    /// acknowledged.
+    #[inline]
+    fn check_receive_maximum(&self, qos: QoS) -> Result<(), Fault> {
         let unacknowledged = self.inbound.received.len() + self.inbound.unacknowledged_qos_1;
-        if self.version == Version::V5 && unacknowledged > usize::from(self.settings.receive_maximum) {
+        if qos > QoS::AtMostOnce && self.version == Version::V5 && unacknowledged >= usize::from(self.settings.receive_maximum) {
             return Err(Fault::new(
                 Reason::RECEIVE_MAXIMUM_EXCEEDED,
                 "more unacknowledged messages than the Receive Maximum of this Server",

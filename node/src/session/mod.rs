@@ -56,6 +56,8 @@ impl From<DecodeError> for Fault {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
     Continue,
+    /// A PUBLISH on which somebody else decides.
+    Offered(inbound::Offer),
     /// The Client said DISCONNECT.
     Disconnected,
     /// An AUTH packet came: re-authentication is the connection's matter.
@@ -192,7 +194,14 @@ impl Session {
     pub fn handle(&mut self, packet: Packet, admit: impl FnOnce(&TopicName) -> Result<Permit, Reason>, now: Time) -> Result<Step, Fault> {
         self.last_heard = now;
         match packet {
-            Packet::Publish(publish) => self.publish(publish, admit, now)?,
+            Packet::Publish(publish) => {
+                if let Some(offer) = self.offer(publish, admit, now)? {
+                    if self.asks() {
+                        return Ok(Step::Offered(offer));
+                    }
+                    self.accept(offer);
+                }
+            }
             Packet::Acknowledge(acknowledge) => self.acknowledged(acknowledge, now)?,
             Packet::Subscribe(subscribe) => self.subscribe(*subscribe, &[])?,
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(*unsubscribe)?,

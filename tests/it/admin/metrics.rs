@@ -155,3 +155,60 @@ fn the_metrics_of_the_seed() {
     subscriber.disconnect();
     cluster::until("the client has left", || metrics()["connections_per_ip"]["127.0.0.1"] == 1);
 }
+
+/// Each is caused once, and says so.
+#[test]
+fn what_a_counter_counts_has_happened() {
+    let broker = Broker::administered(|config| {
+        config.access.deny_publish = vec!["never".into()];
+        config.access.deny_subscribe = vec!["secret".into()];
+    });
+    let counters = || broker.admin().get("/api/v1/metrics").json(200)["counters"].clone();
+    let topic = unique("t");
+    let mut away = broker.client(V5).id("away").expiry(60).connect();
+    away.subscribe(&topic, 1);
+    away.disconnect();
+    let mut small = broker.client(V5).id("small").maximum_packet_size(60).connect();
+    small.subscribe(&topic, 1);
+    small.subscribe_as(subscribe(9, &[("secret", 0)]), &[Reason::NOT_AUTHORIZED]);
+    let mut publisher = broker.client(V5).connect();
+    publisher.send(message("never", "x").qos(1).id(7));
+    publisher.expect_ack(Kind::Puback, 7, Reason::NOT_AUTHORIZED);
+    publisher.publish(message(&topic, [b'x'; 100]).qos(1));
+    publisher.publish(message(&topic, "short").qos(1));
+    publisher.publish(message(&topic, "brief").qos(1).expiry(1));
+    small.receive(message(&topic, "short").qos(1));
+    small.receive(message(&topic, "brief").qos(1).expiry(1));
+    let before = counters();
+    let rows = [
+        ("sockets_total", 3),
+        ("publishes_denied", 1),
+        ("subscriptions_denied", 1),
+        ("messages_too_large", 1),
+        ("clients_kicked", 0),
+        ("publishes_received", 4),
+        ("publish_bytes_received", 111),
+        ("publish_bytes_sent", 10),
+    ];
+    for (name, expected) in rows {
+        assert_eq!(before[name], expected, "{name} in {before}");
+    }
+    assert_eq!(broker.admin().delete("/api/v1/clients/small").code, 204);
+    small.expect_disconnect(Reason::ADMINISTRATIVE_ACTION);
+    cluster::until("it was kicked", || counters()["clients_kicked"] == 1);
+    pass(&broker, 2);
+    let mut back = broker.client(V5).id("away").expiry(1).resume().connect();
+    back.receive(message(&topic, [b'x'; 100]).qos(1));
+    back.receive(message(&topic, "short").qos(1));
+    back.expect_nothing();
+    assert_eq!(samples(&broker.admin().get("/metrics").text)["mqttd_store_expired_messages_total"], 1.0);
+    back.disconnect();
+    cluster::until("its session has expired", || counters()["sessions_expired"] == 1);
+    let now = counters();
+    for (less, more) in [("publish_bytes_received", "bytes_received"), ("publish_bytes_sent", "bytes_sent")] {
+        assert!(now[less].as_u64() < now[more].as_u64(), "{less} and {more} in {now}");
+    }
+    for (packets, publishes) in [("packets_received", "publishes_received"), ("packets_sent", "publishes_sent")] {
+        assert!(now[publishes].as_u64() < now[packets].as_u64(), "{publishes} and {packets} in {now}");
+    }
+}

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! > PUBLISH 1 7 a x        the Client sends: QoS, Packet Identifier, Topic Name, payload, then `dup`, `retain`, `alias=`, `expiry=`
+//! ? 87 PUBLISH 1 7 a x   it does, and somebody else decides: `accept`, a Reason Code, `b=y` for another message, or `later`
+//! : accept               what is decided on the one that had to wait
 //! ~ 1 a x@1 y@0            a run is delivered: the QoS granted, Topic Name, messages as payload@QoS, then `retain`, `expiry=`, `group`
 //! + 41 1 a x@2             a message comes into the queue in the Store, as sequence 41
 //! t 1500                   so many milliseconds pass
@@ -29,6 +31,7 @@ use crate::packet::subscribe::{RetainHandling, Subscribe, SubscriptionOptions};
 use crate::packet::unsubscribe::Unsubscribe;
 use crate::packet::{self, Packet, PacketId, QoS, Version};
 use crate::session::connect::Request;
+use crate::session::inbound::Offer;
 use crate::session::outbound::Delivery;
 use crate::session::settings::Settings;
 use crate::session::state::{Sequence, State};
@@ -77,7 +80,7 @@ impl Setting {
     pub(super) fn start(self) -> Dialogue {
         let now = Time(1_000_000);
         let session = self.request().expect("it is let in").accept(self.state, None, &Arc::new(self.settings), now);
-        Dialogue { session, now, queue: self.queue }
+        Dialogue { session, now, queue: self.queue, waits: None }
     }
 
     /// Tells the dialogue from after CONNACK.
@@ -94,13 +97,15 @@ pub(super) struct Dialogue {
     pub(super) session: Session,
     pub(super) now: Time,
     pub(super) queue: Vec<(Sequence, InRun, Grant)>,
+    /// On which somebody else still decides.
+    waits: Option<(Offer, Message)>,
 }
 
 impl Dialogue {
     #[track_caller]
     pub(super) fn check(&mut self, script: &str) {
         let script: Vec<&str> = script.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        let is_input = |line: &&&str| matches!(line.as_bytes()[0], b'>' | b'~' | b'+' | b't');
+        let is_input = |line: &&&str| matches!(line.as_bytes()[0], b'>' | b'?' | b':' | b'~' | b'+' | b't');
         let mut told = String::new();
         let mut rest = &script[..];
         while !rest.is_empty() {
@@ -178,9 +183,20 @@ impl Dialogue {
                 let step = self.session.handle(packet_of(&words), refuses_denied, self.now).map_err(ended)?;
                 return match step {
                     Step::Continue => Ok(()),
+                    Step::Offered(_) => unreachable!("nobody wants to decide on it"),
                     Step::Disconnected => Err("= disconnected".to_owned()),
                     Step::Authenticate(_) => Err("= authenticate".to_owned()),
                 };
+            }
+            "?" => match self.session.handle(packet_of(&words[1..]), asks, self.now).map_err(ended)? {
+                Step::Offered(offer) if words[0] == "later" => self.waits = self.session.withdraw().map(|message| (offer, message)),
+                Step::Offered(offer) => self.decide(offer, words[0]),
+                _ => {}
+            },
+            ":" => {
+                let (offer, message) = self.waits.take().expect("somebody decides");
+                self.session.put_back(message);
+                self.decide(offer, words[0]);
             }
             "~" => {
                 let delivery = self.delivery(&words);
@@ -194,6 +210,14 @@ impl Dialogue {
             _ => self.now = self.now + Span(words[0].parse().expect("milliseconds")),
         }
         Ok(())
+    }
+
+    fn decide(&mut self, offer: Offer, word: &str) {
+        match word.split_once('=') {
+            Some((name, payload)) => self.session.replace(offer, Message::new(name, payload_of(payload)).expect("a Topic Name")),
+            None if word == "accept" => self.session.accept(offer),
+            None => self.session.refuse(offer, Reason(u8::from_str_radix(word, 16).expect("a code"))),
+        }
     }
 
     fn delivery(&self, words: &[&str]) -> Delivery {
@@ -253,6 +277,11 @@ fn ended(fault: Fault) -> String {
 /// What the hooks have against a publish in these dialogues.
 fn refuses_denied(topic: &TopicName) -> Result<Permit, Reason> {
     if topic.as_str() == "denied" { Err(Reason::NOT_AUTHORIZED) } else { Ok(Permit::ALL) }
+}
+
+/// The same, where somebody else decides on each message.
+fn asks(topic: &TopicName) -> Result<Permit, Reason> {
+    Ok(Permit { asks: true, ..refuses_denied(topic)? })
 }
 
 pub(super) fn topic(text: &str) -> TopicName {

@@ -230,3 +230,68 @@ fn what_a_client_must_not_send_ends_the_connection() {
         setting(V5, false).check(&format!("> {packet}\n x {code}"));
     }
 }
+
+/// What is let pass stays in its run; another message is a run of its own, and what is refused leaves no trace in one.
+#[test]
+fn somebody_else_decides_on_each_message() {
+    setting(V5, true).check(
+        "
+        ? accept PUBLISH 1 1 a x
+        ? 87 PUBLISH 1 2 a y
+        ? b=w PUBLISH 1 3 a y
+        ? 99 PUBLISH 2 4 a y
+        ? accept PUBLISH 2 5 a z
+        ? accept PUBLISH 0 0 a z
+        ! publish a x
+        ! publish b w
+        ! publish a z z, received 5
+        < PUBACK 1
+        < PUBACK 2 87
+        < PUBACK 3
+        < PUBREC 4 99
+        < PUBREC 5
+        ? accept PUBLISH 2 5 a z dup
+        ? accept PUBLISH 1 6 denied z
+        ? accept PUBLISH 2 4 a y
+        ! publish a y, received 4
+        < PUBREC 5
+        < PUBACK 6 87
+        < PUBREC 4",
+    );
+}
+
+/// What came before is committed and acknowledged meanwhile.
+#[test]
+fn somebody_else_decides_later() {
+    setting(V5, true).check(
+        "
+        ? accept PUBLISH 1 1 a x
+        ? later PUBLISH 1 2 a y
+        ! publish a x
+        < PUBACK 1
+        t 10
+        .
+        : accept
+        ? accept PUBLISH 1 3 a z
+        ! publish a y z
+        < PUBACK 2
+        < PUBACK 3
+        ? later PUBLISH 2 4 a y
+        .
+        : b=w
+        ! publish b w, received 4
+        < PUBREC 4
+        ? later PUBLISH 1 5 a y
+        .
+        : 97
+        < PUBACK 5 97",
+    );
+    receives(1).check(
+        "
+        ? accept PUBLISH 1 1 a x
+        ? accept PUBLISH 1 2 a y
+        ! publish a x
+        < PUBACK 1
+        x 93",
+    );
+}
