@@ -171,7 +171,7 @@ pub struct Metrics {
     pub hook_payloads_without_topic: AtomicU64,
     /// Messages that were not stored because a queue or the Store was full.
     pub messages_dropped_queue_full: AtomicU64,
-    /// Clients that this node sent away when it was drained.
+    /// Clients that this node sent away, when it was drained or others had more room.
     pub clients_sent_away: AtomicU64,
     /// Clients that were disconnected by the administration.
     pub clients_kicked: AtomicU64,

@@ -69,6 +69,10 @@ pub(super) enum Question {
     Drain {
         off: bool,
     },
+    /// Send so many clients away, to nodes that have more room.
+    MakeRoom {
+        clients: usize,
+    },
     /// What has become of messages that concern these, since this was last asked? It begins to be noted with the first time.
     Trace {
         id: String,
@@ -268,6 +272,7 @@ impl Desk {
                 }
                 self.walk(&Question::Node)
             }
+            Question::MakeRoom { clients } => json!(if self.broker.begin_to_make_room(*clients) { *clients } else { 0 }),
             Question::Trace { id, wanted } => self.noted(id, wanted),
         }
     }

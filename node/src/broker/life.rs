@@ -1,5 +1,6 @@
 //! How a node lets go of its clients: it is not ready any more, takes no more connections, then sends everybody away, a few at a time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, watch};
@@ -63,12 +64,12 @@ pub struct Life {
     stage: watch::Sender<Stage>,
     hurry: watch::Sender<bool>,
     /// One drain at a time; the next finds nobody.
-    drains: Mutex<()>,
+    drains: Arc<Mutex<()>>,
 }
 
 impl Life {
     pub fn new(settings: Settings) -> Life {
-        Life { settings, stage: watch::Sender::new(Stage::Running), hurry: watch::Sender::new(false), drains: Mutex::default() }
+        Life { settings, stage: watch::Sender::new(Stage::Running), hurry: watch::Sender::new(false), drains: Arc::default() }
     }
 
     pub fn stage(&self) -> Stage {
@@ -148,24 +149,10 @@ impl Broker {
     /// Sends everybody away, a few at a time, and comes back when all have gone or were given up. False: it was called off meanwhile.
     pub async fn send_away(&self) -> bool {
         let _one = self.life.drains.lock().await;
-        let mut waiting: Vec<std::sync::Arc<Subscriber>> = self.roster.online();
-        let ticks = (self.life.settings.time.as_millis() / TICK.as_millis()).max(1) as usize;
-        let handful = waiting.len().div_ceil(ticks).max(HANDFUL);
-        if !waiting.is_empty() {
-            tracing::info!(connections = waiting.len(), seconds = waiting.len().div_ceil(handful) as f64 / 10.0, "sending clients away");
+        if !self.tell(self.roster.online(), self.farewell(), |stage| stage >= Stage::Draining).await {
+            return false;
         }
         let mut tick = interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while !waiting.is_empty() {
-            tick.tick().await;
-            if self.life.stage() < Stage::Draining {
-                return false;
-            }
-            let now = if *self.life.hurry.borrow() { waiting.len() } else { handful.min(waiting.len()) };
-            let told = waiting.split_off(waiting.len() - now);
-            Metrics::add(&self.metrics.clients_sent_away, told.len() as u64);
-            told.iter().for_each(|subscriber| subscriber.mailbox.kick(self.farewell()));
-        }
         let left = tokio::time::timeout(PATIENCE, async {
             // Also those that were in the middle of their CONNECT.
             loop {
@@ -181,6 +168,42 @@ impl Broker {
             tracing::warn!(connections = self.roster.online().len(), "clients did not leave in time");
         }
         self.life.advance(Stage::Draining, Stage::Drained) || self.life.stage() == Stage::Drained
+    }
+
+    /// Tells these clients to leave, a few at a time. False: the stage is none any more at which they are to.
+    async fn tell(&self, mut waiting: Vec<Arc<Subscriber>>, why: Fault, goes_on: impl Fn(Stage) -> bool) -> bool {
+        let ticks = (self.life.settings.time.as_millis() / TICK.as_millis()).max(1) as usize;
+        let handful = waiting.len().div_ceil(ticks).max(HANDFUL);
+        if !waiting.is_empty() {
+            tracing::info!(connections = waiting.len(), seconds = waiting.len().div_ceil(handful) as f64 / 10.0, "sending clients away");
+        }
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !waiting.is_empty() {
+            tick.tick().await;
+            if !goes_on(self.life.stage()) {
+                return false;
+            }
+            let now = if *self.life.hurry.borrow() { waiting.len() } else { handful.min(waiting.len()) };
+            let told = waiting.split_off(waiting.len() - now);
+            Metrics::add(&self.metrics.clients_sent_away, told.len() as u64);
+            told.iter().for_each(|subscriber| subscriber.mailbox.kick(why));
+        }
+        true
+    }
+
+    /// Begins to send so many clients away, though others are taken: other nodes have more room. False: it sends clients away already.
+    pub fn begin_to_make_room(self: &Arc<Broker>, clients: usize) -> bool {
+        let Ok(one) = self.life.drains.clone().try_lock_owned() else { return false };
+        let broker = self.clone();
+        tokio::spawn(async move {
+            let mut surplus = broker.roster.online();
+            surplus.truncate(clients);
+            let why = Fault::new(Reason::USE_ANOTHER_SERVER, "other nodes have more room");
+            broker.tell(surplus, why, |stage| stage == Stage::Running).await;
+            drop(one);
+        });
+        true
     }
 
     /// Both, for a node that stays. False: it was called off.

@@ -1,4 +1,4 @@
-//! `mqttd status`, `clients`, `kick`, `ban`, `unban`, `bans`, `drain`: what the REST API of a node says and does, for people and scripts.
+//! `mqttd status`, `clients`, `kick`, `ban`, `unban`, `bans`, `drain`, `rebalance`: what the REST API of a node says and does, for people and scripts.
 
 use std::time::Duration;
 
@@ -93,6 +93,12 @@ pub(super) struct DrainArguments {
     /// Do not wait until the node is empty
     #[arg(long)]
     no_wait: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Args, Clone, Debug)]
+pub(super) struct RebalanceArguments {
     #[command(flatten)]
     target: Target,
 }
@@ -343,6 +349,19 @@ pub(super) fn drain(arguments: &DrainArguments) -> Result<(), Failure> {
             answer = now;
         }
         node.show(&answer, String::new)
+    })
+}
+
+pub(super) fn rebalance(arguments: &RebalanceArguments) -> Result<(), Failure> {
+    let node = arguments.target.node()?;
+    http::block_on(async {
+        let answer = node.ask(Method::POST, &["rebalance"], &[]).await?;
+        node.show(&answer, || {
+            let mut rows = vec![["NODE", "CLIENTS", "SENT AWAY"].map(str::to_owned).to_vec()];
+            let data = answer["data"].as_array().into_iter().flatten();
+            rows.extend(data.map(|one| ["node", "connections", "sent_away"].map(|name| text(&one[name])).to_vec()));
+            table(&rows)
+        })
     })
 }
 

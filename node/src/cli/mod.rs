@@ -119,6 +119,8 @@ enum Command {
     Bans(control::BansArguments),
     /// Send the clients of a node away and let it take no more, until it ends
     Drain(control::DrainArguments),
+    /// Spread the clients over the nodes: those that have more than their share send the rest away
+    Rebalance(control::RebalanceArguments),
     /// Follow what becomes of messages, on all nodes, until it is ended
     Trace(trace::TraceArguments),
     /// List the Sessions in Redis, connected or not
@@ -161,6 +163,7 @@ impl Arguments {
             Command::Unban(arguments) => control::unban(&arguments),
             Command::Bans(arguments) => control::bans(&arguments),
             Command::Drain(arguments) => control::drain(&arguments),
+            Command::Rebalance(arguments) => control::rebalance(&arguments),
             Command::Trace(arguments) => trace::run(&arguments),
             Command::Sessions(arguments) => store::sessions(&arguments),
             Command::Inspect(arguments) => store::inspect(&arguments),

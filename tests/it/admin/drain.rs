@@ -2,6 +2,7 @@
 
 use mqttd_tests::cluster::{Cluster, PATIENCE, until};
 use mqttd_tests::*;
+use serde_json::json;
 
 /// `[MQTT-3.14.0-1]` Where a Server Reference is configured, clients are told to use it, or that this Server has moved for good.
 #[test]
@@ -68,4 +69,38 @@ fn wills_wait_for_clients_that_move() {
         watcher.send(puback(id));
     }
     moved.into_iter().for_each(Client::disconnect);
+}
+
+/// Who has more than its share of the clients sends the rest away, and goes on taking others. Sessions go on where they come to.
+#[test]
+fn clients_are_spread_over_the_nodes() {
+    let Some(mut cluster) = Cluster::with(2, &[]) else { return };
+    let topic = unique("t");
+    let mut watcher = cluster.client(1, V5).connect();
+    watcher.subscribe(&topic, 1);
+    let will = message(&topic, "lost").qos(1);
+    let clients: Vec<_> = (0..11).map(|_| cluster.client(0, V5).durable().will(&will).connect()).collect();
+    let admin = cluster.node(0).admin();
+    let done = admin.post("/api/v1/rebalance", json!(null)).json(200);
+    let row = |node: &str, connections: u64, sent_away: u64| json!({ "node": node, "connections": connections, "sent_away": sent_away });
+    assert_eq!(done["data"], json!([row("n0", 11, 5), row("n1", 1, 0)]));
+    let mut left = Vec::new();
+    until("five have left", || {
+        let clients = admin.get("/api/v1/clients?node=n0").json(200);
+        left = clients["data"].as_array().expect("clients").iter().map(|client| client["clientid"].clone()).collect();
+        left.len() == 6
+    });
+    let (mut clients, moved): (Vec<_>, Vec<_>) = clients.into_iter().partition(|client| left.contains(&json!(client.id)));
+    for mut client in moved {
+        client.expect_disconnect(Reason::USE_ANOTHER_SERVER);
+        clients.push(cluster.durable(1, V5, &client.id));
+    }
+    assert_eq!(admin.get("/readyz").code, 200);
+    let again = cluster::command().args(["rebalance", "--url", &admin.address().to_string()]).output().expect("it runs");
+    let said = String::from_utf8_lossy(&again.stdout);
+    let rows: Vec<Vec<&str>> = said.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows, [vec!["NODE", "CLIENTS", "SENT", "AWAY"], vec!["n0", "6", "0"], vec!["n1", "6", "0"]]);
+    // No will was published, for all of them are there.
+    watcher.expect_nothing();
+    clients.into_iter().for_each(Client::disconnect);
 }

@@ -1,4 +1,4 @@
-//! `nodes`, `stats`, `metrics`, `limits`: how the cluster is; and drain.
+//! `nodes`, `stats`, `metrics`, `limits`: how the cluster is; drain and rebalance.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,11 +12,15 @@ use crate::admin::questions::{Question, Said};
 use crate::admin::reply::{Named, Reply};
 use crate::admin::{Desk, Shared};
 
+/// A node that has one in so many more than its share keeps them: moving costs each client a connection.
+const TOLERATED: usize = 20;
+
 pub(super) fn routes() -> Router<Arc<Desk>> {
     Router::new()
         .route("/nodes", get(nodes))
         .route("/nodes/{id}", get(node))
         .route("/nodes/{id}/drain", post(drain).delete(call_off))
+        .route("/rebalance", post(rebalance))
         .route("/stats", get(stats))
         .route("/metrics", get(metrics))
         .route("/limits", get(limits))
@@ -49,6 +53,24 @@ async fn drain(State(desk): Shared, Named(id): Named<String>) -> Reply {
 
 async fn call_off(State(desk): Shared, Named(id): Named<String>) -> Reply {
     ask(&desk, &id, &Question::Drain { off: true }).await
+}
+
+/// Nodes that have more than their share of the clients send the rest away, for a balancer to put where there is room. They are told so over the
+/// time of a drain; it answers when that has begun.
+async fn rebalance(State(desk): Shared) -> Reply {
+    let nodes = all_nodes(&desk).await;
+    let ready = nodes.iter().filter(|node| node["ready"] == true);
+    let ready: Vec<_> = ready.filter_map(|node| Some((node["node"].as_str()?, node["connections"].as_u64()? as usize))).collect();
+    let share = ready.iter().map(|(_, connections)| connections).sum::<usize>().div_ceil(ready.len().max(1));
+    let mut data = Vec::new();
+    for (node, connections) in ready {
+        let mut sent_away = json!(0);
+        if connections > share + share / TOLERATED {
+            sent_away = desk.ask_node(node, &Question::MakeRoom { clients: connections - share }).await?;
+        }
+        data.push(json!({ "node": node, "connections": connections, "sent_away": sent_away }));
+    }
+    Ok(Json(json!({ "data": data })))
 }
 
 async fn ask(desk: &Arc<Desk>, id: &str, question: &Question) -> Reply {
