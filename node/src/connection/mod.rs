@@ -1,5 +1,6 @@
 //! One task for each Network Connection: the turn.
 
+mod authentication;
 mod deciding;
 mod flow;
 pub mod framing;
@@ -26,7 +27,6 @@ use crate::broker::allowance::Allowance;
 use crate::broker::presence::Presence;
 use crate::broker::roster::Subscriber;
 use crate::broker::{Broker, Member};
-use crate::hook::Exchange;
 use crate::hook::client::{Client, Peer};
 use crate::hook::event::Publishing;
 use crate::hook::hooks::Judging;
@@ -172,7 +172,7 @@ struct Connection<S> {
     /// How fast the Client may send; `None`: as fast as it can.
     flow: Option<Box<Flow>>,
     write_patience: Duration,
-    authentication: Option<Box<handshake::Authentication>>,
+    authentication: Option<Box<authentication::Authentication>>,
     /// User code that sees messages of the Client.
     judging: Judging<Publishing>,
     /// A packet on which user code decides: nothing is read before it has.
@@ -370,6 +370,3 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 fn far(broker: &Broker) -> Instant {
     broker.clock.instant(broker.clock.now() + Span::seconds(365 * 24 * 3600))
 }
-
-/// What the Server keeps of an enhanced authentication while the connection lasts.
-type RunningExchange = Box<dyn Exchange>;
