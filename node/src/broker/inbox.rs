@@ -150,7 +150,7 @@ impl Broker {
             });
             if matches!(pushed, Pushed::Offline | Pushed::Full) {
                 // The member has left since it was chosen.
-                let left = super::share::shared(&Delivery { run, grant }).collect();
+                let left = Delivery { run, grant }.shared().collect();
                 tokio::spawn(hand_over(self.clone(), left));
             }
             return;

@@ -192,7 +192,7 @@ impl Broker {
                 let Some(fresh) = fresh else { continue };
                 delivery.run = fresh;
             }
-            let shared: Vec<_> = if subscriber.is_durable() { Vec::new() } else { super::share::shared(&delivery).collect() };
+            let shared: Vec<_> = if subscriber.is_durable() { Vec::new() } else { delivery.shared().collect() };
             match self.push(&subscriber, delivery, batch.publisher.as_ref()) {
                 Pushed::Crowded => batch.crowded = Some(subscriber),
                 Pushed::Offline | Pushed::Full => {

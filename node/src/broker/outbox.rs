@@ -95,7 +95,7 @@ impl Broker {
                 match cluster.post(&node, sure, true).await {
                     Ok(true) => {}
                     Ok(false) => {
-                        let shared = members.iter().flat_map(super::share::shared);
+                        let shared = members.iter().flat_map(Delivery::shared);
                         left.extend(shared.map(|(message, group)| (message.message().clone(), group)));
                     }
                     Err(StoreError::Full) if origins.iter().all(|origin| *origin < outcomes.len()) => {

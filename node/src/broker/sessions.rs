@@ -8,7 +8,6 @@ use std::time::Duration;
 use super::debts::{Debt, Lives, Remembered};
 use super::reconsider::LastWords;
 use super::roster::Subscriber;
-use super::share::shared;
 use super::{Broker, Member, mailbox, once};
 use crate::fault;
 use crate::hook::client::Client;
@@ -153,7 +152,7 @@ impl Broker {
         let (ended, left) = self.give_back(member, session.is_durable(), close, now).await;
         mail.extend(left);
         if ended {
-            for (message, group) in session.take_shared().into_iter().chain(mail.iter().flat_map(shared)) {
+            for (message, group) in session.take_shared().into_iter().chain(mail.iter().flat_map(Delivery::shared)) {
                 Box::pin(self.hand_over(message.message().clone(), &group, now)).await?;
             }
         }

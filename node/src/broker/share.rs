@@ -7,10 +7,8 @@ use crate::broker::Broker;
 use crate::broker::batch::Batch;
 use crate::broker::roster::{Place, Subscriber};
 use crate::broker::routes::GroupRoute;
-use crate::message::{InRun, Message, Run};
-use crate::packet::QoS;
+use crate::message::{Message, Run};
 use crate::packet::connect::ClientId;
-use crate::session::outbound::Delivery;
 use crate::store::StoreError;
 use crate::subscription::ShareGroup;
 use crate::time::Time;
@@ -103,15 +101,4 @@ impl Broker {
         self.share(route, &Arc::new(Run::from(message)), &[], &mut batch, 0).await?;
         self.flush(&mut batch, &mut [], now).await
     }
-}
-
-/// The messages of a delivery that came through a share group and are more than QoS 0.
-pub(super) fn shared(delivery: &Delivery) -> impl Iterator<Item = (InRun, Arc<ShareGroup>)> + '_ {
-    let Delivery { run, grant } = delivery;
-    // The group comes first: nearly everything has none, and its messages are not looked at.
-    let group = grant.group.as_ref().filter(|_| grant.qos > QoS::AtMostOnce);
-    group.into_iter().flat_map(move |group| {
-        let messages = run.messages().iter().enumerate().filter(|(_, message)| message.qos > QoS::AtMostOnce);
-        messages.map(move |(index, _)| (InRun { run: run.clone(), index: index as u32 }, group.clone()))
-    })
 }

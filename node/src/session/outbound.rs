@@ -33,6 +33,19 @@ pub struct Delivery {
     pub grant: Grant,
 }
 
+impl Delivery {
+    /// The messages that came through a share group and are more than QoS 0: another member is to have them if this Client does not take them.
+    pub fn shared(&self) -> impl Iterator<Item = (InRun, Arc<ShareGroup>)> + '_ {
+        let Delivery { run, grant } = self;
+        // The group comes first: nearly everything has none, and its messages are not looked at.
+        let group = grant.group.as_ref().filter(|_| grant.qos > QoS::AtMostOnce);
+        group.into_iter().flat_map(move |group| {
+            let messages = run.messages().iter().enumerate().filter(|(_, message)| message.qos > QoS::AtMostOnce);
+            messages.map(move |(index, _)| (InRun { run: run.clone(), index: index as u32 }, group.clone()))
+        })
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Outbound {
     /// QoS 1 and 2 messages that the Client takes at a time: its Receive Maximum within our own bound.
