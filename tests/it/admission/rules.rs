@@ -125,7 +125,8 @@ fn a_revoke_reaches_those_who_are_away() {
     let id = unique("c");
     let mut reader = broker.client(V5).id(&id).durable().connect();
     reader.subscribe("a/#", 1);
-    reader.cut();
+    // What it was sent already would be sent again, whatever the rules say by then.
+    reader.disconnect();
     let mut publisher = broker.client(V5).connect();
     publisher.publish(message("a/secret", "queued").qos(1));
     publisher.publish(message("a/open", "queued").qos(1));

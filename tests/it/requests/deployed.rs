@@ -80,7 +80,8 @@ fn workers_answer_however_redis_is_deployed() {
             assert_eq!(came.len(), 50, "{kind:?} {delivery:?}: {came:?}");
             client.ask(request("parts", "", "replies", "d"));
             assert_eq!([client.hear().payload, client.hear().payload], ["1", "2"], "{kind:?} {delivery:?}");
-            assert_eq!(worker.stats().answered, 51);
+            // On a busy machine a lease of a second can end before its answer: then two are given, and the client has one.
+            assert!(worker.stats().answered >= 51, "{kind:?} {delivery:?}: {:?}", worker.stats());
             runtime.block_on(worker.shutdown()).unwrap();
         }
         client.expect_nothing();
