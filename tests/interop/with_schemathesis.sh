@@ -3,7 +3,8 @@
 # one of a cluster on Redis that asks for a token. It also asks prometheus-client to read both texts of /metrics.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
-python=$PYTHON bin=$(dirname "$PYTHON")
+broker=$(realpath "$MQTTD") python=$(realpath -s "$PYTHON")
+bin=$(dirname "$python")
 folder=$(mktemp -d)
 started=()
 trap 'kill "${started[@]}" 2>/dev/null; wait "${started[@]}" 2>/dev/null; rm -rf "$folder"' EXIT
@@ -14,7 +15,7 @@ report() { # NAME STATUS FILE
 
 start() { # NAME ARGUMENT...
   log=$folder/$1.log
-  "$MQTTD" --listen tcp://127.0.0.1:0 --admin 127.0.0.1:0 --log-format json "${@:2}" 2>"$log" &
+  "$broker" --listen tcp://127.0.0.1:0 --admin 127.0.0.1:0 --log-format json "${@:2}" 2>"$log" &
   node=$!
   started+=("$node")
   for _ in $(seq 100); do
