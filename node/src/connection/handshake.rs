@@ -55,6 +55,7 @@ impl Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
+        self.place = None;
         if self.connected {
             self.broker.metrics.disconnected();
         }

@@ -1,9 +1,11 @@
 //! Several listeners of one node, each with its own settings.
 
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::Ordering::Relaxed;
 
 use mqttd::config::{ListenUrl, Listener, Scheme};
 use mqttd::hook::client::Transport;
+use mqttd_tests::cluster::until;
 use mqttd_tests::*;
 
 const ALL: [Transport; 5] = [Transport::Tcp, Transport::Tls, Transport::WebSocket, Transport::SecureWebSocket, Transport::Quic];
@@ -127,6 +129,8 @@ fn a_listener_has_its_own_limits() {
         broker.client(V5).refused(Reason::SERVER_BUSY);
         one.disconnect();
         two.disconnect();
+        // A place is free when the connection has ended at both sides.
+        until("their places are free", || broker.metrics().places_taken.load(Relaxed) == 0);
     }
     let websocket = broker.address_of(Transport::WebSocket);
     broker.client(V5).to(websocket).refused(Reason::NOT_AUTHORIZED);
