@@ -1,10 +1,11 @@
-//! How a node lets go of its clients: it is not ready any more, takes no more connections, then sends everybody away, a few at a time.
+//! How a node lets go of its clients: it is not ready any more, takes no more connections, then sends everybody away, a few at a time; or only some, because
+//! others have more room.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, watch};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::broker::Broker;
 use crate::broker::roster::Subscriber;
@@ -152,7 +153,7 @@ impl Broker {
         if !self.tell(self.roster.online(), self.farewell(), |stage| stage >= Stage::Draining).await {
             return false;
         }
-        let mut tick = interval(TICK);
+        let mut tick = ticks();
         let left = tokio::time::timeout(PATIENCE, async {
             // Also those that were in the middle of their CONNECT.
             loop {
@@ -172,13 +173,12 @@ impl Broker {
 
     /// Tells these clients to leave, a few at a time. False: the stage is none any more at which they are to.
     async fn tell(&self, mut waiting: Vec<Arc<Subscriber>>, why: Fault, goes_on: impl Fn(Stage) -> bool) -> bool {
-        let ticks = (self.life.settings.time.as_millis() / TICK.as_millis()).max(1) as usize;
-        let handful = waiting.len().div_ceil(ticks).max(HANDFUL);
+        let handfuls = (self.life.settings.time.as_millis() / TICK.as_millis()).max(1) as usize;
+        let handful = waiting.len().div_ceil(handfuls).max(HANDFUL);
         if !waiting.is_empty() {
             tracing::info!(connections = waiting.len(), seconds = waiting.len().div_ceil(handful) as f64 / 10.0, "sending clients away");
         }
-        let mut tick = interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tick = ticks();
         while !waiting.is_empty() {
             tick.tick().await;
             if !goes_on(self.life.stage()) {
@@ -216,6 +216,12 @@ impl Broker {
         self.life.stage.send_replace(Stage::Running);
         tracing::info!("taking connections again");
     }
+}
+
+fn ticks() -> Interval {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }
 
 /// Whether a connection that ended for this reason was sent to another node.

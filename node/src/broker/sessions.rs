@@ -1,5 +1,4 @@
-//! The Session of a connection at this node: how it is opened, and given back. The Store has the last word on both; who asks second finds what
-//! the first has left.
+//! The Session of a connection at this node: how it is opened, and given back. The Store has the last word on both.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -360,6 +360,8 @@ pub(super) fn rebalance(arguments: &RebalanceArguments) -> Result<(), Failure> {
             let mut rows = vec![["NODE", "CLIENTS", "SENT AWAY"].map(str::to_owned).to_vec()];
             let data = answer["data"].as_array().into_iter().flatten();
             rows.extend(data.map(|one| ["node", "connections", "sent_away"].map(|name| text(&one[name])).to_vec()));
+            let missing = answer["missing"].as_array().into_iter().flatten();
+            rows.extend(missing.map(|node| [text(node), "does not answer".to_owned(), String::new()].to_vec()));
             table(&rows)
         })
     })

@@ -1,4 +1,4 @@
-//! From the first byte to CONNACK: who is it, and may it come in (sections 3.1 and 4.12).
+//! From the first byte to CONNACK: may the Client come in (section 3.1).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -55,7 +55,7 @@ impl Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.place = None;
+        self.place = None; // whoever sees that it is not counted any more finds its place free
         if self.connected {
             self.broker.metrics.disconnected();
         }

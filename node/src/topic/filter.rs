@@ -41,18 +41,12 @@ impl TopicFilter {
     }
 
     /// Whether this filter matches a Topic Name (section 4.7.1 and 4.7.2).
-    #[inline]
     pub fn matches(&self, topic: &TopicName) -> bool {
-        let filter = self.0.as_bytes();
-        match matches!(filter[0], b'+' | b'#') && topic.is_reserved() {
-            true => false, // [MQTT-4.7.2-1]
-            false => filter == b"#" || self.matches_levels(topic),
-        }
-    }
-
-    fn matches_levels(&self, topic: &TopicName) -> bool {
         let (filter, name) = (self.0.as_bytes(), topic.as_str().as_bytes());
-        // Byte by byte, for handlers and rules ask for every message; a wildcard is always a whole level.
+        if topic.is_reserved() && matches!(filter[0], b'+' | b'#') {
+            return false; // [MQTT-4.7.2-1]
+        }
+        // Byte by byte, for it is asked often; a wildcard is always a whole level.
         let (mut at, mut place) = (0, 0);
         loop {
             match filter.get(at) {

@@ -62,15 +62,21 @@ async fn rebalance(State(desk): Shared) -> Reply {
     let ready = nodes.iter().filter(|node| node["ready"] == true);
     let ready: Vec<_> = ready.filter_map(|node| Some((node["node"].as_str()?, node["connections"].as_u64()? as usize))).collect();
     let share = ready.iter().map(|(_, connections)| connections).sum::<usize>().div_ceil(ready.len().max(1));
+    let unreachable = nodes.iter().filter(|node| node["node_status"] == "unreachable");
+    let mut missing: Vec<_> = unreachable.filter_map(|node| node["node"].as_str()).collect();
     let mut data = Vec::new();
     for (node, connections) in ready {
         let mut sent_away = json!(0);
         if connections > share + share / TOLERATED {
-            sent_away = desk.ask_node(node, &Question::MakeRoom { clients: connections - share }).await?;
+            let Ok(begun) = desk.ask_node(node, &Question::MakeRoom { clients: connections - share }).await else {
+                missing.push(node);
+                continue;
+            };
+            sent_away = begun;
         }
         data.push(json!({ "node": node, "connections": connections, "sent_away": sent_away }));
     }
-    Ok(Json(json!({ "data": data })))
+    Ok(Json(json!({ "data": data, "missing": missing })))
 }
 
 async fn ask(desk: &Arc<Desk>, id: &str, question: &Question) -> Reply {
